@@ -1,0 +1,56 @@
+"""scikit-learn's callbacks, where the installed version has them (1.9 and later)."""
+
+from __future__ import annotations
+
+try:
+    from sklearn.callback import CallbackSupportMixin as CallbackSupport
+    from sklearn.callback import with_callbacks
+except ImportError:
+
+    class CallbackSupport:
+        """Stands in for `sklearn.callback.CallbackSupportMixin`."""
+
+    def with_callbacks(method):
+        """Stand in for `sklearn.callback.with_callbacks`."""
+        return method
+
+
+class Callbacks:
+    """The callbacks of one fit: a root task, and a subtask per estimate.
+
+    Parameters
+    ----------
+    estimator : estimator being fitted
+    X, y, sample_weight : what `fit` was called with
+    """
+
+    def __init__(self, estimator, X, y, sample_weight):
+        # The context is made even without callbacks of our own: a meta-estimator's
+        # callbacks hang on it.
+        self._context = None
+        if not hasattr(estimator, "_init_callback_context"):
+            return
+        self._estimator = estimator
+        self._data = {"X": X, "y": y}
+        self._data["metadata"] = None if sample_weight is None else {"sample_weight": sample_weight}
+        self._context = estimator._init_callback_context(max_subtasks=None)
+        self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
+
+    def on_update(self, attributes) -> bool:
+        """Tell the callbacks of a new estimate; True if one of them asks to stop."""
+        if self._context is None or not hasattr(self._estimator, "_skl_callbacks"):
+            return False
+        context = self._context.subcontext(task_name="estimate")
+        context.call_on_fit_task_begin(estimator=self._estimator, **self._data)
+        return bool(
+            context.call_on_fit_task_end(
+                estimator=self._estimator, reconstruction_attributes=attributes, **self._data
+            )
+        )
+
+    def on_end(self, attributes) -> None:
+        """Tell the callbacks that the fit has ended."""
+        if self._context is not None:
+            self._context.call_on_fit_task_end(
+                estimator=self._estimator, reconstruction_attributes=attributes, **self._data
+            )

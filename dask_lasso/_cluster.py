@@ -1,0 +1,238 @@
+"""Rows in chunks of dask collections, and the Client whose workers read them."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+
+from . import _statistics
+
+# More statistics than this at once make one merge task too large a message.
+_FAN_IN = 32
+# Reports that the client takes in itself; more chunks than that are merged on the workers.
+_FEW_BLOCKS = 32
+_BLOCKS_PER_THREAD = 4
+# Bytes of statistics that may travel to the client in one fit.
+_HOME_BYTES = 2**29
+
+
+class OnCluster:
+    """Blocks of chunks of dask arrays; tasks run on a Client's workers.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    X : dask Array of shape (n, k), in one chunk along the columns
+    y : dask Array of shape (n,) or (n, m), chunked as X along the rows
+    sample_weight : dask Array of shape (n,), chunked as X along the rows, or None
+    n_blocks : int or "auto"
+    """
+
+    def __init__(self, client, X, y, sample_weight, n_blocks="auto"):
+        self._client = client
+        self._arrays = (X, y, sample_weight)
+        self._futures = set()
+        self.dtype = np.float32 if X.dtype == np.float32 else np.float64
+        self.y_ndim = y.ndim
+        self.n_threads = max(1, sum(client.nthreads().values()))
+        n_chunks = X.numblocks[0]
+        if n_blocks == "auto":
+            n_blocks = _auto_blocks(n_chunks, X.shape[1], self.n_threads)
+        n_blocks = max(1, min(n_blocks, n_chunks))
+        self._edges = np.linspace(0, n_chunks, n_blocks + 1).astype(int)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        # Released, not cancelled: the scheduler drops what nobody else wants, and leaves
+        # alone what another fit or the user has asked for under the same key.
+        for future in list(self._futures):
+            self.release(future)
+
+    def load_statistics(self):
+        """One future of `Statistics` per block of chunks."""
+        from dask.delayed import Delayed
+
+        graph, keys = statistics_graph(*self._arrays, self._edges)
+        blocks = [Delayed(key, graph, layer=key[0]) for key in keys]
+        futures = self._client.compute(blocks, optimize_graph=False, retries=2)
+        self._futures.update(futures)
+        return futures
+
+    def locate(self, block, defect) -> str:
+        """Where a defect is, in the user's terms."""
+        chunk = self._edges[block] + defect.chunk
+        before = sum(self._arrays[0].chunks[0][: self._edges[block]])
+        if np.isnan(before):
+            return f"in chunk {chunk}"
+        return f"row {int(before) + defect.row} (chunk {chunk})"
+
+    def merged_statistics(self):
+        """`Statistics` of all rows."""
+        reports = self.load_statistics()
+        return _statistics.merge(self._client.gather(reports))
+
+    def submit(self, task, *args):
+        """Run ``task(*args)`` on some worker, before any chunk that waits to be read."""
+        future = self._client.submit(task, *args, pure=False, priority=10, retries=2)
+        self._futures.add(future)
+        return future
+
+    def release(self, future):
+        self._futures.discard(future)
+        future.release()
+
+    def as_completed(self, futures):
+        return _Stream(futures, self._client)
+
+
+def _auto_blocks(n_chunks, n_features, n_threads):
+    home = max(1, _HOME_BYTES // (8 * n_features**2))
+    few = _FEW_BLOCKS if n_chunks <= _FEW_BLOCKS else max(8, _BLOCKS_PER_THREAD * n_threads)
+    return min(few, home)
+
+
+def statistics_graph(X, y, sample_weight, edges):
+    """Graph of the statistics of every block of chunks, and the keys of the blocks.
+
+    One task per chunk, fused with the tasks that produce it where dask can fuse them;
+    then merges, `_FAN_IN` at a time. Block b has the chunks ``edges[b]:edges[b + 1]``.
+    """
+    import dask
+    import dask.array as da
+    from dask.highlevelgraph import HighLevelGraph
+
+    args = [X, "ij", y, "i" if y.ndim == 1 else "im"]
+    if sample_weight is not None:
+        args += [sample_weight, "i"]
+    chunks = da.blockwise(
+        _chunk_statistics,
+        "i",
+        *args,
+        name="lasso-statistics-" + dask.base.tokenize(X, y, sample_weight),
+        dtype=object,
+        meta=np.empty(0, dtype=object),
+        adjust_chunks={"i": 1},
+        align_arrays=False,
+    )
+    (chunks,) = dask.optimize(chunks)
+    name = "lasso-merge-" + chunks.name.rsplit("-", 1)[1]
+    layer, keys = {}, []
+    for block, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        level = [(chunks.name, int(chunk)) for chunk in range(start, stop)]
+        depth = 0
+        while len(level) > 1:
+            merged = []
+            for i in range(0, len(level), _FAN_IN):
+                key = (name, len(edges) - 1, block, depth, len(merged))
+                layer[key] = (_statistics.merge, level[i : i + _FAN_IN])
+                merged.append(key)
+            level, depth = merged, depth + 1
+        keys += level
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[chunks])
+    return graph, keys
+
+
+def _chunk_statistics(X, y, sample_weight=None):
+    # A contracted index comes as a list of its blocks; there is one, since columns are
+    # in one chunk. Letting dask concatenate would copy it.
+    (X,) = X
+    if isinstance(y, list):
+        (y,) = y
+    return _statistics.from_rows(X, y, sample_weight)
+
+
+class _Stream:
+    """`distributed.as_completed` with a deadline, raising what a task raised."""
+
+    def __init__(self, futures, client):
+        from distributed import as_completed
+
+        self._client = client
+        self._completed = as_completed(
+            futures, loop=client.loop, with_results=True, raise_errors=False
+        )
+
+    def add(self, future):
+        self._completed.add(future)
+
+    def next(self, deadline, one):
+        if deadline is None:
+            deadline = np.inf
+        # as_completed has one timeout for its whole life, and a lost scheduler shows in
+        # the client's status alone: look at both, a few times a second.
+        completed = self._completed
+        while not completed.has_ready():
+            if self._client.status not in ("running", "connecting"):
+                raise RuntimeError(
+                    f"The Client lost its scheduler during fit (status: {self._client.status})."
+                    " Reconnect and fit again."
+                )
+            if time.perf_counter() >= deadline:
+                raise TimeoutError
+            with completed.thread_condition:
+                if not completed.has_ready():
+                    completed.thread_condition.wait(min(0.1, deadline - time.perf_counter()))
+        ready = [next(completed)] if one else next(iter(completed.batches()))
+        return [(future, _result(future, value)) for future, value in ready]
+
+
+def _result(future, value):
+    if future.status == "error":
+        _, error, trace = value
+        raise error.with_traceback(trace)
+    if isinstance(value, BaseException):
+        raise RuntimeError(
+            f"The cluster cancelled task {future.key!r} during fit: {value}. A chunk that"
+            " was persisted or scattered may have gone with its worker; persist it again."
+        )
+    return value
+
+
+@contextmanager
+def client_for_fit(client):
+    """The Client to fit on: `client`, the active one, or one made for the occasion."""
+    import distributed
+
+    with ExitStack() as stack:
+        if client is None:
+            client = _active_client(stack)
+        if client is None:
+            cluster = distributed.LocalCluster(
+                processes=False, dashboard_address=None, silence_logs=False
+            )
+            stack.enter_context(cluster)
+            client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
+        if not isinstance(client, distributed.Client):
+            raise TypeError(
+                f"client must be a distributed.Client or None, got {type(client).__name__}."
+            )
+        if client.asynchronous:
+            raise ValueError(
+                "client is asynchronous, and fit is not: pass a Client that was made with"
+                " asynchronous=False."
+            )
+        if client.status != "running":
+            raise ValueError(
+                f"client is {client.status}: pass a running distributed.Client, or None to"
+                " use the active one."
+            )
+        yield client
+
+
+def _active_client(stack):
+    import distributed
+
+    try:
+        distributed.get_worker()
+    except ValueError:
+        try:
+            return distributed.Client.current()
+        except ValueError:
+            return None
+    # Inside a task: leave the worker's thread pool while the fit waits for other tasks,
+    # or a cluster with one thread would wait for itself.
+    return stack.enter_context(distributed.worker_client())

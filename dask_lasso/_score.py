@@ -1,0 +1,64 @@
+"""R^2 of predictions on dask collections, in one pass over the rows.
+
+Not `dask_ml.metrics.r2_score`: with chunks of unknown size it fails (dask-ml 2025.1.0).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import _statistics
+
+
+def r2_score(estimator, X, y, sample_weight) -> float:
+    """Coefficient of determination, averaged over the targets.
+
+    The statistics of (residual, y) hold both sums of squares: a chunk's residuals take
+    the place of its features.
+    """
+    from ._cluster import OnCluster, client_for_fit
+    from ._input import dask_rows
+
+    X, y, sample_weight = dask_rows(estimator, X, y, sample_weight, reset=False)
+    residual = _residuals(X, y, estimator.coef_, estimator.intercept_)
+    with (
+        client_for_fit(estimator.client) as client,
+        OnCluster(client, residual, y, sample_weight) as place,
+    ):
+        merged = place.merged_statistics()
+    of_residual = np.diagonal(merged.sxx) + merged.weight * merged.x_mean**2
+    if merged.n_rows < 2:
+        return float("nan")
+    flat = merged.syy == 0
+    scores = 1 - of_residual / np.where(flat, 1.0, merged.syy)
+    # scikit-learn's convention for a target that does not vary.
+    scores[flat] = np.where(of_residual[flat] == 0, 1.0, 0.0)
+    return float(scores.mean())
+
+
+def _residuals(X, y, coef, intercept):
+    import dask.array as da
+
+    return da.blockwise(
+        _chunk_residuals,
+        "it",
+        X,
+        "ij",
+        y,
+        "i" if y.ndim == 1 else "im",
+        coef=np.atleast_2d(coef),
+        intercept=intercept,
+        new_axes={"t": len(np.atleast_2d(coef))},
+        dtype=np.float64,
+        meta=np.empty((0, 0)),
+        align_arrays=False,
+    )
+
+
+def _chunk_residuals(X, y, coef, intercept):
+    from ._estimator import _predict_rows
+
+    (X,) = X
+    if isinstance(y, list):
+        (y,) = y
+    return y.reshape(len(y), -1) - _predict_rows(X, coef, intercept)

@@ -1,0 +1,250 @@
+"""The exact finish: the lasso of merged statistics, and its certificate.
+
+The merged moments are a k-row problem, whatever the number of rows they came from.
+scikit-learn's coordinate descent brings it near the solution; the linear system of the
+active set then gives the solution itself, to rounding, so that it does not depend on
+where coordinate descent happened to stop.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from scipy import linalg
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import enet_path
+
+from ._statistics import Statistics
+
+# Relative gaps at which coordinate descent hands over to the active set. The first is
+# enough nearly always; the last is what remains when the active set is degenerate.
+_HANDOVER = (1e-4, 1e-7, 1e-10, 1e-13)
+
+
+class Moments(NamedTuple):
+    """A lasso without rows: ``1/(2n) (yy - 2 q.w + w.G w) + penalty``, one per target.
+
+    Attributes
+    ----------
+    gram : ndarray of shape (k, k)
+    xy : ndarray of shape (k, m)
+    yy : ndarray of shape (m,)
+    weight : float
+        The n of the objective.
+    """
+
+    gram: np.ndarray
+    xy: np.ndarray
+    yy: np.ndarray
+    weight: float
+
+
+class Solution(NamedTuple):
+    """Coefficients (k, m) and their duality gaps (m,)."""
+
+    coef: np.ndarray
+    gap: np.ndarray
+
+
+def moments(statistics: Statistics, fit_intercept: bool) -> Moments:
+    """Moments about the mean with an intercept, about zero without one."""
+    sxx, sxy, syy = statistics.sxx, statistics.sxy, statistics.syy
+    if not fit_intercept:
+        weight, x, y = statistics.weight, statistics.x_mean, statistics.y_mean
+        sxx = sxx + weight * np.outer(x, x)
+        sxy = sxy + weight * np.outer(x, y)
+        syy = syy + weight * y**2
+    return Moments(sxx, sxy, syy, statistics.weight)
+
+
+def intercept(statistics: Statistics, coef, fit_intercept: bool) -> np.ndarray:
+    """The best intercept (m,) for coefficients (k, m)."""
+    if not fit_intercept:
+        return np.zeros(coef.shape[1])
+    return statistics.y_mean - statistics.x_mean @ coef
+
+
+def objective(problem: Moments, coef, l1: float, l2: float = 0.0) -> np.ndarray:
+    """The objective (m,) at coefficients (k, m)."""
+    squares = problem.yy - np.einsum("kt,kt->t", coef, 2 * problem.xy - problem.gram @ coef)
+    ridge = 0.5 * l2 * np.einsum("kt,kt->t", coef, coef)
+    return squares / (2 * problem.weight) + l1 * np.abs(coef).sum(axis=0) + ridge
+
+
+def duality_gap(problem: Moments, coef, l1: float, l2: float = 0.0, positive=False):
+    """How far the objective at `coef` can be above its minimum, one per target.
+
+    The dual point is the residual scaled into the dual's box (Kim, Koh, Lustig, Boyd &
+    Gorinevsky 2007, section III), computed from the moments in O(k^2). A ridge term
+    counts as k further rows, ``sqrt(n l2) w``. Without an l1 term the dual has no
+    interior, and the gap is the distance to the least-squares optimum instead.
+    """
+    weight = problem.weight
+    gram_coef = problem.gram @ coef
+    gradient = (problem.xy - gram_coef) / weight - l2 * coef
+    if l1 == 0 and not positive:
+        gram = problem.gram / weight + l2 * np.eye(len(problem.gram))
+        step = linalg.lstsq(gram, gradient, lapack_driver="gelsy")[0]
+        return np.maximum(0.5 * np.einsum("kt,kt->t", gradient, step), 0.0)
+    largest = gradient.max(axis=0) if positive else np.abs(gradient).max(axis=0)
+    xy_coef = np.einsum("kt,kt->t", problem.xy, coef)
+    residual_y = problem.yy - xy_coef
+    residual = residual_y - xy_coef + np.einsum("kt,kt->t", coef, gram_coef)
+    residual = np.maximum(residual, 0.0) + weight * l2 * np.einsum("kt,kt->t", coef, coef)
+    scale = np.minimum(1.0, l1 / np.maximum(largest, np.finfo(float).tiny))
+    primal = residual / (2 * weight) + l1 * np.abs(coef).sum(axis=0)
+    dual = (scale * residual_y - 0.5 * scale**2 * residual) / weight
+    return np.maximum(primal - dual, 0.0)
+
+
+def solve(
+    problem: Moments,
+    l1: float,
+    *,
+    l2: float = 0.0,
+    positive: bool = False,
+    max_iter: int = 1000,
+    coef_init=None,
+) -> Solution:
+    """Minimise the objective for every target.
+
+    Parameters
+    ----------
+    problem : Moments
+    l1, l2 : float
+        Weights of ``||w||_1`` and of ``||w||^2 / 2``.
+    max_iter : int
+        Sweeps of coordinate descent over the coefficients, in all, per target.
+    coef_init : ndarray of shape (k, m), optional
+
+    Returns
+    -------
+    Solution
+        The certificate is measured, not assumed: it is up to the caller to compare it
+        with a tolerance.
+    """
+    k, m = problem.xy.shape
+    coef = np.zeros((k, m)) if coef_init is None else np.array(coef_init, dtype=np.float64)
+    threshold, ridge = problem.weight * l1, problem.weight * l2
+    for target in range(m):
+        xy = np.ascontiguousarray(problem.xy[:, target])
+        if l1 == 0 and not positive:
+            gram = problem.gram + ridge * np.eye(k)
+            coef[:, target] = linalg.lstsq(gram, xy)[0]
+            continue
+        coef[:, target] = _solve_target(
+            np.ascontiguousarray(problem.gram),
+            xy,
+            problem.yy[target],
+            threshold,
+            ridge,
+            positive,
+            max_iter,
+            np.ascontiguousarray(coef[:, target]),
+        )
+    return Solution(coef, duality_gap(problem, coef, l1, l2, positive))
+
+
+def _solve_target(gram, xy, yy, threshold, ridge, positive, max_iter, coef):
+    if yy <= 0 or not xy.any():
+        return np.zeros_like(coef)
+    left = max_iter
+    for tol in _HANDOVER:
+        coef, sweeps = _coordinate_descent(
+            gram, xy, yy, threshold, ridge, positive, tol, left, coef
+        )
+        left -= sweeps
+        exact = _active_set(gram, xy, threshold, ridge, positive, coef)
+        if exact is not None:
+            return exact
+        if left <= 0:
+            break
+    return coef
+
+
+# `warnings.catch_warnings` is not thread-safe, and grid searches fit in threads.
+_warning_filters = threading.Lock()
+
+
+def _coordinate_descent(gram, xy, yy, threshold, ridge, positive, tol, max_iter, coef):
+    """scikit-learn's coordinate descent on a Gram matrix; no rows needed.
+
+    With `precompute` the solver looks at X for its shape alone and at y for its norm
+    alone, so one row of each stands for all of them.
+    """
+    k = len(coef)
+    penalty = threshold + ridge
+    with _warning_filters, warnings.catch_warnings():
+        # Our own certificate decides whether there is something to warn of.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        _, coefs, _, sweeps = enet_path(
+            np.zeros((1, k), order="F"),
+            np.sqrt([yy]),
+            l1_ratio=threshold / penalty if penalty else 1.0,
+            alphas=[penalty],
+            precompute=gram,
+            Xy=xy,
+            coef_init=coef,
+            positive=positive,
+            tol=tol,
+            max_iter=max_iter,
+            check_input=False,
+            return_n_iter=True,
+        )
+    return coefs[:, 0].copy(), max(1, sweeps[0])
+
+
+def _active_set(gram, xy, threshold, ridge, positive, coef):
+    """The solution on the support of `coef` if it is the optimum, else None.
+
+    Solves the stationarity equations of the support for the signs at hand, drops
+    coefficients whose sign turns, adds columns whose gradient exceeds the threshold,
+    and accepts only what satisfies every optimality condition.
+    """
+    signs = np.sign(coef)
+    slack = 1e-10 * threshold + 8 * np.finfo(float).eps * np.abs(xy).max()
+    for _ in range(10):
+        active = np.flatnonzero(signs)
+        rhs = xy[active] - threshold * signs[active]
+        values = _solve_positive_definite(gram[np.ix_(active, active)], rhs, ridge)
+        if values is None:
+            return None
+        turned = values * signs[active] <= 0
+        if turned.any():
+            signs[active[turned]] = 0
+            continue
+        gradient = xy - gram[:, active] @ values
+        excess = (gradient if positive else np.abs(gradient)) > threshold + slack
+        excess[active] = False
+        if not excess.any():
+            exact = np.zeros_like(coef)
+            exact[active] = values
+            return exact
+        signs[excess] = np.sign(gradient[excess])
+    return None
+
+
+def _solve_positive_definite(gram, rhs, ridge):
+    """Solve ``(gram + ridge I) w = rhs``; None where the matrix is singular in effect."""
+    if len(rhs) == 0:
+        return rhs
+    gram = gram + ridge * np.eye(len(rhs))
+    diagonal = np.sqrt(np.diagonal(gram))
+    if not (diagonal > 0).all():
+        return None
+    gram /= diagonal
+    gram /= diagonal[:, np.newaxis]
+    rhs = rhs / diagonal
+    try:
+        factor = linalg.cho_factor(gram, lower=True, check_finite=False)
+    except linalg.LinAlgError:
+        return None
+    # Squared, a pivot is the share of a column that the columns before it leave unexplained.
+    if np.diagonal(factor[0]).min() ** 2 < 1e-12:
+        return None
+    values = linalg.cho_solve(factor, rhs, check_finite=False)
+    values += linalg.cho_solve(factor, rhs - gram @ values, check_finite=False)
+    return values / diagonal

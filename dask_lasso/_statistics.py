@@ -1,0 +1,321 @@
+"""Sufficient statistics of rows: all that the squared loss needs to know of a chunk.
+
+Two things happen here and nowhere else: rows become `Statistics`, and `Statistics`
+of disjoint rows are merged. Everything downstream (the exact finish, ADMM, the
+certificate, cross-validation) sees only the result.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+# The rows of a tile are shifted into a buffer before the Gram is taken. The buffer
+# should stay in a core's second-level cache (2**17 float64 are 1 MiB) while k is small,
+# have enough rows to pay for adding a k x k result while k is large, and never be large
+# itself (2**23 float64 are 64 MiB).
+_CACHE_ITEMS = 2**17
+_BUFFER_ITEMS = 2**23
+
+
+class Defect(NamedTuple):
+    """The first thing wrong in some rows, as data: a worker reports, the client raises."""
+
+    argument: str  # "X", "y" or "sample_weight"
+    problem: str  # the sentence after "Input X "
+    row: int  # position among the rows the statistics are of
+    chunk: int  # position among the chunks the statistics are of
+
+
+class Statistics(NamedTuple):
+    """Weighted first and centred second moments of some rows.
+
+    Attributes
+    ----------
+    n_rows, n_chunks : int
+        Rows and chunks that went in, in the order of the data.
+    weight : float
+        Sum of the sample weights; ``n_rows`` without weights.
+    x_mean : ndarray of shape (k,)
+    y_mean : ndarray of shape (m,)
+    sxx : ndarray of shape (k, k)
+        ``sum_i s_i (x_i - x_mean)(x_i - x_mean)^T``.
+    sxy : ndarray of shape (k, m)
+    syy : ndarray of shape (m,)
+        The diagonal only: targets are fitted one by one.
+    defect : Defect or None
+        If not None, the moments mean nothing.
+    """
+
+    n_rows: int
+    n_chunks: int
+    weight: float
+    x_mean: np.ndarray
+    y_mean: np.ndarray
+    sxx: np.ndarray
+    sxy: np.ndarray
+    syy: np.ndarray
+    defect: Defect | None = None
+
+    @property
+    def n_features(self) -> int:
+        return self.sxx.shape[0]
+
+    @property
+    def n_targets(self) -> int:
+        return self.syy.shape[0]
+
+
+def from_rows(X, y, sample_weight=None) -> Statistics:
+    """Statistics of the rows of one chunk.
+
+    Parameters
+    ----------
+    X : ndarray or SciPy sparse of shape (n, k)
+        Float32 is accumulated in float32 within a tile and in float64 across tiles;
+        everything else in float64. Read once, in row tiles, never copied whole.
+    y : ndarray of shape (n,) or (n, m)
+    sample_weight : ndarray of shape (n,), optional
+
+    Returns
+    -------
+    Statistics
+        With a `Defect` instead of an error where the rows cannot be used, so that a
+        scheduler does not run a hopeless task again.
+    """
+    y = np.asarray(y)
+    if y.ndim == 1:
+        y = y[:, np.newaxis]
+    if sample_weight is not None:
+        sample_weight = np.asarray(sample_weight, dtype=np.float64).reshape(-1)
+    defect = _lengths_defect(X, y, sample_weight)
+    if defect is not None:
+        return _defective(X, y, defect)
+    with single_threaded_blas():
+        if sparse.issparse(X):
+            statistics = _from_sparse(X, y, sample_weight)
+        else:
+            statistics = _from_dense(np.asarray(X), y, sample_weight)
+    finite = np.isfinite(statistics.sxx).all() and np.isfinite(statistics.sxy).all()
+    if not (finite and np.isfinite(statistics.syy).all()):
+        return _defective(X, y, _value_defect(X, y, sample_weight))
+    if sample_weight is not None and not (sample_weight >= 0).all():
+        return _defective(X, y, _value_defect(X, y, sample_weight))
+    return statistics
+
+
+def merge(parts: Iterable[Statistics]) -> Statistics:
+    """Statistics of the union of disjoint rows.
+
+    The pairwise update of Chan, Golub & LeVeque (1983, eq. 2.1) for any number of
+    parts at once: the centred moments add up, plus the scatter of the parts' means.
+    Every term is positive semi-definite, so nothing cancels.
+    """
+    parts = list(parts)
+    if len(parts) == 1:
+        return parts[0]
+    n_rows = sum(part.n_rows for part in parts)
+    n_chunks = sum(part.n_chunks for part in parts)
+    rows_before = chunks_before = 0
+    for part in parts:
+        if part.defect is not None:
+            defect = part.defect._replace(
+                row=part.defect.row + rows_before, chunk=part.defect.chunk + chunks_before
+            )
+            return part._replace(n_rows=n_rows, n_chunks=n_chunks, defect=defect)
+        rows_before += part.n_rows
+        chunks_before += part.n_chunks
+
+    weights = np.array([part.weight for part in parts])
+    weight = weights.sum()
+    first = parts[int(np.argmax(weights > 0))]
+    # Differences from one part's means, not the means themselves: exact for a column
+    # that is constant, accurate for one that is 1e6 +/- 1.
+    dx = np.array([part.x_mean - first.x_mean for part in parts])
+    dy = np.array([part.y_mean - first.y_mean for part in parts])
+    dx_mean = weights @ dx / (weight or 1.0)
+    dy_mean = weights @ dy / (weight or 1.0)
+    root = np.sqrt(weights)[:, np.newaxis]
+    dx = root * (dx - dx_mean)
+    dy = root * (dy - dy_mean)
+    sxx = dx.T @ dx
+    sxy = dx.T @ dy
+    syy = np.einsum("ij,ij->j", dy, dy)
+    for part in parts:
+        sxx += part.sxx
+        sxy += part.sxy
+        syy += part.syy
+    return Statistics(
+        n_rows=n_rows,
+        n_chunks=n_chunks,
+        weight=float(weight),
+        x_mean=first.x_mean + dx_mean,
+        y_mean=first.y_mean + dy_mean,
+        sxx=sxx,
+        sxy=sxy,
+        syy=syy,
+    )
+
+
+def _from_dense(X, y, sample_weight) -> Statistics:
+    n, k = X.shape
+    m = y.shape[1]
+    width = k + m + 1
+    dtype = np.float32 if X.dtype == np.float32 else np.float64
+    tile = max(1, min(n, max(_CACHE_ITEMS // width, 2 * k), max(256, _BUFFER_ITEMS // width)))
+    x_shift, y_shift = _shift(X, dtype), _shift(y, dtype)
+
+    # One product per tile gives every moment: the columns are X, y and ones.
+    buffer = np.empty((tile, width), dtype=dtype)
+    total = np.zeros((width, width))
+    with np.errstate(invalid="ignore", over="ignore"):
+        for start in range(0, n, tile):
+            stop = min(start + tile, n)
+            rows = buffer[: stop - start]
+            np.subtract(X[start:stop], x_shift, out=rows[:, :k], casting="unsafe")
+            np.subtract(y[start:stop], y_shift, out=rows[:, k:-1], casting="unsafe")
+            rows[:, -1] = 1
+            if sample_weight is not None:
+                rows *= np.sqrt(sample_weight[start:stop, np.newaxis]).astype(dtype)
+            total += rows.T @ rows
+        weight = total[-1, -1] if sample_weight is not None else float(n)
+        means = total[-1, :-1] / (weight or 1.0)
+        centred = total[:-1, :-1]
+        centred -= np.outer(means * weight, means)
+    # Rounding must not leave a negative sum of squares.
+    diagonal = np.einsum("ii->i", centred)
+    np.maximum(diagonal, 0.0, out=diagonal)
+    return Statistics(
+        n_rows=n,
+        n_chunks=1,
+        weight=float(weight),
+        x_mean=x_shift.astype(np.float64) + means[:k],
+        y_mean=y_shift.astype(np.float64) + means[k:],
+        sxx=np.ascontiguousarray(centred[:k, :k]),
+        sxy=np.ascontiguousarray(centred[:k, k:]),
+        syy=diagonal[k:].copy(),
+    )
+
+
+def _shift(A, dtype):
+    """A point near the column means, so that the moments about it lose no digits.
+
+    Taken from rows all over the chunk, since rows are often sorted. A column that is
+    constant there gets its very value: it must come out as exactly constant.
+    """
+    if A.shape[0] == 0:
+        return np.zeros(A.shape[1], dtype=dtype)
+    sample = A[:: max(1, A.shape[0] // 256)].astype(dtype)
+    with np.errstate(invalid="ignore", over="ignore"):
+        constant = (sample == sample[0]).all(axis=0)
+        return np.where(constant, sample[0], sample.mean(axis=0)).astype(dtype)
+
+
+def _from_sparse(X, y, sample_weight) -> Statistics:
+    X = sparse.csr_array(X)
+    if X.dtype != np.float64:
+        X = X.astype(np.float64)
+    n, k = X.shape
+    y = y.astype(np.float64)
+    weights = np.ones(n) if sample_weight is None else sample_weight
+    weight = float(weights.sum())
+    with np.errstate(invalid="ignore", over="ignore"):
+        x_mean = np.asarray(X.T @ weights).reshape(-1) / (weight or 1.0)
+        y_shift = _shift(y, np.float64)
+        y_mean = y_shift + weights @ (y - y_shift) / (weight or 1.0)
+        weighted_y = weights[:, np.newaxis] * (y - y_mean)
+        weighted_X = X if sample_weight is None else sparse.diags_array(weights) @ X
+        # Centring is implicit: a sparse column's mean is not large against its spread.
+        sxx = (X.T @ weighted_X).toarray() - weight * np.outer(x_mean, x_mean)
+        sxy = np.asarray(X.T @ weighted_y)
+        syy = np.einsum("ij,ij->j", weighted_y, y - y_mean)
+    diagonal = np.einsum("ii->i", sxx)
+    np.maximum(diagonal, 0.0, out=diagonal)
+    return Statistics(n, 1, weight, x_mean, y_mean, sxx, sxy, syy)
+
+
+def _lengths_defect(X, y, sample_weight) -> Defect | None:
+    n = X.shape[0]
+    for name, other in (("y", y), ("sample_weight", sample_weight)):
+        if other is not None and other.shape[0] != n:
+            problem = f"has {other.shape[0]} rows where X has {n}"
+            return Defect(name, problem, min(n, other.shape[0]), 0)
+    return None
+
+
+def _value_defect(X, y, sample_weight) -> Defect:
+    """Find what made the moments non-finite; runs only after something has."""
+    if sample_weight is not None:
+        for bad, problem in (
+            (~np.isfinite(sample_weight), "contains NaN or infinity"),
+            (sample_weight < 0, "contains negative weights"),
+        ):
+            if bad.any():
+                return Defect("sample_weight", problem, int(np.argmax(bad)), 0)
+    for name, values in (("X", X), ("y", y)):
+        values = sparse.csr_array(values) if sparse.issparse(values) else values
+        step = max(1, _CACHE_ITEMS // max(1, values.shape[1]))
+        for start in range(0, values.shape[0], step):
+            tile = values[start : start + step]
+            tile = tile.toarray() if sparse.issparse(tile) else np.asarray(tile, dtype=float)
+            bad = ~np.isfinite(tile)
+            if bad.any():
+                row, column = np.argwhere(bad)[0]
+                what = "NaN" if np.isnan(tile[row, column]) else "infinity"
+                return Defect(name, f"contains {what} in column {column}", start + int(row), 0)
+    return Defect("X", "contains values too large for their squares to be summed", 0, 0)
+
+
+def _defective(X, y, defect) -> Statistics:
+    nothing = np.empty(0)
+    shape = (X.shape[0], 1, 0.0, nothing, nothing, nothing, nothing, nothing)
+    return Statistics(*shape, defect=defect)
+
+
+class _SingleThreadedBlas:
+    """BLAS on one thread while any of our tasks runs in this process.
+
+    Threads belong above BLAS here. The limit is process-wide, so the first task to
+    enter sets it and the last to leave lifts it; looking for the libraries takes
+    milliseconds and is done once.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._controller = None
+        self._limit = None
+
+    def enter(self):
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                if self._controller is None:
+                    from threadpoolctl import ThreadpoolController
+
+                    self._controller = ThreadpoolController()
+                self._limit = self._controller.limit(limits=1, user_api="blas")
+
+    def leave(self):
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.restore_original_limits()
+
+
+_blas = _SingleThreadedBlas()
+
+
+@contextmanager
+def single_threaded_blas():
+    """Run the body with one BLAS thread; safe in many threads at once."""
+    _blas.enter()
+    try:
+        yield
+    finally:
+        _blas.leave()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 
 import numpy as np
 
@@ -121,7 +122,7 @@ def statistics_graph(X, y, sample_weight, edges):
     (chunks,) = dask.optimize(chunks)
     name = "lasso-merge-" + chunks.name.rsplit("-", 1)[1]
     layer, keys = {}, []
-    for block, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for block, (start, stop) in enumerate(pairwise(edges)):
         level = [(chunks.name, int(chunk)) for chunk in range(start, stop)]
         depth = 0
         while len(level) > 1:

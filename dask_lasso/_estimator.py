@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 
 from . import _solve
 from ._admm import Consensus
-from ._callbacks import CallbackSupport, Callbacks, with_callbacks
+from ._callbacks import Callbacks, CallbackSupport, with_callbacks
 from ._engines import ENGINES, Run
 from ._exact import Exact
 from ._input import features, is_dask, open_rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -49,8 +50,7 @@ class InMemory:
     def load_statistics(self) -> list[Future]:
         """One future of `Statistics` per block."""
         return [
-            self.submit(self._statistics_of, start, stop)
-            for start, stop in zip(self._edges[:-1], self._edges[1:], strict=True)
+            self.submit(self._statistics_of, start, stop) for start, stop in pairwise(self._edges)
         ]
 
     def _statistics_of(self, start, stop):

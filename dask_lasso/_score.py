@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import _statistics
-
 
 def r2_score(estimator, X, y, sample_weight) -> float:
     """Coefficient of determination, averaged over the targets.

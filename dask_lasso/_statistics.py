@@ -220,7 +220,7 @@ def _from_sparse(X, y, sample_weight) -> Statistics:
     X = sparse.csr_array(X)
     if X.dtype != np.float64:
         X = X.astype(np.float64)
-    n, k = X.shape
+    n = X.shape[0]
     y = y.astype(np.float64)
     weights = np.ones(n) if sample_weight is None else sample_weight
     weight = float(weights.sum())

@@ -63,8 +63,7 @@ def factorize(statistics: _statistics.Statistics, metric: Metric) -> Factor:
         border = weight * x / metric.scale
         hessian = np.block([[hessian, border[:, np.newaxis]], [border, np.array([[weight]])]])
         linear = np.vstack([linear, weight * y])
-    with _statistics.single_threaded_blas():
-        curvature, basis = linalg.eigh(hessian, check_finite=False)
+    curvature, basis = linalg.eigh(hessian, check_finite=False)
     return Factor(basis, np.maximum(curvature, 0.0), basis.T @ linear)
 
 

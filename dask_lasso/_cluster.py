@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from . import _statistics
+from ._threads import single_threaded_blas
 
 # More statistics than this at once make one merge task too large a message.
 _FAN_IN = 32
@@ -221,6 +222,8 @@ def client_for_fit(client):
                 f"client is {client.status}: pass a running distributed.Client, or None to"
                 " use the active one."
             )
+        if client.scheduler.address.startswith("inproc"):
+            stack.enter_context(single_threaded_blas())  # its workers are threads of ours
         yield client
 
 

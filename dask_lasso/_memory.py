@@ -8,10 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
-from joblib import effective_n_jobs
-from threadpoolctl import ThreadpoolController
 
 from . import _statistics
+from ._threads import single_threaded_blas, spare_threads
 
 # Below this many values a thread costs more than it saves.
 _ONE_THREAD = 2**18
@@ -33,7 +32,7 @@ class InMemory:
         self.dtype, self.y_ndim = X.dtype, y.ndim
         n, k = X.shape
         small = n * k <= _ONE_THREAD
-        self.n_threads = 1 if small else _spare_threads()
+        self.n_threads = 1 if small else spare_threads()
         if n_blocks == "auto":
             n_blocks = 1 if small else 4 * self.n_threads
         n_blocks = max(1, min(n_blocks, n))
@@ -41,11 +40,14 @@ class InMemory:
         self._executor = ThreadPoolExecutor(self.n_threads) if self.n_threads > 1 else None
 
     def __enter__(self):
+        self._limit = single_threaded_blas()
+        self._limit.__enter__()
         return self
 
     def __exit__(self, *exc):
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
+        self._limit.__exit__(*exc)
 
     def load_statistics(self) -> list[Future]:
         """One future of `Statistics` per block."""
@@ -100,22 +102,3 @@ class _Stream:
 
 def _call(task, args):
     return task(*(arg.result() if isinstance(arg, Future) else arg for arg in args))
-
-
-def _spare_threads() -> int:
-    """Threads that this fit may use without oversubscribing the machine.
-
-    What joblib grants here (one inside its own workers), and no more than BLAS may use:
-    dask and loky limit BLAS in their workers for the same reason.
-    """
-    try:
-        from distributed import get_worker
-
-        get_worker()
-        return 1  # a task on a dask worker has one thread
-    except (ImportError, ValueError):
-        pass
-    blas = [
-        lib["num_threads"] for lib in ThreadpoolController().info() if lib["user_api"] == "blas"
-    ]
-    return max(1, min([effective_n_jobs(-1), *blas]))

@@ -7,9 +7,7 @@ certificate, cross-validation) sees only the result.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -96,11 +94,10 @@ def from_rows(X, y, sample_weight=None) -> Statistics:
     defect = _lengths_defect(X, y, sample_weight)
     if defect is not None:
         return _defective(X, y, defect)
-    with single_threaded_blas():
-        if sparse.issparse(X):
-            statistics = _from_sparse(X, y, sample_weight)
-        else:
-            statistics = _from_dense(np.asarray(X), y, sample_weight)
+    if sparse.issparse(X):
+        statistics = _from_sparse(X, y, sample_weight)
+    else:
+        statistics = _from_dense(np.asarray(X), y, sample_weight)
     finite = np.isfinite(statistics.sxx).all() and np.isfinite(statistics.sxy).all()
     if not (finite and np.isfinite(statistics.syy).all()):
         return _defective(X, y, _value_defect(X, y, sample_weight))
@@ -275,47 +272,3 @@ def _defective(X, y, defect) -> Statistics:
     nothing = np.empty(0)
     shape = (X.shape[0], 1, 0.0, nothing, nothing, nothing, nothing, nothing)
     return Statistics(*shape, defect=defect)
-
-
-class _SingleThreadedBlas:
-    """BLAS on one thread while any of our tasks runs in this process.
-
-    Threads belong above BLAS here. The limit is process-wide, so the first task to
-    enter sets it and the last to leave lifts it; looking for the libraries takes
-    milliseconds and is done once.
-    """
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._controller = None
-        self._limit = None
-
-    def enter(self):
-        with self._lock:
-            self._inside += 1
-            if self._inside == 1:
-                if self._controller is None:
-                    from threadpoolctl import ThreadpoolController
-
-                    self._controller = ThreadpoolController()
-                self._limit = self._controller.limit(limits=1, user_api="blas")
-
-    def leave(self):
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._limit.restore_original_limits()
-
-
-_blas = _SingleThreadedBlas()
-
-
-@contextmanager
-def single_threaded_blas():
-    """Run the body with one BLAS thread; safe in many threads at once."""
-    _blas.enter()
-    try:
-        yield
-    finally:
-        _blas.leave()

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from . import _statistics
+from . import _cells, _statistics
 from ._threads import single_threaded_blas
 
 # More statistics than this at once make one merge task too large a message.
@@ -39,6 +39,7 @@ class OnCluster:
         self.dtype = np.float32 if X.dtype == np.float32 else np.float64
         self.y_ndim = y.ndim
         self.n_threads = max(1, sum(client.nthreads().values()))
+        self.n_rows = X.shape[0]  # NaN for chunks of unknown size
         n_chunks = X.numblocks[0]
         if n_blocks == "auto":
             n_blocks = _auto_blocks(n_chunks, X.shape[1], self.n_threads)
@@ -54,11 +55,11 @@ class OnCluster:
         for future in list(self._futures):
             self.release(future)
 
-    def load_statistics(self):
-        """One future of `Statistics` per block of chunks."""
+    def load_statistics(self, partition=None):
+        """One future of `Statistics` per block; of `CellStatistics` with a `Partition`."""
         from dask.delayed import Delayed
 
-        graph, keys = statistics_graph(*self._arrays, self._edges)
+        graph, keys = statistics_graph(*self._arrays, self._edges, partition)
         blocks = [Delayed(key, graph, layer=key[0]) for key in keys]
         futures = self._client.compute(blocks, optimize_graph=False, retries=2)
         self._futures.update(futures)
@@ -97,7 +98,7 @@ def _auto_blocks(n_chunks, n_features, n_threads):
     return min(few, home)
 
 
-def statistics_graph(X, y, sample_weight, edges):
+def statistics_graph(X, y, sample_weight, edges, partition=None):
     """Graph of the statistics of every block of chunks, and the keys of the blocks.
 
     One task per chunk, fused with the tasks that produce it where dask can fuse them;
@@ -110,11 +111,15 @@ def statistics_graph(X, y, sample_weight, edges):
     args = [X, "ij", y, "i" if y.ndim == 1 else "im"]
     if sample_weight is not None:
         args += [sample_weight, "i"]
+    labels = None
+    if partition is not None:
+        labels = _labels(partition, X.chunks[0])
+        args = [labels, "i", *args]
     chunks = da.blockwise(
-        _chunk_statistics,
+        _chunk_statistics if partition is None else _chunk_cells,
         "i",
         *args,
-        name="lasso-statistics-" + dask.base.tokenize(X, y, sample_weight),
+        name="lasso-statistics-" + dask.base.tokenize(X, y, sample_weight, labels),
         dtype=object,
         meta=np.empty(0, dtype=object),
         adjust_chunks={"i": 1},
@@ -122,6 +127,7 @@ def statistics_graph(X, y, sample_weight, edges):
     )
     (chunks,) = dask.optimize(chunks)
     name = "lasso-merge-" + chunks.name.rsplit("-", 1)[1]
+    merge = _statistics.merge if partition is None else _cells.merge
     layer, keys = {}, []
     for block, (start, stop) in enumerate(pairwise(edges)):
         level = [(chunks.name, int(chunk)) for chunk in range(start, stop)]
@@ -130,7 +136,7 @@ def statistics_graph(X, y, sample_weight, edges):
             merged = []
             for i in range(0, len(level), _FAN_IN):
                 key = (name, len(edges) - 1, block, depth, len(merged))
-                layer[key] = (_statistics.merge, level[i : i + _FAN_IN])
+                layer[key] = (merge, level[i : i + _FAN_IN])
                 merged.append(key)
             level, depth = merged, depth + 1
         keys += level
@@ -145,6 +151,25 @@ def _chunk_statistics(X, y, sample_weight=None):
     if isinstance(y, list):
         (y,) = y
     return _statistics.from_rows(X, y, sample_weight)
+
+
+def _labels(partition, rows):
+    """What each chunk needs to know of a `Partition`, as a dask array of its own."""
+    import dask
+    import dask.array as da
+
+    edges = np.r_[0, np.cumsum(rows)]
+    labels = [partition.between(start, stop) for start, stop in pairwise(edges)]
+    name = "lasso-labels-" + dask.base.tokenize(labels)
+    graph = {(name, chunk): rows for chunk, rows in enumerate(labels)}
+    return da.Array(graph, name, (rows,), meta=np.empty(0, dtype=object))
+
+
+def _chunk_cells(labels, X, y, sample_weight=None):
+    (X,) = X
+    if isinstance(y, list):
+        (y,) = y
+    return _cells.from_rows(X, y, sample_weight, labels)
 
 
 class _Stream:
@@ -203,8 +228,12 @@ def client_for_fit(client):
         if client is None:
             client = _active_client(stack)
         if client is None:
+            # No dashboard, but distributed serves health pages all the same: on any free
+            # port, since it warns when its usual one is taken.
             cluster = distributed.LocalCluster(
-                processes=False, dashboard_address=None, silence_logs=False
+                processes=False,
+                dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": ":0"},
             )
             stack.enter_context(cluster)
             client = stack.enter_context(distributed.Client(cluster, set_as_default=False))

@@ -1,0 +1,54 @@
+"""Fixtures shared by all tests: one cluster of two worker processes, and its Client."""
+
+from __future__ import annotations
+
+import gc
+import time
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Two worker processes of one thread each."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def _session_client(cluster):
+    from distributed import Client
+
+    with Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+@pytest.fixture
+def client(_session_client):
+    """A Client of two worker processes, not the active one unless a test makes it so.
+
+    Whatever a test does with it, nothing may be left on the scheduler afterwards.
+    """
+    yield _session_client
+    assert_nothing_left(_session_client)
+
+
+def assert_nothing_left(client):
+    """No future is held by `client`, no task is known to its scheduler."""
+    deadline = time.monotonic() + 10
+    while left := left_on(client):
+        assert time.monotonic() < deadline, f"left on the scheduler: {left}"
+        gc.collect()
+        time.sleep(0.02)
+
+
+def left_on(client) -> list:
+    """Keys of the futures that `client` holds and of all tasks that its scheduler knows."""
+    return list(client.futures) + client.run_on_scheduler(_keys)
+
+
+def _keys(dask_scheduler):
+    return [str(key) for key in dask_scheduler.tasks]

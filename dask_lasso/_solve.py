@@ -85,7 +85,7 @@ def duality_gap(problem: Moments, coef, l1: float, l2: float = 0.0, positive=Fal
     weight = problem.weight
     gram_coef = problem.gram @ coef
     gradient = (problem.xy - gram_coef) / weight - l2 * coef
-    if l1 == 0 and not positive:
+    if np.all(l1 == 0) and not positive:
         gram = problem.gram / weight + l2 * np.eye(len(problem.gram))
         step = linalg.lstsq(gram, gradient, lapack_driver="gelsy")[0]
         return np.maximum(0.5 * np.einsum("kt,kt->t", gradient, step), 0.0)
@@ -135,7 +135,7 @@ def solve(
             gram = problem.gram + ridge * np.eye(k)
             coef[:, target] = linalg.lstsq(gram, xy)[0]
             continue
-        coef[:, target] = _solve_target(
+        coef[:, target] = solve_target(
             np.ascontiguousarray(problem.gram),
             xy,
             problem.yy[target],
@@ -148,16 +148,19 @@ def solve(
     return Solution(coef, duality_gap(problem, coef, l1, l2, positive))
 
 
-def _solve_target(gram, xy, yy, threshold, ridge, positive, max_iter, coef):
+def solve_target(gram, xy, yy, threshold, ridge, positive, max_iter, coef):
     if yy <= 0 or not xy.any():
         return np.zeros_like(coef)
     left = max_iter
     for tol in _HANDOVER:
-        coef, sweeps = _coordinate_descent(
-            gram, xy, yy, threshold, ridge, positive, tol, left, coef
+        penalty = threshold + ridge
+        l1_ratio = threshold / penalty if penalty else 1.0
+        coefs, sweeps = coordinate_descent(
+            gram, xy, yy, [penalty], l1_ratio, positive, tol, left, coef
         )
+        coef = coefs[:, 0].copy()
         left -= sweeps
-        exact = _active_set(gram, xy, threshold, ridge, positive, coef)
+        exact = active_set(gram, xy, threshold, ridge, positive, coef)
         if exact is not None:
             return exact
         if left <= 0:
@@ -169,22 +172,23 @@ def _solve_target(gram, xy, yy, threshold, ridge, positive, max_iter, coef):
 _warning_filters = threading.Lock()
 
 
-def _coordinate_descent(gram, xy, yy, threshold, ridge, positive, tol, max_iter, coef):
+def coordinate_descent(gram, xy, yy, penalties, l1_ratio, positive, tol, max_iter, coef):
     """scikit-learn's coordinate descent on a Gram matrix; no rows needed.
+
+    Returns coefficients (k, n) for n falling penalties and the sweeps of the last one.
 
     With `precompute` the solver looks at X for its shape alone and at y for its norm
     alone, so one row of each stands for all of them.
     """
     k = len(coef)
-    penalty = threshold + ridge
     with _warning_filters, warnings.catch_warnings():
         # Our own certificate decides whether there is something to warn of.
         warnings.simplefilter("ignore", ConvergenceWarning)
         _, coefs, _, sweeps = enet_path(
             np.zeros((1, k), order="F"),
             np.sqrt([yy]),
-            l1_ratio=threshold / penalty if penalty else 1.0,
-            alphas=[penalty],
+            l1_ratio=l1_ratio,
+            alphas=penalties,
             precompute=gram,
             Xy=xy,
             coef_init=coef,
@@ -194,10 +198,10 @@ def _coordinate_descent(gram, xy, yy, threshold, ridge, positive, tol, max_iter,
             check_input=False,
             return_n_iter=True,
         )
-    return coefs[:, 0].copy(), max(1, sweeps[0])
+    return coefs, max(1, sweeps[-1])
 
 
-def _active_set(gram, xy, threshold, ridge, positive, coef):
+def active_set(gram, xy, threshold, ridge, positive, coef):
     """The solution on the support of `coef` if it is the optimum, else None.
 
     Solves the stationarity equations of the support for the signs at hand, drops

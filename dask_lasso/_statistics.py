@@ -118,15 +118,9 @@ def merge(parts: Iterable[Statistics]) -> Statistics:
         return parts[0]
     n_rows = sum(part.n_rows for part in parts)
     n_chunks = sum(part.n_chunks for part in parts)
-    rows_before = chunks_before = 0
-    for part in parts:
-        if part.defect is not None:
-            defect = part.defect._replace(
-                row=part.defect.row + rows_before, chunk=part.defect.chunk + chunks_before
-            )
-            return part._replace(n_rows=n_rows, n_chunks=n_chunks, defect=defect)
-        rows_before += part.n_rows
-        chunks_before += part.n_chunks
+    defect = first_defect(parts)
+    if defect is not None:
+        return parts[0]._replace(n_rows=n_rows, n_chunks=n_chunks, defect=defect)
 
     weights = np.array([part.weight for part in parts])
     weight = weights.sum()
@@ -157,6 +151,19 @@ def merge(parts: Iterable[Statistics]) -> Statistics:
         sxy=sxy,
         syy=syy,
     )
+
+
+def first_defect(parts) -> Defect | None:
+    """The first defect in parts that follow each other, placed among all their rows."""
+    rows_before = chunks_before = 0
+    for part in parts:
+        if part.defect is not None:
+            return part.defect._replace(
+                row=part.defect.row + rows_before, chunk=part.defect.chunk + chunks_before
+            )
+        rows_before += part.n_rows
+        chunks_before += part.n_chunks
+    return None
 
 
 def _from_dense(X, y, sample_weight) -> Statistics:

@@ -1,0 +1,526 @@
+"""Choice of alpha (and l1_ratio) by cross-validation or by AIC and BIC, in one pass.
+
+Each cell of rows reports its statistics once. A training set is a merge of cells, every
+alpha a small solve, and a validation score a formula on the moments of the test set.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.exceptions import DataConversionWarning
+from sklearn.model_selection import GroupKFold, check_cv
+from sklearn.model_selection import KFold as SklearnKFold
+from sklearn.utils import check_scalar
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from . import _cells, _solve
+from ._callbacks import with_callbacks
+from ._estimator import AsyncLassoRegressor, LassoBase
+from ._exact import Exact
+from ._input import is_dask
+from ._path import alpha_grid, solve_path
+
+
+class Selection(Exact):
+    """The model of a fit that chooses its penalty: solved once, when all cells are in."""
+
+    def __init__(self, *, partition, alphas, eps, l1_ratios, rule, criterion, **shared):
+        super().__init__(alpha=None, **shared)
+        self._partition = partition
+        self._alphas, self._eps = alphas, eps
+        self._l1_ratios = l1_ratios
+        self._rule, self._criterion = rule, criterion
+        self.selected = None
+
+    def update(self, n_updates):
+        """Nothing until the last cell is in: an alpha chosen early would be thrown away."""
+        self.converged = self.n_reported == self._n_blocks
+        return self.estimate() if self.converged else None
+
+    def estimate(self):
+        """Choose the penalty from the rows that have been reported, and solve for it."""
+        cells = _cells.merge(self._waiting)
+        self._waiting = [cells]
+        self.statistics = _cells.union(cells, 0)
+        if self.statistics is None or self.statistics.weight == 0:
+            self.converged = False
+            return None
+        problem = _solve.moments(self.statistics, self._fit_intercept)
+        grids = self._grids(problem)
+        if self._criterion == "cv":
+            selected = self._by_cross_validation(cells, grids)
+        else:
+            selected = self._by_information(problem, grids)
+        self.selected = selected
+        self._alpha = selected["alpha_"]
+        l1, l2 = self._alpha * selected["l1_ratio_"], self._alpha * (1 - selected["l1_ratio_"])
+        self.coef, self.gap = _solve.solve(
+            problem, l1, l2=l2, positive=self._positive, max_iter=self._max_iter
+        )
+        value = _solve.objective(problem, self.coef, l1, l2)
+        return {"samples_seen": self.samples_seen, "objective": value.sum()}
+
+    @property
+    def samples_seen(self) -> int:
+        return sum(part.n_rows for part in self._waiting)
+
+    def _grids(self, problem):
+        if isinstance(self._alphas, Integral):
+            return np.array(
+                [
+                    alpha_grid(
+                        problem, r, positive=self._positive, eps=self._eps, n_alphas=self._alphas
+                    )
+                    for r in self._l1_ratios
+                ]
+            )
+        return np.tile(np.sort(self._alphas)[::-1], (len(self._l1_ratios), 1))
+
+    def _solve_paths(self, problem, grids):
+        for grid, l1_ratio in zip(grids, self._l1_ratios, strict=True):
+            yield solve_path(
+                problem,
+                grid,
+                l1_ratio=l1_ratio,
+                positive=self._positive,
+                max_iter=self._max_iter,
+            ).coefs[0]
+
+    def _by_cross_validation(self, cells, grids):
+        splits = self._partition.splits
+        mse = np.empty((*grids.shape, len(splits)))
+        for fold, split in enumerate(splits):
+            train = _rows(cells, split.labelling, split.train, fold, "training")
+            test = _rows(cells, split.labelling, split.test, fold, "test")
+            problem = _solve.moments(train, self._fit_intercept)
+            for ratio, coefs in enumerate(self._solve_paths(problem, grids)):
+                intercepts = _solve.intercept(train, coefs, self._fit_intercept)
+                mse[ratio, :, fold] = mean_squared_errors(test, coefs, intercepts)
+        mean = mse.mean(axis=-1)
+        ratio, best = np.unravel_index(np.argmin(mean), mean.shape)
+        if self._rule == "1se":
+            error = mse[ratio, best].std(ddof=1) / np.sqrt(len(splits))
+            best = int(np.argmax(mean[ratio] <= mean[ratio, best] + error))
+        return {
+            "alpha_": grids[ratio, best],
+            "l1_ratio_": self._l1_ratios[ratio],
+            "alphas_": grids,
+            "mse_path_": mse,
+        }
+
+    def _by_information(self, problem, grids):
+        """AIC or BIC as in `LassoLarsIC`: Zou, Hastie & Tibshirani (2007), eq. 2.16."""
+        n = self.statistics.n_rows
+        noise = self._noise_variance(problem)
+        factor = 2.0 if self._criterion == "aic" else np.log(n)
+        values = np.empty(grids.shape)
+        for ratio, coefs in enumerate(self._solve_paths(problem, grids)):
+            l2 = grids[ratio] * (1 - self._l1_ratios[ratio])
+            squares = squared_residuals(problem, coefs) * (n / problem.weight)
+            df = [degrees_of_freedom(problem, c, r) for c, r in zip(coefs.T, l2, strict=True)]
+            values[ratio] = n * np.log(2 * np.pi * noise) + squares / noise + factor * np.array(df)
+        ratio, best = np.unravel_index(np.argmin(values), values.shape)
+        return {
+            "alpha_": grids[ratio, best],
+            "l1_ratio_": self._l1_ratios[ratio],
+            "alphas_": grids,
+            "criterion_": values,
+            "noise_variance_": noise,
+        }
+
+    def _noise_variance(self, problem):
+        """Residual variance of least squares, non-negative where `positive`."""
+        left = self.statistics.n_rows - len(problem.gram) - self._fit_intercept
+        if left <= 0:
+            raise ValueError(
+                f"criterion={self._criterion!r} needs the variance of the noise, which"
+                f" {self.statistics.n_rows} rows of {len(problem.gram)} features cannot tell:"
+                ' use criterion="cv".'
+            )
+        full = _solve.solve(problem, 0.0, positive=self._positive, max_iter=self._max_iter)
+        squares = squared_residuals(problem, full.coef)[0]
+        noise = squares * (self.statistics.n_rows / problem.weight) / left
+        if noise <= 0:
+            raise ValueError(
+                f"criterion={self._criterion!r} needs noise, and least squares fits y exactly:"
+                ' use criterion="cv".'
+            )
+        return noise
+
+
+def _rows(cells, labelling, counts, fold, which):
+    statistics = _cells.union(cells, labelling, counts)
+    if statistics is None or statistics.weight == 0:
+        raise ValueError(
+            f"The {which} set of split {fold} has no rows, or none with a positive weight, among"
+            f" the {cells.n_rows} rows read: use another cv, or a longer max_time."
+        )
+    return statistics
+
+
+def mean_squared_errors(statistics, coefs, intercepts) -> np.ndarray:
+    """Mean squared error on the rows of `statistics`, for each column of `coefs`."""
+    about_mean = statistics.y_mean - statistics.x_mean @ coefs - intercepts
+    centred = _solve.moments(statistics, True)
+    return squared_residuals(centred, coefs) / statistics.weight + about_mean**2
+
+
+def squared_residuals(problem, coefs) -> np.ndarray:
+    """``||y - X w||^2`` of a problem with one target, for each column w of `coefs`."""
+    cross = 2 * problem.xy - problem.gram @ coefs
+    return np.maximum(problem.yy - np.einsum("kt,kt->t", coefs, cross), 0.0)
+
+
+def degrees_of_freedom(problem, coef, l2) -> float:
+    """Degrees of freedom of one fit: the trace of its smoother on the active columns.
+
+    The number of non-zero coefficients for the lasso (Zou, Hastie & Tibshirani 2007,
+    theorem 1), less with a ridge term.
+    """
+    active = np.flatnonzero(np.abs(coef) > np.finfo(np.float64).eps)
+    if l2 == 0 or len(active) == 0:
+        return float(len(active))
+    curvature = np.linalg.eigvalsh(problem.gram[np.ix_(active, active)]).clip(min=0)
+    return float((curvature / (curvature + problem.weight * l2)).sum())
+
+
+class SelectionBase(LassoBase):
+    """What the two estimators that choose their penalty share."""
+
+    # How the rows are read: nothing that these could change the answer by.
+    engine = "batched"
+    max_staleness = None
+    random_state = None
+
+    _parameter_constraints: dict = {
+        "eps": [Interval(Real, 0, None, closed="neither")],
+        "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "cv": ["cv_object"],
+        "rule": [StrOptions({"min", "1se"})],
+        "criterion": [StrOptions({"cv", "aic", "bic"})],
+        **{
+            name: AsyncLassoRegressor._parameter_constraints[name]
+            for name in (
+                "fit_intercept",
+                "positive",
+                "tol",
+                "max_iter",
+                "max_time",
+                "n_blocks",
+                "client",
+                "verbose",
+            )
+        },
+    }
+
+    @with_callbacks
+    def fit(self, X, y, sample_weight=None, *, groups=None):
+        """Choose the penalty and fit the model, in one pass over the rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
+                (n_samples, n_features)
+        y : {array-like, dask Array, dask Series} of shape (n_samples,)
+        sample_weight : float or array-like of shape (n_samples,), default=None
+            Non-negative weights, for the fits and for the error on each test set. Folds
+            count the same, whatever the weights in them, as in scikit-learn.
+        groups : array-like of shape (n_samples,), default=None
+            Given to the splitter. With an integer `cv`, the folds are those of
+            `sklearn.model_selection.GroupKFold`.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            For parameters or data that cannot be used; what the estimator had from an
+            earlier fit is kept.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the duality gap is above `tol`, or `max_iter` or `max_time` ended the fit.
+        """
+        with self._all_or_nothing():
+            self._validate_params()
+            self._fit(X, y, sample_weight, split=partial(self._split, X, y, groups))
+        return self
+
+    def _validate_params(self):
+        super()._validate_params()
+        if not isinstance(self.alphas, Integral):
+            for index, alpha in enumerate(self.alphas):
+                check_scalar(
+                    alpha, f"alphas[{index}]", Real, min_val=0.0, include_boundaries="left"
+                )
+
+    def _split(self, X, y, groups, place):
+        """The `Partition` that the splits amount to."""
+        if place.y_ndim == 2 and place.n_targets > 1:
+            raise ValueError(
+                f"y has {place.n_targets} targets, and each would need a penalty of its own:"
+                f" fit one {type(self).__name__} per column."
+            )
+        if place.y_ndim == 2:
+            warnings.warn(
+                "A column-vector y was passed when a 1d array was expected: the column is taken.",
+                DataConversionWarning,
+                stacklevel=6,
+            )
+        if self.criterion != "cv":
+            return _cells.one_cell()
+        cv, n_rows = self.cv, place.n_rows
+        if isinstance(cv, SklearnKFold) and not cv.shuffle and type(cv) is SklearnKFold:
+            cv = cv.n_splits
+        if cv is None or isinstance(cv, Integral):
+            n_splits = 5 if cv is None else cv
+            if groups is None:
+                return _consecutive_folds(n_rows, n_splits)
+            cv = GroupKFold(n_splits)
+        if np.isnan(n_rows):
+            raise ValueError(
+                f"cv={cv} needs the number of rows, and X has chunks of unknown size: call"
+                " X.compute_chunk_sizes() before fit, or use consecutive folds (cv=5)."
+            )
+        return _cells.from_indices(int(n_rows), _pairs(cv, X, y, groups, int(n_rows)))
+
+    def _make_model(self, n_blocks, partition):
+        return Selection(
+            partition=partition,
+            alphas=self.alphas,
+            eps=self.eps,
+            l1_ratios=np.atleast_1d(self.l1_ratio),
+            rule=self.rule,
+            criterion=self.criterion,
+            positive=self.positive,
+            fit_intercept=self.fit_intercept,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            n_blocks=n_blocks,
+            coef_init=None,
+        )
+
+    def _attributes(self, model, place):
+        attributes = super()._attributes(model, place)
+        if place.y_ndim == 2:
+            attributes["intercept_"] = np.ravel(attributes["intercept_"])[0]
+        selected = dict(model.selected)
+        n_ratios = len(selected["alphas_"])
+        if n_ratios == 1 or not isinstance(self.alphas, Integral):
+            selected["alphas_"] = selected["alphas_"][0]
+        for name in {"mse_path_", "criterion_"} & set(selected):
+            selected[name] = np.squeeze(selected[name])
+        if "l1_ratio" not in self._get_param_names():
+            del selected["l1_ratio_"]
+        return {**attributes, **selected}
+
+
+def _consecutive_folds(n_rows, n_splits):
+    if np.isnan(n_rows):
+        raise ValueError(
+            "cross-validation needs the number of rows, and X has chunks of unknown size: call"
+            " X.compute_chunk_sizes() before fit."
+        )
+    if not 2 <= n_splits <= n_rows:
+        raise ValueError(
+            f"Cannot have number of splits n_splits={n_splits} greater than the number of"
+            f" samples: n_samples={n_rows}, or less than 2: use another cv."
+        )
+    return _cells.consecutive_folds(int(n_rows), n_splits)
+
+
+def _pairs(cv, X, y, groups, n_rows):
+    """The splitter's index pairs, in memory."""
+    rows = X
+    if type(cv).__module__.startswith("dask_ml."):
+        # Its splitters look at the chunks of the rows alone.
+        import dask.array as da
+
+        rows = da.zeros((n_rows, 1), chunks=(getattr(X, "chunks", ((n_rows,),))[0], 1))
+    elif is_dask(X):
+        rows = np.broadcast_to(0.0, (n_rows, 1))  # how many there are is all that is asked
+    if is_dask(groups):
+        groups = groups.compute()
+    for train, test in check_cv(cv).split(rows, None if is_dask(y) else y, groups):
+        if is_dask(train, test):
+            import dask
+
+            train, test = dask.compute(train, test, scheduler="threads")
+        yield train, test
+
+
+class AsyncLassoCV(SelectionBase):
+    """Lasso whose alpha is chosen by cross-validation, in one pass over the rows.
+
+    `sklearn.linear_model.LassoCV` for data larger than one machine's memory: the same
+    grid, the same errors, the same choice. The rows are read once, whatever the number of
+    folds and alphas.
+
+    Parameters
+    ----------
+    eps : float, default=1e-3
+        ``alpha_min / alpha_max`` of the grid.
+
+    alphas : int or array-like, default=100
+        Number of alphas on the grid, or the alphas themselves.
+
+    cv : int, splitter or iterable of (train, test), default=None
+        None is 5; an integer is as many consecutive folds of rows. A splitter is one of
+        scikit-learn or `dask_ml.model_selection`; pairs may be indices or masks.
+
+    rule : {"min", "1se"}, default="min"
+        The alpha of the least mean error, or the largest alpha whose mean error is within
+        one standard error of it (Breiman, Friedman, Olshen & Stone 1984, section 3.4.3).
+
+    criterion : {"cv", "aic", "bic"}, default="cv"
+        What chooses alpha. "aic" and "bic" are those of
+        `sklearn.linear_model.LassoLarsIC`, on the grid; `cv` and `rule` do not count.
+
+    fit_intercept, positive, tol, max_iter, max_time, n_blocks, client, verbose
+        As in `AsyncLassoRegressor`.
+
+    Attributes
+    ----------
+    alpha_ : float
+        The chosen alpha.
+
+    alphas_ : ndarray of shape (n_alphas,)
+
+    mse_path_ : ndarray of shape (n_alphas, n_folds)
+        Mean squared error on each test set.
+
+    criterion_ : ndarray of shape (n_alphas,)
+        With "aic" or "bic", its values.
+
+    noise_variance_ : float
+        With "aic" or "bic", the residual variance of least squares.
+
+    coef_, intercept_, dual_gap_, n_iter_, n_samples_seen_, history_, n_features_in_, \
+            feature_names_in_
+        Of the fit on all rows at `alpha_`, as in `AsyncLassoRegressor`.
+
+    See Also
+    --------
+    sklearn.linear_model.LassoCV : The same choice on data in memory.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dask_lasso import AsyncLassoCV
+    >>> X = da.random.default_rng(0).normal(size=(1000, 5), chunks=(100, 5))
+    >>> y = 3 * X[:, 0] - 2 * X[:, 1]
+    >>> model = AsyncLassoCV(cv=5).fit(X, y)
+    >>> model.mse_path_.shape
+    (100, 5)
+    """
+
+    l1_ratio = 1.0
+
+    def __init__(
+        self,
+        *,
+        eps: float = 1e-3,
+        alphas=100,
+        cv=None,
+        rule: str = "min",
+        criterion: str = "cv",
+        fit_intercept: bool = True,
+        positive: bool = False,
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+        max_time: float | None = None,
+        n_blocks: int | str = "auto",
+        client=None,
+        verbose: int = 0,
+    ):
+        self.eps = eps
+        self.alphas = alphas
+        self.cv = cv
+        self.rule = rule
+        self.criterion = criterion
+        self.fit_intercept = fit_intercept
+        self.positive = positive
+        self.tol = tol
+        self.max_iter = max_iter
+        self.max_time = max_time
+        self.n_blocks = n_blocks
+        self.client = client
+        self.verbose = verbose
+
+
+class AsyncElasticNetCV(SelectionBase):
+    """Elastic net whose alpha and l1_ratio are chosen by cross-validation, in one pass.
+
+    `sklearn.linear_model.ElasticNetCV` for data larger than one machine's memory.
+
+    Parameters
+    ----------
+    l1_ratio : float or list of float, default=0.5
+        Share of the l1 term in the penalty; of a list, the best is chosen.
+
+    eps, alphas, cv, rule, criterion, fit_intercept, positive, tol, max_iter, max_time, \
+            n_blocks, client, verbose
+        As in `AsyncLassoCV`. With `rule="1se"`, the l1_ratio is that of the least error.
+
+    Attributes
+    ----------
+    alpha_, l1_ratio_ : float
+        The chosen penalty.
+
+    alphas_ : ndarray of shape (n_alphas,) or (n_l1_ratio, n_alphas)
+
+    mse_path_ : ndarray of shape (n_alphas, n_folds) or (n_l1_ratio, n_alphas, n_folds)
+        Mean squared error on each test set.
+
+    criterion_ : ndarray of shape (n_alphas,) or (n_l1_ratio, n_alphas)
+        With "aic" or "bic", its values.
+
+    noise_variance_, coef_, intercept_, dual_gap_, n_iter_, n_samples_seen_, history_, \
+            n_features_in_, feature_names_in_
+        As in `AsyncLassoCV`.
+    """
+
+    _parameter_constraints: dict = {
+        **SelectionBase._parameter_constraints,
+        "l1_ratio": [Interval(Real, 0, 1, closed="both"), "array-like"],
+    }
+
+    def __init__(
+        self,
+        *,
+        l1_ratio=0.5,
+        eps: float = 1e-3,
+        alphas=100,
+        cv=None,
+        rule: str = "min",
+        criterion: str = "cv",
+        fit_intercept: bool = True,
+        positive: bool = False,
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+        max_time: float | None = None,
+        n_blocks: int | str = "auto",
+        client=None,
+        verbose: int = 0,
+    ):
+        self.l1_ratio = l1_ratio
+        self.eps = eps
+        self.alphas = alphas
+        self.cv = cv
+        self.rule = rule
+        self.criterion = criterion
+        self.fit_intercept = fit_intercept
+        self.positive = positive
+        self.tol = tol
+        self.max_iter = max_iter
+        self.max_time = max_time
+        self.n_blocks = n_blocks
+        self.client = client
+        self.verbose = verbose

@@ -1,0 +1,84 @@
+"""Regularization paths: the solution at every alpha of a grid, from the same moments."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _solve
+
+
+class Path(NamedTuple):
+    """Coefficients (m, k, n_alphas) and duality gaps (m, n_alphas) along a grid of alphas."""
+
+    coefs: np.ndarray
+    gaps: np.ndarray
+
+
+def alpha_grid(problem: _solve.Moments, l1_ratio, *, positive, eps, n_alphas) -> np.ndarray:
+    """Geometric grid down from the smallest alpha at which every coefficient is zero."""
+    if l1_ratio == 0:
+        raise ValueError(
+            "Automatic alpha grid generation is not supported for l1_ratio=0: with no l1 term"
+            " no alpha makes all coefficients zero. Pass a grid of your own as alphas."
+        )
+    largest = problem.xy.max(initial=0) if positive else np.abs(problem.xy).max(initial=0)
+    alpha_max = largest / (problem.weight * l1_ratio)
+    smallest = np.finfo(np.float64).resolution
+    if alpha_max <= smallest:
+        return np.full(n_alphas, smallest)
+    return np.geomspace(alpha_max, alpha_max * eps, num=n_alphas)
+
+
+def solve_path(problem: _solve.Moments, alphas, *, l1_ratio, positive, max_iter) -> Path:
+    """Solve for every alpha, from the largest down.
+
+    One call of coordinate descent brings the whole grid near, and the active set makes
+    each of its points exact, as in `_solve.solve`.
+    """
+    alphas = np.asarray(alphas, dtype=np.float64)
+    k, m = problem.xy.shape
+    coefs = np.zeros((m, k, len(alphas)))
+    gaps = np.zeros((m, len(alphas)))
+    for target in range(m):
+        one = problem._replace(xy=problem.xy[:, [target]], yy=problem.yy[[target]])
+        coefs[target] = _solve_grid(one, alphas, l1_ratio, positive, max_iter)
+        gaps[target] = _gaps(one, coefs[target], alphas, l1_ratio, positive)
+    return Path(coefs, gaps)
+
+
+def _solve_grid(problem, alphas, l1_ratio, positive, max_iter):
+    coefs = np.zeros((len(problem.gram), len(alphas)))
+    inside = np.flatnonzero(alphas * l1_ratio > 0)
+    inside = inside[np.argsort(-alphas[inside], kind="stable")]
+    xy, yy = np.ascontiguousarray(problem.xy[:, 0]), problem.yy[0]
+    if len(inside) and yy > 0 and xy.any():
+        gram = np.ascontiguousarray(problem.gram)
+        penalties = problem.weight * alphas[inside]
+        starts, _ = _solve.coordinate_descent(
+            gram, xy, yy, penalties, l1_ratio, positive, 1e-4, max_iter, np.zeros(len(xy))
+        )
+        for column, penalty, start in zip(inside, penalties, starts.T, strict=True):
+            l1, l2 = penalty * l1_ratio, penalty * (1 - l1_ratio)
+            exact = _solve.active_set(gram, xy, l1, l2, positive, start)
+            if exact is None:
+                exact = _solve.solve_target(gram, xy, yy, l1, l2, positive, max_iter, start)
+            coefs[:, column] = exact
+    for column in np.flatnonzero(alphas * l1_ratio == 0):
+        l2 = alphas[column] * (1 - l1_ratio)
+        solution = _solve.solve(problem, 0.0, l2=l2, positive=positive, max_iter=max_iter)
+        coefs[:, column] = solution.coef[:, 0]
+    return coefs
+
+
+def _gaps(problem, coefs, alphas, l1_ratio, positive):
+    """Duality gaps of a grid: to `duality_gap` its points are so many targets."""
+    n = len(alphas)
+    grid = problem._replace(xy=np.repeat(problem.xy, n, axis=1), yy=np.repeat(problem.yy, n))
+    gaps = _solve.duality_gap(grid, coefs, alphas * l1_ratio, alphas * (1 - l1_ratio), positive)
+    for column in np.flatnonzero(alphas * l1_ratio == 0):
+        l2 = alphas[column] * (1 - l1_ratio)
+        at = coefs[:, [column]]
+        gaps[column] = _solve.duality_gap(problem, at, 0.0, l2, positive)[0]
+    return gaps

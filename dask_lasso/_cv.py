@@ -21,6 +21,7 @@ from . import _cells, _solve
 from ._callbacks import with_callbacks
 from ._estimator import AsyncLassoRegressor, LassoBase
 from ._exact import Exact
+from ._incremental import degrees_of_freedom
 from ._input import is_dask
 from ._path import alpha_grid, solve_path
 
@@ -29,7 +30,7 @@ class Selection(Exact):
     """The model of a fit that chooses its penalty: solved once, when all cells are in."""
 
     def __init__(self, *, partition, alphas, eps, l1_ratios, rule, criterion, **shared):
-        super().__init__(alpha=None, **shared)
+        super().__init__(alpha=None, l1_ratio=None, coef_init=None, **shared)
         self._partition = partition
         self._alphas, self._eps = alphas, eps
         self._l1_ratios = l1_ratios
@@ -56,13 +57,8 @@ class Selection(Exact):
         else:
             selected = self._by_information(problem, grids)
         self.selected = selected
-        self._alpha = selected["alpha_"]
-        l1, l2 = self._alpha * selected["l1_ratio_"], self._alpha * (1 - selected["l1_ratio_"])
-        self.coef, self.gap = _solve.solve(
-            problem, l1, l2=l2, positive=self._positive, max_iter=self._max_iter
-        )
-        value = _solve.objective(problem, self.coef, l1, l2)
-        return {"samples_seen": self.samples_seen, "objective": value.sum()}
+        self._alpha, self._l1_ratio = selected["alpha_"], selected["l1_ratio_"]
+        return self._solve(problem)
 
     @property
     def samples_seen(self) -> int:
@@ -73,9 +69,14 @@ class Selection(Exact):
             return np.array(
                 [
                     alpha_grid(
-                        problem, r, positive=self._positive, eps=self._eps, n_alphas=self._alphas
+                        problem,
+                        l1_ratio,
+                        positive=self._positive,
+                        weights=self._weights,
+                        eps=self._eps,
+                        n_alphas=self._alphas,
                     )
-                    for r in self._l1_ratios
+                    for l1_ratio in self._l1_ratios
                 ]
             )
         return np.tile(np.sort(self._alphas)[::-1], (len(self._l1_ratios), 1))
@@ -87,6 +88,7 @@ class Selection(Exact):
                 grid,
                 l1_ratio=l1_ratio,
                 positive=self._positive,
+                weights=self._weights,
                 max_iter=self._max_iter,
             ).coefs[0]
 
@@ -120,8 +122,11 @@ class Selection(Exact):
         values = np.empty(grids.shape)
         for ratio, coefs in enumerate(self._solve_paths(problem, grids)):
             l2 = grids[ratio] * (1 - self._l1_ratios[ratio])
-            squares = squared_residuals(problem, coefs) * (n / problem.weight)
-            df = [degrees_of_freedom(problem, c, r) for c, r in zip(coefs.T, l2, strict=True)]
+            squares = _solve.squared_residuals(problem, coefs) * (n / problem.weight)
+            df = [
+                degrees_of_freedom(problem, coef, ridge, self._weights)
+                for coef, ridge in zip(coefs.T, l2, strict=True)
+            ]
             values[ratio] = n * np.log(2 * np.pi * noise) + squares / noise + factor * np.array(df)
         ratio, best = np.unravel_index(np.argmin(values), values.shape)
         return {
@@ -142,7 +147,7 @@ class Selection(Exact):
                 ' use criterion="cv".'
             )
         full = _solve.solve(problem, 0.0, positive=self._positive, max_iter=self._max_iter)
-        squares = squared_residuals(problem, full.coef)[0]
+        squares = _solve.squared_residuals(problem, full.coef)[0]
         noise = squares * (self.statistics.n_rows / problem.weight) / left
         if noise <= 0:
             raise ValueError(
@@ -166,26 +171,7 @@ def mean_squared_errors(statistics, coefs, intercepts) -> np.ndarray:
     """Mean squared error on the rows of `statistics`, for each column of `coefs`."""
     about_mean = statistics.y_mean - statistics.x_mean @ coefs - intercepts
     centred = _solve.moments(statistics, True)
-    return squared_residuals(centred, coefs) / statistics.weight + about_mean**2
-
-
-def squared_residuals(problem, coefs) -> np.ndarray:
-    """``||y - X w||^2`` of a problem with one target, for each column w of `coefs`."""
-    cross = 2 * problem.xy - problem.gram @ coefs
-    return np.maximum(problem.yy - np.einsum("kt,kt->t", coefs, cross), 0.0)
-
-
-def degrees_of_freedom(problem, coef, l2) -> float:
-    """Degrees of freedom of one fit: the trace of its smoother on the active columns.
-
-    The number of non-zero coefficients for the lasso (Zou, Hastie & Tibshirani 2007,
-    theorem 1), less with a ridge term.
-    """
-    active = np.flatnonzero(np.abs(coef) > np.finfo(np.float64).eps)
-    if l2 == 0 or len(active) == 0:
-        return float(len(active))
-    curvature = np.linalg.eigvalsh(problem.gram[np.ix_(active, active)]).clip(min=0)
-    return float((curvature / (curvature + problem.weight * l2)).sum())
+    return _solve.squared_residuals(centred, coefs) / statistics.weight + about_mean**2
 
 
 class SelectionBase(LassoBase):
@@ -207,6 +193,7 @@ class SelectionBase(LassoBase):
             for name in (
                 "fit_intercept",
                 "positive",
+                "penalty_weights",
                 "tol",
                 "max_iter",
                 "max_time",
@@ -303,8 +290,8 @@ class SelectionBase(LassoBase):
             fit_intercept=self.fit_intercept,
             tol=self.tol,
             max_iter=self.max_iter,
+            weights=self._penalty_weights(),
             n_blocks=n_blocks,
-            coef_init=None,
         )
 
     def _attributes(self, model, place):
@@ -383,7 +370,7 @@ class AsyncLassoCV(SelectionBase):
         What chooses alpha. "aic" and "bic" are those of
         `sklearn.linear_model.LassoLarsIC`, on the grid; `cv` and `rule` do not count.
 
-    fit_intercept, positive, tol, max_iter, max_time, n_blocks, client, verbose
+    fit_intercept, positive, penalty_weights, tol, max_iter, max_time, n_blocks, client, verbose
         As in `AsyncLassoRegressor`.
 
     Attributes
@@ -433,6 +420,7 @@ class AsyncLassoCV(SelectionBase):
         criterion: str = "cv",
         fit_intercept: bool = True,
         positive: bool = False,
+        penalty_weights=None,
         tol: float = 1e-6,
         max_iter: int = 1000,
         max_time: float | None = None,
@@ -447,6 +435,7 @@ class AsyncLassoCV(SelectionBase):
         self.criterion = criterion
         self.fit_intercept = fit_intercept
         self.positive = positive
+        self.penalty_weights = penalty_weights
         self.tol = tol
         self.max_iter = max_iter
         self.max_time = max_time
@@ -465,8 +454,8 @@ class AsyncElasticNetCV(SelectionBase):
     l1_ratio : float or list of float, default=0.5
         Share of the l1 term in the penalty; of a list, the best is chosen.
 
-    eps, alphas, cv, rule, criterion, fit_intercept, positive, tol, max_iter, max_time, \
-            n_blocks, client, verbose
+    eps, alphas, cv, rule, criterion, fit_intercept, positive, penalty_weights, tol, \
+            max_iter, max_time, n_blocks, client, verbose
         As in `AsyncLassoCV`. With `rule="1se"`, the l1_ratio is that of the least error.
 
     Attributes
@@ -503,6 +492,7 @@ class AsyncElasticNetCV(SelectionBase):
         criterion: str = "cv",
         fit_intercept: bool = True,
         positive: bool = False,
+        penalty_weights=None,
         tol: float = 1e-6,
         max_iter: int = 1000,
         max_time: float | None = None,
@@ -518,6 +508,7 @@ class AsyncElasticNetCV(SelectionBase):
         self.criterion = criterion
         self.fit_intercept = fit_intercept
         self.positive = positive
+        self.penalty_weights = penalty_weights
         self.tol = tol
         self.max_iter = max_iter
         self.max_time = max_time

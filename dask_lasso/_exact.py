@@ -22,8 +22,22 @@ class Exact:
 
     wants_updates = False
 
-    def __init__(self, *, alpha, positive, fit_intercept, tol, max_iter, n_blocks, coef_init):
+    def __init__(
+        self,
+        *,
+        alpha,
+        l1_ratio,
+        weights,
+        positive,
+        fit_intercept,
+        tol,
+        max_iter,
+        n_blocks,
+        coef_init,
+    ):
         self._alpha = alpha
+        self._l1_ratio = l1_ratio
+        self._weights = weights
         self._positive = positive
         self._fit_intercept = fit_intercept
         self._tol = tol
@@ -66,15 +80,21 @@ class Exact:
         if self.statistics.weight == 0:
             self.converged = False
             return None
-        problem = _solve.moments(self.statistics, self._fit_intercept)
+        return self._solve(_solve.moments(self.statistics, self._fit_intercept))
+
+    def _solve(self, problem):
+        """Make `coef` and `gap` those of the penalty."""
+        l1, l2 = self._alpha * self._l1_ratio, self._alpha * (1 - self._l1_ratio)
         self.coef, self.gap = _solve.solve(
             problem,
-            self._alpha,
+            l1,
+            l2=l2,
             positive=self._positive,
+            weights=self._weights,
             max_iter=self._max_iter,
             coef_init=self.coef,
         )
-        value = _solve.objective(problem, self.coef, self._alpha)
+        value = _solve.objective(problem, self.coef, l1, l2, self._weights)
         return {"samples_seen": self.samples_seen, "objective": value.sum()}
 
     @property

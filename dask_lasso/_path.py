@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _solve
+from ._weights import Reduction
 
 
 class Path(NamedTuple):
@@ -16,13 +17,17 @@ class Path(NamedTuple):
     gaps: np.ndarray
 
 
-def alpha_grid(problem: _solve.Moments, l1_ratio, *, positive, eps, n_alphas) -> np.ndarray:
+def alpha_grid(
+    problem: _solve.Moments, l1_ratio, *, positive, weights=None, eps, n_alphas
+) -> np.ndarray:
     """Geometric grid down from the smallest alpha at which every coefficient is zero."""
     if l1_ratio == 0:
         raise ValueError(
             "Automatic alpha grid generation is not supported for l1_ratio=0: with no l1 term"
             " no alpha makes all coefficients zero. Pass a grid of your own as alphas."
         )
+    if weights is not None:
+        problem = Reduction(problem, weights).problem
     largest = problem.xy.max(initial=0) if positive else np.abs(problem.xy).max(initial=0)
     alpha_max = largest / (problem.weight * l1_ratio)
     smallest = np.finfo(np.float64).resolution
@@ -31,12 +36,24 @@ def alpha_grid(problem: _solve.Moments, l1_ratio, *, positive, eps, n_alphas) ->
     return np.geomspace(alpha_max, alpha_max * eps, num=n_alphas)
 
 
-def solve_path(problem: _solve.Moments, alphas, *, l1_ratio, positive, max_iter) -> Path:
+def solve_path(
+    problem: _solve.Moments, alphas, *, l1_ratio, positive, weights=None, max_iter
+) -> Path:
     """Solve for every alpha, from the largest down.
 
     One call of coordinate descent brings the whole grid near, and the active set makes
     each of its points exact, as in `_solve.solve`.
     """
+    if weights is not None:
+        reduction = Reduction(problem, weights)
+        path = solve_path(
+            reduction.problem, alphas, l1_ratio=l1_ratio, positive=positive, max_iter=max_iter
+        )
+        return path._replace(
+            coefs=np.stack(
+                [reduction.expand(coefs, target) for target, coefs in enumerate(path.coefs)]
+            )
+        )
     alphas = np.asarray(alphas, dtype=np.float64)
     k, m = problem.xy.shape
     coefs = np.zeros((m, k, len(alphas)))

@@ -18,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import enet_path
 
 from ._statistics import Statistics
+from ._weights import Reduction
 
 # Relative gaps at which coordinate descent hands over to the active set. The first is
 # enough nearly always; the last is what remains when the active set is degenerate.
@@ -67,21 +68,37 @@ def intercept(statistics: Statistics, coef, fit_intercept: bool) -> np.ndarray:
     return statistics.y_mean - statistics.x_mean @ coef
 
 
-def objective(problem: Moments, coef, l1: float, l2: float = 0.0) -> np.ndarray:
+def objective(problem: Moments, coef, l1: float, l2: float = 0.0, weights=None) -> np.ndarray:
     """The objective (m,) at coefficients (k, m)."""
-    squares = problem.yy - np.einsum("kt,kt->t", coef, 2 * problem.xy - problem.gram @ coef)
+    squares = squared_residuals(problem, coef)
+    if weights is not None:
+        coef = coef * weights[:, np.newaxis]
     ridge = 0.5 * l2 * np.einsum("kt,kt->t", coef, coef)
     return squares / (2 * problem.weight) + l1 * np.abs(coef).sum(axis=0) + ridge
 
 
-def duality_gap(problem: Moments, coef, l1: float, l2: float = 0.0, positive=False):
+def squared_residuals(problem: Moments, coef) -> np.ndarray:
+    """``||y - X w||^2``, one per target; with one target, one per column w of `coef`."""
+    cross = 2 * problem.xy - problem.gram @ coef
+    return np.maximum(problem.yy - np.einsum("kt,kt->t", coef, cross), 0.0)
+
+
+def duality_gap(
+    problem: Moments, coef, l1: float, l2: float = 0.0, positive=False, weights=None
+) -> np.ndarray:
     """How far the objective at `coef` can be above its minimum, one per target.
 
     The dual point is the residual scaled into the dual's box (Kim, Koh, Lustig, Boyd &
     Gorinevsky 2007, section III), computed from the moments in O(k^2). A ridge term
-    counts as k further rows, ``sqrt(n l2) w``. Without an l1 term the dual has no
-    interior, and the gap is the distance to the least-squares optimum instead.
+    counts as k further rows, ``sqrt(n l2) w``; or it goes into the penalty, whose conjugate
+    is finite then, so that the residual need not be scaled: the smaller gap holds. Without
+    an l1 term the first dual has no interior, and the gap is the distance to the
+    least-squares optimum instead.
     """
+    if weights is not None:
+        reduction = Reduction(problem, weights)
+        reduced = reduction.problem, reduction.reduce(coef)
+        return duality_gap(*reduced, l1, l2, positive) + reduction.excess(coef)
     weight = problem.weight
     gram_coef = problem.gram @ coef
     gradient = (problem.xy - gram_coef) / weight - l2 * coef
@@ -93,10 +110,16 @@ def duality_gap(problem: Moments, coef, l1: float, l2: float = 0.0, positive=Fal
     xy_coef = np.einsum("kt,kt->t", problem.xy, coef)
     residual_y = problem.yy - xy_coef
     residual = residual_y - xy_coef + np.einsum("kt,kt->t", coef, gram_coef)
-    residual = np.maximum(residual, 0.0) + weight * l2 * np.einsum("kt,kt->t", coef, coef)
+    squares = np.maximum(residual, 0.0)
+    residual = squares + weight * l2 * np.einsum("kt,kt->t", coef, coef)
     scale = np.minimum(1.0, l1 / np.maximum(largest, np.finfo(float).tiny))
     primal = residual / (2 * weight) + l1 * np.abs(coef).sum(axis=0)
     dual = (scale * residual_y - 0.5 * scale**2 * residual) / weight
+    if np.all(l2 > 0):
+        correlation = gradient + l2 * coef
+        beyond = np.maximum((correlation if positive else np.abs(correlation)) - l1, 0.0)
+        unscaled = (residual_y - 0.5 * squares) / weight - (beyond**2 / (2 * l2)).sum(axis=0)
+        dual = np.maximum(dual, unscaled)
     return np.maximum(primal - dual, 0.0)
 
 
@@ -106,6 +129,7 @@ def solve(
     *,
     l2: float = 0.0,
     positive: bool = False,
+    weights=None,
     max_iter: int = 1000,
     coef_init=None,
 ) -> Solution:
@@ -116,6 +140,8 @@ def solve(
     problem : Moments
     l1, l2 : float
         Weights of ``||w||_1`` and of ``||w||^2 / 2``.
+    weights : ndarray of shape (k,), optional
+        What the penalties multiply each coefficient with; 0 is no penalty.
     max_iter : int
         Sweeps of coordinate descent over the coefficients, in all, per target.
     coef_init : ndarray of shape (k, m), optional
@@ -126,6 +152,12 @@ def solve(
         The certificate is measured, not assumed: it is up to the caller to compare it
         with a tolerance.
     """
+    if weights is not None:
+        reduction = Reduction(problem, weights)
+        coef_init = None if coef_init is None else reduction.reduce(coef_init)
+        options = dict(l2=l2, positive=positive, max_iter=max_iter, coef_init=coef_init)
+        coef, gap = solve(reduction.problem, l1, **options)
+        return Solution(reduction.expand(coef), gap)
     k, m = problem.xy.shape
     coef = np.zeros((k, m)) if coef_init is None else np.array(coef_init, dtype=np.float64)
     threshold, ridge = problem.weight * l1, problem.weight * l2

@@ -1,12 +1,11 @@
-"""Consensus ADMM: the model of a fit with ``polish=False``.
+"""Consensus ADMM: the model of a fit with ``polish=False``, and of every loss without statistics.
 
 One vector per block, ``s_i = x_i + u_i``, the Douglas-Rachford variable (Boyd, Parikh,
 Chu, Peleato & Eckstein 2011, section 7.1; over-relaxation section 3.4.3), and their
-running sum. A block's task is a proximal step of its own part of the loss, the estimate
-a proximal step of the penalty at the mean of the reported blocks' s_i.
+running sum. A block's task is a proximal step of its own part of the loss (`_local`), the
+estimate a proximal step of the penalty at the mean of the reported blocks' s_i.
 
-Everything below is in standardised columns, ``v = w * scale``, about a fixed shift, with
-an intercept as one more coordinate that is not penalised. So the curvature of a block is
+Everything below is in the coordinates of a `Metric`. There the curvature of a block is
 near its weight in every direction, and ``rho`` is relative to that.
 """
 
@@ -15,34 +14,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import linalg
 
-from . import _solve, _statistics
 from ._anderson import Anderson
+from ._local import Metric
 
 # The sweep after which rho may be adapted, once, and only where the residuals are far
 # apart: a change costs the sweeps that the iteration needs to settle again, and a fixed
 # rho afterwards is what the proofs need.
 _BALANCING_SWEEP = 10
 _BALANCING_RATIO = 10.0
-
-
-class Metric(NamedTuple):
-    """Coordinates that the blocks agree on; `epoch` counts their changes."""
-
-    epoch: int
-    x_shift: np.ndarray  # (k,)
-    y_shift: np.ndarray  # (m,)
-    scale: np.ndarray  # (k,)
-    fit_intercept: bool
-
-
-class Factor(NamedTuple):
-    """One block's quadratic, diagonalised, so that a new rho costs nothing."""
-
-    basis: np.ndarray  # (d, d)
-    curvature: np.ndarray  # (d,)
-    linear: np.ndarray  # (d, m), in that basis
+_CURVATURE_RATIO = 3.0
+_TINY = np.finfo(float).tiny
 
 
 class Sent(NamedTuple):
@@ -52,25 +34,16 @@ class Sent(NamedTuple):
     z: np.ndarray
 
 
-def factorize(statistics: _statistics.Statistics, metric: Metric) -> Factor:
-    """Diagonalise a block's ``1/2 v.H v - g.v`` in the coordinates of `metric`."""
-    weight = statistics.weight
-    x = statistics.x_mean - metric.x_shift
-    y = statistics.y_mean - metric.y_shift
-    hessian = (statistics.sxx + weight * np.outer(x, x)) / np.outer(metric.scale, metric.scale)
-    linear = (statistics.sxy + weight * np.outer(x, y)) / metric.scale[:, np.newaxis]
-    if metric.fit_intercept:
-        border = weight * x / metric.scale
-        hessian = np.block([[hessian, border[:, np.newaxis]], [border, np.array([[weight]])]])
-        linear = np.vstack([linear, weight * y])
-    curvature, basis = linalg.eigh(hessian, check_finite=False)
-    return Factor(basis, np.maximum(curvature, 0.0), basis.T @ linear)
+class Question(NamedTuple):
+    """A frozen estimate, and what the blocks of that moment are asked about it."""
 
-
-def local_update(factor: Factor, point, rho: float):
-    """``argmin_v f_i(v) + rho/2 ||v - point||^2``, the proximal step of one block."""
-    rotated = factor.linear + rho * (factor.basis.T @ point)
-    return factor.basis @ (rotated / (factor.curvature + rho)[:, np.newaxis])
+    beta: np.ndarray
+    task: tuple | None  # (function, arguments after the block's data)
+    blocks: list[int]
+    final: bool  # whether its answer may end the fit
+    row: dict  # of the history, but for what the answers tell
+    residual: float  # the larger of both residuals, relative
+    answers: list
 
 
 class Consensus:
@@ -81,7 +54,10 @@ class Consensus:
     def __init__(
         self,
         *,
+        local,
         alpha,
+        l1_ratio,
+        weights,
         positive,
         fit_intercept,
         tol,
@@ -90,7 +66,9 @@ class Consensus:
         over_relaxation,
         coef_init,
     ):
-        self._alpha = alpha
+        self._local = local
+        self._l1, self._l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
+        self._weights = 1.0 if weights is None else weights
         self._positive = positive
         self._fit_intercept = fit_intercept
         self._tol = tol
@@ -101,25 +79,32 @@ class Consensus:
         self._coef_init = coef_init
         self._metric = None
         self._generation = 0
-        self._factors = {}  # block -> (epoch, future)
         self._new = []  # blocks that have reported since the last z
         self._s = {}  # block -> s_i, of shape (d, m)
+        self._x = {}  # block -> x_i, where the next update starts
         self._primal = {}  # block -> ||x_i - z||^2 when it last reported
         self._primal_sum = 0.0
         self._round = {}  # block -> s_i before its update, for updates from the current z
         self._anderson = Anderson()
         self._next_check = 0
+        self._question = None
+        self._unsent = None
         self._all_in_metric = False
-        self.statistics = None
         self.converged = False
-        self.coef = self.gap = None
+        self.coef = self.intercept = self.gap = None
+        self.certificate = None
         self.rho = np.nan
 
     # -- reports ---------------------------------------------------------------------
 
     @property
     def samples_seen(self) -> int:
-        return 0 if self.statistics is None else self.statistics.n_rows
+        return self._local.samples_seen
+
+    @property
+    def statistics(self):
+        """What is known of all rows that have reported; None before the first."""
+        return self._local.statistics
 
     @property
     def n_reported(self) -> int:
@@ -127,17 +112,15 @@ class Consensus:
 
     @property
     def null_loss(self):
-        """What `tol` is relative to, one per target: ``||y||^2 / n``."""
-        problem = _solve.moments(self.statistics, self._fit_intercept)
-        return problem.yy / problem.weight
+        """What `tol` is relative to, one per target: ``||y||^2 / n`` for the squared loss."""
+        return self._local.null_loss
 
     def has_block(self, block) -> bool:
         return block in self._s
 
-    def absorb_report(self, block, statistics):
+    def absorb_report(self, block, report):
         """A block that has not reported is absent, not zero: it joins at the estimate."""
-        merged = [] if self.statistics is None else [self.statistics]
-        self.statistics = _statistics.merge([*merged, statistics])
+        self._local.absorb(block, report)
         self._new.append(block)
 
     def _join(self):
@@ -146,39 +129,33 @@ class Consensus:
             self._set_metric()
         self._anderson.reset()
         for block in self._new:
-            self._s[block] = self._z
+            self._s[block] = self._x[block] = self._z
             self._sum = self._sum + self._z
             self._primal[block] = 0.0
         self._new = []
 
     def _set_metric(self):
-        x_shift, y_shift = self.statistics.x_mean, self.statistics.y_mean
+        x_shift, y_shift, scale = self._local.standardise()
         k, m = len(x_shift), len(y_shift)
         if not self._fit_intercept:
             x_shift, y_shift = np.zeros(k), np.zeros(m)
-        scale, rho = self._scale_and_rho()
-        self._metric = Metric(0, x_shift, y_shift, scale, self._fit_intercept)
-        self.rho = rho
+        self._metric = Metric(0, x_shift, y_shift, _usable(scale), self._fit_intercept)
+        self.rho = self._rho_began = self._rho_for(k)
         self._z = np.zeros((k + self._fit_intercept, m))
         if self._coef_init is not None:
-            self._z[:k] = self._coef_init * scale[:, np.newaxis]
-        self._z_change = np.inf
+            self._z[:k] = self._coef_init * self._metric.scale[:, np.newaxis]
+        self._z_checked = self._z
         self._sum = np.zeros_like(self._z)
 
-    def _scale_and_rho(self):
-        problem = _solve.moments(self.statistics, self._fit_intercept)
-        weight = self.statistics.weight
-        scale = np.sqrt(np.diagonal(problem.gram) / (weight or 1.0))
-        typical = scale[scale > 0].mean() if (scale > 0).any() else 1.0
-        scale = np.where(scale > 1e-12 * typical, scale, typical)
+    def _rho_for(self, k):
         if self._rho == "auto":
             # Blocks with fewer rows than columns have all their curvature in few
             # directions: rho goes half way (geometrically) to what it is there.
-            rows = self.statistics.n_rows / self.n_reported
-            relative = np.sqrt(max(1.0, len(scale) / rows))
+            rows = self.samples_seen / self.n_reported
+            relative = np.sqrt(max(1.0, k / rows))
         else:
             relative = self._rho * self._n_blocks
-        return scale, relative * (weight or 1.0) / self.n_reported
+        return relative * (self._local.curvature or 1.0) / self.n_reported
 
     def _rescale(self, scale, rho):
         """Change the metric and rho in place.
@@ -191,7 +168,9 @@ class Consensus:
         dual = self.rho / (rho * point)
         z = self._z * point
         self._s = {b: z + (s - self._z) * dual for b, s in self._s.items()}
+        self._x = {b: x * point for b, x in self._x.items()}
         self._z, self._sum = z, sum(self._s.values())
+        self._z_checked = self._z_checked * point
         if (point != 1).any():
             self._metric = self._metric._replace(epoch=self._metric.epoch + 1, scale=scale)
         self.rho = rho
@@ -201,16 +180,13 @@ class Consensus:
 
     # -- updates ---------------------------------------------------------------------
 
-    def task(self, block, report, place):
-        """What to send for `block`: `local_update` at the current z."""
-        epoch, factor = self._factors.get(block, (None, None))
-        if epoch != self._metric.epoch:
-            if factor is not None:
-                place.release(factor)
-            factor = place.submit(factorize, report, self._metric)
-            self._factors[block] = (self._metric.epoch, factor)
-        sent = Sent(self._generation, self._z)
-        return sent, local_update, (factor, 2 * self._z - self._s[block], self.rho)
+    def task(self, block, data, place):
+        """What to send for `block`: the proximal step from the current z."""
+        u = self._s[block] - self._z
+        task, args = self._local.task(
+            block, data, self._metric, self._x[block], self._z, u, self.rho, place
+        )
+        return Sent(self._generation, self._z), task, args
 
     def absorb_update(self, block, sent, x):
         """Move s_i by the step from the z that the task was sent, not the current one."""
@@ -221,6 +197,7 @@ class Consensus:
         step = x - sent.z
         move = self._over_relaxation * step
         self._s[block] = self._s[block] + move
+        self._x[block] = x
         self._sum = self._sum + move
         primal = float(np.vdot(step, step))
         self._primal_sum += primal - self._primal[block]
@@ -236,20 +213,25 @@ class Consensus:
         if len(self._round) == len(self._s):
             self._accelerate()
         self._round = {}
+        self._renew()
+        if self._question is None and (joined or n_updates >= self._next_check):
+            self._next_check = n_updates + self._n_blocks
+            self._ask(n_updates)
+        return self.conclude()
+
+    def _renew(self):
+        """The z-update: a proximal step of the penalty."""
         k = len(self._metric.scale)
         z = self._sum / len(self._s)
-        threshold = self._alpha * self.statistics.weight / (self.rho * len(self._s))
-        threshold = threshold / self._metric.scale[:, np.newaxis]
+        share = self.statistics.weight / (self.rho * len(self._s))
+        weights = (self._weights / self._metric.scale)[:, np.newaxis]
+        threshold = self._l1 * share * weights
         if self._positive:
             z[:k] = np.maximum(z[:k] - threshold, 0.0)
         else:
             z[:k] = np.sign(z[:k]) * np.maximum(np.abs(z[:k]) - threshold, 0.0)
-        self._z_change = float(np.linalg.norm(z - self._z))
+        z[:k] /= 1 + self._l2 * share * weights**2
         self._z = z
-        if n_updates < self._next_check and not joined:
-            return None
-        self._next_check = n_updates + self._n_blocks
-        return self._check(n_updates)
 
     def _accelerate(self):
         """After a whole sweep from one z, all s_i are the image of a fixed-point map."""
@@ -260,49 +242,106 @@ class Consensus:
         self._s = dict(zip(blocks, following, strict=True))
         self._sum = following.sum(axis=0)
 
-    def _check(self, n_updates):
-        problem = _solve.moments(self.statistics, self._fit_intercept)
-        self.coef = self._z[: len(self._metric.scale)] / self._metric.scale[:, np.newaxis]
-        self.gap = _solve.duality_gap(problem, self.coef, self._alpha, positive=self._positive)
-        value = _solve.objective(problem, self.coef, self._alpha)
-        complete = len(self._s) == self._n_blocks
-        within = self.gap <= self._tol * problem.yy / problem.weight
-        self.converged = bool(complete and n_updates and within.all())
-        row = {
-            "samples_seen": self.samples_seen,
-            "objective": value.sum(),
-            "primal_residual": np.sqrt(max(self._primal_sum, 0.0)),
-            "dual_residual": self.rho * np.sqrt(len(self._s)) * self._z_change,
-            "rho": self.rho,
-        }
-        if not self.converged:
-            self._adapt(n_updates, complete)
-        return row
+    # -- certificates ----------------------------------------------------------------
 
-    def _adapt(self, n_updates, complete):
+    def _ask(self, n_updates):
+        """Freeze the estimate and its residuals (Boyd et al. 2011, section 3.3)."""
+        n = len(self._s)
+        beta = self._metric.to_beta(self._z)
+        primal = np.sqrt(max(self._primal_sum, 0.0))
+        # Over a sweep: the change by a single result is small however far there is to go.
+        dual = np.sqrt(n) * np.linalg.norm(self._z - self._z_checked)
+        self._z_checked = self._z
+        # Both residuals over rho are steps in v, so each is relative to the larger of the
+        # two sizes, z and u; then neither an optimum at zero nor blocks that agree are a
+        # special case.
+        points = np.sqrt(n) * np.linalg.norm(self._z)
+        duals = np.sqrt(sum(np.vdot(s - self._z, s - self._z) for s in self._s.values()))
+        size = max(points, duals, _TINY)
+        complete = n == self._n_blocks
+        self._question = self._unsent = Question(
+            beta=beta,
+            task=self._local.question(beta),
+            blocks=list(self._s),
+            final=complete and n_updates >= self._n_blocks,
+            row={
+                "samples_seen": self.samples_seen,
+                "primal_residual": primal,
+                "dual_residual": self.rho * dual,
+                "rho": self.rho,
+            },
+            residual=max(primal, dual) / size,
+            answers=[],
+        )
+        if complete:
+            self._adapt(n_updates, primal / max(points, _TINY), dual / max(duals, _TINY))
+
+    def question(self) -> Question | None:
+        """What the blocks have to be asked now; each question once."""
+        question, self._unsent = self._unsent, None
+        return question if question is not None and question.task is not None else None
+
+    def absorb_answer(self, question, answer):
+        """One block's part of the certificate."""
+        question.answers.append(answer)
+
+    def conclude(self):
+        """The certificate of the frozen estimate, once all blocks have answered."""
+        question = self._question
+        if question is None:
+            return None
+        if question.task is not None and len(question.answers) < len(question.blocks):
+            return None
+        self._question = None
+        found = self._local.certificate(question.beta, question.answers)
+        self.coef, self.intercept = found.coef, found.intercept
+        if found.gap is None:
+            self.certificate = "residuals"
+            self.gap = np.full(len(found.intercept), np.nan)
+            within = question.residual <= self._tol
+        else:
+            self.certificate = "duality gap"
+            self.gap = found.gap
+            within = (found.gap <= self._tol * self.null_loss).all()
+        self.converged = bool(question.final and within)
+        return {**question.row, "objective": found.objective.sum()}
+
+    def _adapt(self, n_updates, primal, dual):
         """Once all blocks are in, the metric of all; residual balancing in the first sweeps."""
-        if complete and not self._all_in_metric:
+        if not self._all_in_metric:
             self._all_in_metric = True
-            scale, rho = self._scale_and_rho()
+            scale = _usable(self._local.standardise()[2])
             if np.abs(np.log(scale / self._metric.scale)).max() > np.log(1.5):
-                self._rescale(scale, rho)
+                self._rho_began = self._rho_for(len(scale))
+                self._rescale(scale, self._rho_began)
             return
-        sweeps = n_updates // self._n_blocks
-        if not (self._balance and complete and sweeps >= _BALANCING_SWEEP):
+        if not self._balance:
+            return
+        # The loss may have turned out to be far more curved than where it began.
+        rho = self._rho_for(len(self._metric.scale))
+        if not 1 / _CURVATURE_RATIO < rho / self._rho_began < _CURVATURE_RATIO:
+            self._rho_began = rho
+            self._rescale(self._metric.scale, rho)
+            return
+        if n_updates < _BALANCING_SWEEP * self._n_blocks:
             return
         self._balance = False
         # Relative residuals (Wohlberg 2017), so that neither depends on units.
-        n = len(self._s)
-        size = max(np.sqrt(n) * np.linalg.norm(self._z), np.finfo(float).tiny)
-        duals = np.sqrt(sum(np.vdot(s - self._z, s - self._z) for s in self._s.values()))
-        primal = np.sqrt(max(self._primal_sum, 0.0)) / size
-        dual = np.sqrt(n) * self._z_change / max(duals, np.finfo(float).tiny)
-        ratio = primal / max(dual, np.finfo(float).tiny)
+        ratio = primal / max(dual, _TINY)
         if not 1 / _BALANCING_RATIO < ratio < _BALANCING_RATIO:
             self._rescale(self._metric.scale, self.rho * np.clip(np.sqrt(ratio), 0.1, 10.0))
 
     def estimate(self):
-        """Make `coef` and `gap` those of the current z."""
+        """Ask for a certificate of the current z, whatever has been asked before."""
         if self.statistics is None or self.statistics.weight == 0:
             return None
-        return self._check(0)
+        if self._new:
+            self._join()
+        self._ask(0)
+        return self.conclude()
+
+
+def _usable(scale):
+    """Scales to divide by: a column that does not vary gets a typical one."""
+    typical = scale[scale > 0].mean() if (scale > 0).any() else 1.0
+    return np.where(scale > 1e-12 * typical, scale, typical)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 
 import numpy as np
 
-from . import _cells, _statistics
+from . import _cells, _reduction, _statistics
+from ._local import read_rows
 from ._threads import single_threaded_blas
 
 # More statistics than this at once make one merge task too large a message.
@@ -36,13 +38,23 @@ class OnCluster:
         self._client = client
         self._arrays = (X, y, sample_weight)
         self._futures = set()
+        self._reduced = ()  # the arrays as `reduce` reads them
+        self._advised = False
+        self._offers = {}  # future -> (key of its data, worker, the worker that lagged)
+        self._home = {}  # key of a block's data -> the worker that took the block over
+        self._slow = set()  # workers that a block was taken from
         self.dtype = np.float32 if X.dtype == np.float32 else np.float64
-        self.y_ndim = y.ndim
+        self.y_ndim, self.n_targets = y.ndim, 1 if y.ndim == 1 else y.shape[1]
         self.n_threads = max(1, sum(client.nthreads().values()))
-        self.n_rows = X.shape[0]  # NaN for chunks of unknown size
+        self.n_rows, self.n_features = X.shape  # n_rows is NaN for chunks of unknown size
+        self._n_blocks = n_blocks
         n_chunks = X.numblocks[0]
-        if n_blocks == "auto":
-            n_blocks = _auto_blocks(n_chunks, X.shape[1], self.n_threads)
+        self._set_edges(_auto_blocks(n_chunks, X.shape[1], self.n_threads))
+
+    def _set_edges(self, auto):
+        """Share the chunks out among `n_blocks` blocks, or `auto` where it is "auto"."""
+        n_chunks = self._arrays[0].numblocks[0]
+        n_blocks = auto if self._n_blocks == "auto" else self._n_blocks
         n_blocks = max(1, min(n_blocks, n_chunks))
         self._edges = np.linspace(0, n_chunks, n_blocks + 1).astype(int)
 
@@ -65,6 +77,21 @@ class OnCluster:
         self._futures.update(futures)
         return futures
 
+    def load_rows(self, ones, summarise, *args):
+        """Futures of the raw rows of every block, which stay on the workers, and of reports.
+
+        A block is one chunk unless `n_blocks` says otherwise: raw chunks are not moved. The
+        report is ``summarise(rows, *args)``.
+        """
+        from dask.delayed import Delayed
+
+        self._set_edges(auto=self._arrays[0].numblocks[0])
+        graph, keys = rows_graph(*self._arrays, self._edges, ones)
+        blocks = [Delayed(key, graph, layer=key[0]) for key in keys]
+        rows = self._client.compute(blocks, optimize_graph=False, retries=2)
+        self._futures.update(rows)
+        return rows, [self.submit(summarise, block, *args) for block in rows]
+
     def locate(self, block, defect) -> str:
         """Where a defect is, in the user's terms."""
         chunk = self._edges[block] + defect.chunk
@@ -78,18 +105,89 @@ class OnCluster:
         reports = self.load_statistics()
         return _statistics.merge(self._client.gather(reports))
 
+    def reduce(self, task, merge, *args, in_order=False):
+        """``merge`` of ``task(X, y, sample_weight, *args)`` over all chunks; reads them once.
+
+        Merged in the order of the data only on request: the order of the fewest transfers
+        is that of the workers that have the chunks.
+        """
+        first = not self._reduced
+        if first:
+            self._reduced = _reduction.readable(self._client, self._arrays)
+        X = self._reduced[0]
+        held_by = _reduction.holders(self._client, X)
+        if not first and held_by is None:
+            self._advise_to_persist()
+        chains = [range(X.numblocks[0])]
+        if not in_order:
+            chains = _reduction.chains(self._client, X, held_by)
+        delayed = _reduction.reduction(self._reduced, chains, task, merge, args)
+        future = self._client.compute(delayed, optimize_graph=False, retries=2)
+        self._futures.add(future)
+        ((_, found),) = self.as_completed([future]).next(None, one=True)
+        self.release(future)
+        return found
+
+    def _advise_to_persist(self):
+        X = self._arrays[0]
+        if not self._advised and _reduction.fits_in_memory(self._client, X):
+            warnings.warn(
+                f"X has {X.shape[1]} columns, so fit reads its rows several times, and X is not"
+                " in the workers' memory: it is computed again each time. If it fits there, call"
+                " X = X.persist() before fit.",
+                UserWarning,
+                stacklevel=9,
+            )
+        self._advised = True
+
     def submit(self, task, *args):
-        """Run ``task(*args)`` on some worker, before any chunk that waits to be read."""
-        future = self._client.submit(task, *args, pure=False, priority=10, retries=2)
+        """Run ``task(*args)`` on some worker, before any chunk that waits to be read.
+
+        Where another worker has taken over the data that is the first argument, it runs
+        there.
+        """
+        home = self._home.get(getattr(args[0], "key", None))
+        return self._submit(task, args, home, strict=False)
+
+    def _submit(self, task, args, worker, strict):
+        future = self._client.submit(
+            task,
+            *args,
+            pure=False,
+            priority=10,
+            retries=2,
+            workers=worker,
+            allow_other_workers=worker is not None and not strict,
+        )
         self._futures.add(future)
         return future
 
+    def offer(self, future, task, *args):
+        """Run the task of `future` on another worker as well; None if there is none."""
+        processing = self._client.processing()
+        slow = [worker for worker, keys in processing.items() if future.key in keys]
+        spare = [w for w in processing if w not in slow and w not in self._slow]
+        if not slow or not spare:
+            return None
+        worker = min(spare, key=lambda w: len(processing[w]))
+        other = self._submit(task, args, worker, strict=True)
+        self._offers[other] = (args[0].key, worker, slow[0])
+        return other
+
+    def prefer(self, winner, loser):
+        """Keep a block with the worker that was first; `loser` is the other one's future."""
+        if winner in self._offers:
+            key, worker, slow = self._offers[winner]
+            self._home[key] = worker
+            self._slow.add(slow)
+
     def release(self, future):
         self._futures.discard(future)
+        self._offers.pop(future, None)
         future.release()
 
     def as_completed(self, futures):
-        return _Stream(futures, self._client)
+        return _Stream(futures, self._client, self._futures)
 
 
 def _auto_blocks(n_chunks, n_features, n_threads):
@@ -144,6 +242,46 @@ def statistics_graph(X, y, sample_weight, edges, partition=None):
     return graph, keys
 
 
+def rows_graph(X, y, sample_weight, edges, ones):
+    """Graph of the `Rows` of every block, a list with one of each chunk, and the keys.
+
+    Block b has the chunks ``edges[b]:edges[b + 1]``; `ones` adds a column of ones to X.
+    """
+    import dask
+    import dask.array as da
+    from dask.highlevelgraph import HighLevelGraph
+
+    args = [X, "ij", y, "i" if y.ndim == 1 else "im"]
+    if sample_weight is not None:
+        args += [sample_weight, "i"]
+    chunks = da.blockwise(
+        _chunk_rows,
+        "i",
+        *args,
+        ones=ones,
+        name="lasso-rows-" + dask.base.tokenize(X, y, sample_weight, ones),
+        dtype=object,
+        meta=np.empty(0, dtype=object),
+        adjust_chunks={"i": 1},
+        align_arrays=False,
+    )
+    (chunks,) = dask.optimize(chunks)
+    name = chunks.name.replace("rows", "block")
+    layer = {
+        (name, len(edges) - 1, block): (list, [(chunks.name, int(i)) for i in range(start, stop)])
+        for block, (start, stop) in enumerate(pairwise(edges))
+    }
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[chunks])
+    return graph, list(layer)
+
+
+def _chunk_rows(X, y, sample_weight=None, ones=False):
+    (X,) = X
+    if isinstance(y, list):
+        (y,) = y
+    return read_rows(X, y, sample_weight, ones=ones)
+
+
 def _chunk_statistics(X, y, sample_weight=None):
     # A contracted index comes as a list of its blocks; there is one, since columns are
     # in one chunk. Letting dask concatenate would copy it.
@@ -175,10 +313,11 @@ def _chunk_cells(labels, X, y, sample_weight=None):
 class _Stream:
     """`distributed.as_completed` with a deadline, raising what a task raised."""
 
-    def __init__(self, futures, client):
+    def __init__(self, futures, client, wanted):
         from distributed import as_completed
 
         self._client = client
+        self._wanted = wanted  # futures that have not been released
         self._completed = as_completed(
             futures, loop=client.loop, with_results=True, raise_errors=False
         )
@@ -204,7 +343,7 @@ class _Stream:
                 if not completed.has_ready():
                     completed.thread_condition.wait(min(0.1, deadline - time.perf_counter()))
         ready = [next(completed)] if one else next(iter(completed.batches()))
-        return [(future, _result(future, value)) for future, value in ready]
+        return [(f, _result(f, value)) for f, value in ready if f in self._wanted]
 
 
 def _result(future, value):

@@ -9,7 +9,8 @@ affair; engines know neither.
 from __future__ import annotations
 
 import time
-from typing import Protocol, runtime_checkable
+from collections import deque
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,7 +22,14 @@ _HISTORY = {
     "primal_residual": np.float64,
     "dual_residual": np.float64,
     "rho": np.float64,
+    "staleness": np.float64,
 }
+
+# A task that takes this many times the median of the last ones is offered to another worker.
+_LAG = 4.0
+_LAST = 64
+# Seconds below which nothing is worth offering, and between two looks for such tasks.
+_LOOK = 0.05
 
 
 @runtime_checkable
@@ -61,7 +69,7 @@ class AsyncEngine:
     """
 
     def run(self, run: Run) -> None:
-        for result in run.completed():
+        for result in run.completed(offer=True):
             run.absorb(result)
             if run.update():
                 break
@@ -72,7 +80,7 @@ class BatchedEngine:
     """All results that have arrived, then a new estimate, then as many new tasks."""
 
     def run(self, run: Run) -> None:
-        for batch in run.completed().batches():
+        for batch in run.completed(offer=True).batches():
             for result in batch:
                 run.absorb(result)
             if run.update():
@@ -83,13 +91,23 @@ class BatchedEngine:
 ENGINES = {"sync": SyncEngine, "async": AsyncEngine, "batched": BatchedEngine}
 
 
-class Result:
+class Flight(NamedTuple):
+    """A task that is on its way: what for, since when, and all that it takes to repeat it."""
+
+    block: int
+    kind: str  # "report", "update" or "answer"
+    sent: object
+    call: tuple | None
+    time: float
+
+
+class Result(NamedTuple):
     """A finished task: the block it was for, what it was sent, what it returned."""
 
-    __slots__ = ("block", "sent", "value")
-
-    def __init__(self, block, sent, value):
-        self.block, self.sent, self.value = block, sent, value
+    block: int
+    kind: str
+    sent: object
+    value: object
 
 
 class Run:
@@ -99,14 +117,26 @@ class Run:
     ----------
     n_blocks : int
     free_slots : int
-        Tasks that can be sent without queueing behind others: two per thread, so that
-        no thread waits for a round trip.
+        Updates that can be sent now: two per thread at a time, so that no thread waits for
+        a round trip and none queues behind many, and no more than `max_staleness` allows.
     random_state : numpy.random.RandomState
         For engines that draw blocks at random; the built-in ones do not.
     """
 
-    def __init__(self, place, *, max_iter, max_time, max_staleness, random_state, on_update):
+    def __init__(
+        self,
+        place,
+        partition=None,
+        *,
+        load=None,
+        max_iter,
+        max_time,
+        max_staleness,
+        random_state,
+        on_update,
+    ):
         self.random_state = random_state
+        self.n_passes = 1  # every chunk is read once
         self.stopped_by = None
         self.n_updates = 0
         self._place = place
@@ -118,14 +148,23 @@ class Run:
         self._deadline = None if max_time is None else self._start + max_time
         self._history = {name: [] for name in _HISTORY}
 
-        reports = place.load_statistics()
+        if load is None:
+            self._data = reports = place.load_statistics(partition)
+        else:
+            self._data, reports = load(place)
         self.n_blocks = len(reports)
-        self._reports = reports
-        self._in_flight = {future: (block, None) for block, future in enumerate(reports)}
-        self._busy = set(range(self.n_blocks))
-        # When a block was last sent, counted in updates: the order to send them in, and
-        # how stale its part of the estimate is.
+        self._in_flight = {
+            future: Flight(block, "report", None, None, self._start)
+            for block, future in enumerate(reports)
+        }
+        self._updating = set()
+        # Counted in updates: when a block was last sent, which is the order to send them
+        # in. An update is as stale as there were updates taken in while it was at work.
         self._sent_at = dict.fromkeys(range(self.n_blocks), 0)
+        self._staleness = np.zeros(self.n_blocks, dtype=np.int64)
+        self._durations = deque(maxlen=_LAST)
+        self._offered = {}  # (block, kind) -> the futures that run the same task
+        self._looked = self._start
         self._stream = place.as_completed(reports)
 
     def start(self, model) -> None:
@@ -135,7 +174,12 @@ class Run:
     def finish(self) -> None:
         """Make the last estimate one of everything that was absorbed."""
         model = self._model
+        for future, flight in list(self._in_flight.items()):
+            if flight.kind != "report":
+                self._drop(future)
         row = None if model.converged else model.estimate()
+        if row is None and model.wants_updates and not model.converged:
+            row = self._wait_for_answers()
         if row is not None:
             self._record(row)
         statistics = model.statistics
@@ -149,55 +193,84 @@ class Run:
                 "sample_weight is zero for every row: give some row a positive weight."
             )
 
+    def _wait_for_answers(self):
+        """Ask the blocks that have reported about the last estimate; its row of the history."""
+        question = self._ask()
+        if question is None:
+            return None
+        while len(question.answers) < len(question.blocks):
+            for future, value in self._stream.next(None, one=False):
+                if future in self._in_flight and self._in_flight[future].kind == "answer":
+                    self.absorb(self._receive(future, value))
+        return self._model.conclude()
+
     @property
     def free_slots(self) -> int:
-        return max(0, 2 * self._place.n_threads - len(self._busy))
+        free = 2 * self._place.n_threads - len(self._updating)
+        if self._max_staleness is not None and self._updating:
+            # Were all others to report before the oldest one, it would be this stale.
+            oldest = min(self._sent_at[block] for block in self._updating)
+            worst = self.n_updates - oldest + len(self._updating) - 1
+            free = min(free, self._max_staleness - worst)
+        elif self._max_staleness is not None:
+            free = min(free, self._max_staleness + 1)
+        return max(0, free)
 
     def idle(self) -> list[int]:
-        """Blocks that can be sent now, the one that has waited longest first.
-
-        Empty while a block in flight must report before any other may be sent
-        (`max_staleness`).
-        """
+        """Blocks that have reported and are not at work, the one that has waited longest first."""
         if not self._model.wants_updates:
             return []
-        if self._max_staleness is not None and self._busy:
-            oldest = min(self._sent_at[block] for block in self._busy)
-            if self.n_updates + len(self._busy) - oldest >= self._max_staleness:
-                return []
         return [
             block
             for block in sorted(self._sent_at, key=self._sent_at.get)
-            if block not in self._busy and self._model.has_block(block)
+            if block not in self._updating and self._model.has_block(block)
         ]
 
     def submit(self, blocks) -> None:
         """Send each of `blocks` with the current estimate."""
         for block in blocks:
-            sent, task, args = self._model.task(block, self._reports[block], self._place)
-            future = self._place.submit(task, *args)
-            self._in_flight[future] = (block, sent)
-            self._busy.add(block)
+            sent, task, args = self._model.task(block, self._data[block], self._place)
+            self._send(block, "update", sent, (task, *args))
+            self._updating.add(block)
             self._sent_at[block] = self.n_updates
-            self._stream.add(future)
 
-    def completed(self) -> Completed:
+    def _send(self, block, kind, sent, call):
+        future = self._place.submit(*call)
+        self._in_flight[future] = Flight(block, kind, sent, call, time.perf_counter())
+        self._stream.add(future)
+
+    def _ask(self):
+        """Send the model's question, if it has one, to the blocks; nothing waits for it."""
+        question = self._model.question() if self._model.wants_updates else None
+        if question is not None:
+            task, args = question.task
+            for block in question.blocks:
+                self._send(block, "answer", question, (task, self._data[block], *args))
+        return question
+
+    def completed(self, offer=False) -> Completed:
         """Results as they come: iterate for one at a time, or over ``.batches()``.
 
-        Ends when nothing is in flight or the time is up.
+        Ends when nothing is in flight or the time is up. With `offer`, a task that lags
+        several times behind the others' median is offered to another worker; the first
+        result counts.
         """
-        return Completed(self)
+        return Completed(self, offer)
 
     def absorb(self, result: Result) -> None:
         """Take one result in, in O(k) for an update of a block."""
-        if result.sent is None:
+        if result.kind == "report":
             defect = result.value.defect
             if defect is not None:
                 where = self._place.locate(result.block, defect)
                 raise ValueError(f"Input {defect.argument} {defect.problem}, {where}.")
             self._model.absorb_report(result.block, result.value)
+        elif result.kind == "answer":
+            self._model.absorb_answer(result.sent, result.value)
         else:
             self._model.absorb_update(result.block, result.sent, result.value)
+            stale = self.n_updates - self._sent_at[result.block]
+            self._staleness[result.block] = max(self._staleness[result.block], stale)
             self.n_updates += 1
 
     def update(self) -> bool:
@@ -212,11 +285,16 @@ class Run:
             self.stopped_by = "max_iter"
         if self._late() and model.samples_seen:
             self.stopped_by = "max_time"
+        if self.stopped_by is None:
+            self._ask()
         return self.stopped_by is not None
 
     def _record(self, row) -> bool:
         row["time"] = time.perf_counter() - self._start
         row["n_updates"] = self.n_updates
+        if self._updating:
+            oldest = min(self._sent_at[block] for block in self._updating)
+            row["staleness"] = self.n_updates - oldest
         for name, column in self._history.items():
             column.append(row.get(name, np.nan))
         return self._on_update(row)
@@ -225,22 +303,56 @@ class Run:
         return self._deadline is not None and time.perf_counter() >= self._deadline
 
     def _receive(self, future, value) -> Result:
-        block, sent = self._in_flight.pop(future)
-        self._busy.discard(block)
-        if sent is not None:
+        flight = self._in_flight.pop(future)
+        block, kind = flight.block, flight.kind
+        if kind != "report":
+            self._durations.append(time.perf_counter() - flight.time)
+            for other in self._offered.pop((block, kind), ()):
+                if other is not future:
+                    self._place.prefer(future, other)
+                    self._drop(other)
             self._place.release(future)
-        return Result(block, sent, value)
+        if kind == "update":
+            self._updating.discard(block)
+        return Result(block, kind, flight.sent, value)
+
+    def _drop(self, future):
+        if self._in_flight.pop(future, None) is not None:
+            self._place.release(future)
+
+    def _offer_laggards(self):
+        """Offer tasks that take several times the median to another worker."""
+        now = time.perf_counter()
+        if now - self._looked < _LOOK or not self._durations:
+            return
+        self._looked = now
+        limit = max(_LOOK, _LAG * float(np.median(self._durations)))
+        for future, flight in list(self._in_flight.items()):
+            key = (flight.block, flight.kind)
+            if flight.call is None or key in self._offered or now - flight.time < limit:
+                continue
+            other = self._place.offer(future, *flight.call)
+            if other is not None:
+                self._offered[key] = (future, other)
+                self._in_flight[other] = flight
+                self._stream.add(other)
 
     @property
     def history(self) -> dict[str, np.ndarray]:
         return {name: np.array(self._history[name], dtype) for name, dtype in _HISTORY.items()}
 
+    @property
+    def staleness(self) -> np.ndarray:
+        """Per block, how many updates of others were at most taken in while it was at work."""
+        return self._staleness
+
 
 class Completed:
     """Iterator over results; ``batches()`` over lists of those that are there."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, offer: bool):
         self._run = run
+        self._offer = offer
 
     def __iter__(self):
         for batch in self._wait(one=True):
@@ -253,11 +365,20 @@ class Completed:
     def _wait(self, one):
         run = self._run
         while run._in_flight:
+            if self._offer:
+                run._offer_laggards()
             # Before the first report there is nothing to return: then time waits.
             deadline = run._deadline if run._model.samples_seen else None
+            until = deadline
+            if self._offer:
+                until = min(until or np.inf, time.perf_counter() + _LOOK)
             try:
-                ready = run._stream.next(deadline, one)
+                ready = run._stream.next(until, one)
             except TimeoutError:
-                run.stopped_by = "max_time"
-                return
-            yield [run._receive(future, value) for future, value in ready]
+                if run._late() and deadline is not None:
+                    run.stopped_by = "max_time"
+                    return
+                continue
+            results = [run._receive(f, value) for f, value in ready if f in run._in_flight]
+            if results:
+                yield results

@@ -13,9 +13,6 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
 
-# Beyond this the moments of all columns cannot be held.
-MAX_FEATURES = 4000
-
 
 def is_dask(*objects) -> bool:
     """Whether any of `objects` is a dask collection."""
@@ -23,7 +20,7 @@ def is_dask(*objects) -> bool:
 
 
 @contextmanager
-def open_rows(estimator, X, y, sample_weight, *, client=None, n_blocks="auto"):
+def open_rows(estimator, X, y, sample_weight, *, client=None, n_blocks="auto", reset=True):
     """Check the input of a fit and yield the place where its rows are.
 
     Yields
@@ -36,23 +33,25 @@ def open_rows(estimator, X, y, sample_weight, *, client=None, n_blocks="auto"):
     if is_dask(X, y, sample_weight):
         from ._cluster import OnCluster, client_for_fit
 
-        arrays = dask_rows(estimator, X, y, sample_weight)
+        arrays = dask_rows(estimator, X, y, sample_weight, reset=reset)
         with client_for_fit(client) as client:
             with OnCluster(client, *arrays, n_blocks) as place:
                 yield place
     else:
         from ._memory import InMemory
 
-        with InMemory(*memory_rows(estimator, X, y, sample_weight), n_blocks) as place:
+        arrays = memory_rows(estimator, X, y, sample_weight, reset=reset)
+        with InMemory(*arrays, n_blocks) as place:
             yield place
 
 
-def memory_rows(estimator, X, y, sample_weight):
+def memory_rows(estimator, X, y, sample_weight, *, reset=True):
     """In-memory input as arrays; finiteness is left to the pass over the rows."""
     X, y = validate_data(
         estimator,
         X,
         y,
+        reset=reset,
         accept_sparse="csr",
         dtype=[np.float64, np.float32],
         ensure_all_finite=False,
@@ -61,7 +60,6 @@ def memory_rows(estimator, X, y, sample_weight):
     )
     if sparse.issparse(y):
         y = y.toarray()
-    _check_width(X.shape[1])
     if sample_weight is not None:
         sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
     return X, y, sample_weight
@@ -75,7 +73,6 @@ def dask_rows(estimator, X, y, sample_weight, *, reset=True):
             f" {type(estimator).__name__}.fit(X, y)."
         )
     X = features(estimator, X, y, reset=reset)
-    _check_width(X.shape[1])
     y = _as_array("y", y, X)
     if y.ndim not in (1, 2):
         raise ValueError(f"y should be a 1d or 2d array, got an array of shape {y.shape}.")
@@ -205,11 +202,3 @@ def _align(name, array, X):
             f" matched. Chunk {name} as X, or call compute_chunk_sizes() on both."
         )
     return array  # the workers compare the lengths of each pair of chunks
-
-
-def _check_width(n_features):
-    if n_features > MAX_FEATURES:
-        raise ValueError(
-            f"X has {n_features} columns; more than {MAX_FEATURES} are not supported yet."
-            " Select columns first."
-        )

@@ -8,8 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
+from scipy import sparse
 
-from . import _statistics
+from . import _cells, _statistics
+from ._local import read_rows
 from ._threads import single_threaded_blas, spare_threads
 
 # Below this many values a thread costs more than it saves.
@@ -30,7 +32,9 @@ class InMemory:
     def __init__(self, X, y, sample_weight, n_blocks="auto"):
         self._X, self._y, self._sample_weight = X, y, sample_weight
         self.dtype, self.y_ndim = X.dtype, y.ndim
+        self.n_targets = 1 if y.ndim == 1 else y.shape[1]
         n, k = X.shape
+        self.n_rows, self.n_features = n, k
         small = n * k <= _ONE_THREAD
         self.n_threads = 1 if small else spare_threads()
         if n_blocks == "auto":
@@ -49,15 +53,43 @@ class InMemory:
             self._executor.shutdown(wait=True, cancel_futures=True)
         self._limit.__exit__(*exc)
 
-    def load_statistics(self) -> list[Future]:
-        """One future of `Statistics` per block."""
+    def load_statistics(self, partition=None) -> list[Future]:
+        """One future of `Statistics` per block; of `CellStatistics` with a `Partition`."""
         return [
-            self.submit(self._statistics_of, start, stop) for start, stop in pairwise(self._edges)
+            self.submit(self._statistics_of, start, stop, partition)
+            for start, stop in pairwise(self._edges)
         ]
 
-    def _statistics_of(self, start, stop):
+    def _statistics_of(self, start, stop, partition=None):
         weight = None if self._sample_weight is None else self._sample_weight[start:stop]
+        if partition is not None:
+            labels = partition.between(start, stop)
+            return _cells.from_rows(self._X[start:stop], self._y[start:stop], weight, labels)
         return _statistics.from_rows(self._X[start:stop], self._y[start:stop], weight)
+
+    def load_rows(self, ones, summarise, *args):
+        """Futures of the rows of every block, and of ``summarise(rows, *args)``."""
+        rows = [self.submit(self._rows, start, stop, ones) for start, stop in pairwise(self._edges)]
+        return rows, [self.submit(summarise, block, *args) for block in rows]
+
+    def _rows(self, start, stop, ones):
+        weight = None if self._sample_weight is None else self._sample_weight[start:stop]
+        return [read_rows(self._X[start:stop], self._y[start:stop], weight, ones=ones)]
+
+    def reduce(self, task, merge, *args, in_order=True):
+        """``merge`` of ``task(X, y, sample_weight, *args)`` over parts of the rows, in order."""
+        edges = np.linspace(0, len(self._y), self.n_threads + 1).astype(np.intp)
+        parts = [self.submit(self._task_on, task, rows, args) for rows in pairwise(edges)]
+        return merge([part.result() for part in parts])
+
+    def _task_on(self, task, rows, args):
+        rows = slice(*rows)
+        weight = None if self._sample_weight is None else self._sample_weight[rows]
+        return task(_rows(self._X, rows), self._y[rows], weight, *args)
+
+    def merged_statistics(self) -> _statistics.Statistics:
+        """`Statistics` of all rows."""
+        return _statistics.merge(future.result() for future in self.load_statistics())
 
     def locate(self, block, defect) -> str:
         """Where a defect is, in the user's terms."""
@@ -71,11 +103,25 @@ class InMemory:
         future.set_result(_call(task, args))
         return future
 
+    def offer(self, future, task, *args):
+        """Threads share their memory: nobody else is better placed."""
+        return
+
     def release(self, future):
         """Nothing to do: a result goes when nobody refers to it."""
 
     def as_completed(self, futures) -> _Stream:
         return _Stream(futures)
+
+
+def _rows(X, rows):
+    """Consecutive rows, without the copy that SciPy makes of CSR."""
+    if not sparse.issparse(X):
+        return X[rows]
+    indptr = X.indptr[rows.start : rows.stop + 1]
+    values = slice(indptr[0], indptr[-1])
+    part = (X.data[values], X.indices[values], indptr - indptr[0])
+    return sparse.csr_array(part, shape=(len(indptr) - 1, X.shape[1]))
 
 
 class _Stream:

@@ -1,0 +1,527 @@
+"""The local problems of consensus ADMM: what a block computes, and how it is certified.
+
+`Gram` knows a block by its statistics, `BlackBox` by its raw rows, which stay where they
+are, and a loss that can only be evaluated. `Consensus` and the engines use either through
+the same few methods:
+
+- ``load(place)``: per block, a future of the data that updates work on and a future of
+  the report that comes to the client;
+- ``absorb(block, report)``: take a report in; then ``statistics``, ``samples_seen``,
+  ``curvature``, ``null_loss`` and ``standardise()`` are those of all reported rows;
+- ``task(...)``: the proximal step of one block;
+- ``question(...)``: what to ask every block about an estimate, None if nothing;
+  ``certificate(...)``: the certificate from the answers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import linalg, optimize, sparse
+
+from . import _solve, _statistics
+from ._losses import Rows, correlation
+
+# By how much an update reduces the gradient of its subproblem. It starts from the block's
+# last solution, so the error left shrinks with the steps of z, which is what inexact
+# ADMM needs (Eckstein & Yao 2018, relative-error criteria); more precision buys no sweep.
+_REDUCTION = 0.05
+# Evaluations of the loss in one update, however hard it is.
+_EVALUATIONS = 60
+# Relative change of a loss below which it is taken from the gradients.
+_NOISE = 1e-7
+
+
+class Metric(NamedTuple):
+    """Coordinates that the blocks agree on: standardised columns ``v = w * scale``.
+
+    An intercept is one more coordinate, about the point (x_shift, y_shift), so that it
+    hardly depends on the others. `epoch` counts changes of the metric.
+    """
+
+    epoch: int
+    x_shift: np.ndarray  # (k,)
+    y_shift: np.ndarray  # (m,)
+    scale: np.ndarray  # (k,)
+    fit_intercept: bool
+
+    def to_beta(self, v):
+        """Coefficients, and below them the intercept if there is one, of coordinates (d, m)."""
+        k = len(self.scale)
+        w = v[:k] / self.scale[:, np.newaxis]
+        if not self.fit_intercept:
+            return w
+        return np.vstack([w, v[k] + self.y_shift - self.x_shift @ w])
+
+    def pull_back(self, gradient):
+        """The gradient (d, m) in v of a function that has this `gradient` in beta."""
+        k = len(self.scale)
+        scale = self.scale[:, np.newaxis]
+        if not self.fit_intercept:
+            return gradient / scale
+        centred = gradient[:k] - self.x_shift[:, np.newaxis] * gradient[k]
+        return np.vstack([centred / scale, gradient[k]])
+
+
+class Certificate(NamedTuple):
+    """What is known of an estimate; all per target (m,), `gap` is None without a dual."""
+
+    coef: np.ndarray  # (k, m)
+    intercept: np.ndarray
+    objective: np.ndarray
+    gap: np.ndarray | None
+
+
+# -- statistics --------------------------------------------------------------------------
+
+
+class Factor(NamedTuple):
+    """One block's quadratic, diagonalised, so that a new rho costs nothing."""
+
+    basis: np.ndarray  # (d, d)
+    curvature: np.ndarray  # (d,)
+    linear: np.ndarray  # (d, m), in that basis
+
+
+def factorize(statistics: _statistics.Statistics, metric: Metric) -> Factor:
+    """Diagonalise a block's ``1/2 v.H v - g.v`` in the coordinates of `metric`."""
+    weight = statistics.weight
+    x = statistics.x_mean - metric.x_shift
+    y = statistics.y_mean - metric.y_shift
+    hessian = (statistics.sxx + weight * np.outer(x, x)) / np.outer(metric.scale, metric.scale)
+    linear = (statistics.sxy + weight * np.outer(x, y)) / metric.scale[:, np.newaxis]
+    if metric.fit_intercept:
+        border = weight * x / metric.scale
+        hessian = np.block([[hessian, border[:, np.newaxis]], [border, np.array([[weight]])]])
+        linear = np.vstack([linear, weight * y])
+    curvature, basis = linalg.eigh(hessian, check_finite=False)
+    return Factor(basis, np.maximum(curvature, 0.0), basis.T @ linear)
+
+
+def gram_update(factor: Factor, point, rho: float):
+    """``argmin_v f_i(v) + rho/2 ||v - point||^2`` for a quadratic f_i."""
+    rotated = factor.linear + rho * (factor.basis.T @ point)
+    return factor.basis @ (rotated / (factor.curvature + rho)[:, np.newaxis])
+
+
+class Gram:
+    """Squared loss from the blocks' statistics: every step is exact and costs O(k^2)."""
+
+    def __init__(self, *, alpha, l1_ratio, weights, positive, fit_intercept):
+        self._l1, self._l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
+        self._weights = weights
+        self._positive = positive
+        self._fit_intercept = fit_intercept
+        self._factors = {}  # block -> (epoch, future)
+        self.statistics = None
+
+    def load(self, place):
+        """Statistics are both the data and the report."""
+        reports = place.load_statistics()
+        return reports, reports
+
+    def absorb(self, block, statistics):
+        merged = [] if self.statistics is None else [self.statistics]
+        self.statistics = _statistics.merge([*merged, statistics])
+
+    @property
+    def samples_seen(self) -> int:
+        return 0 if self.statistics is None else self.statistics.n_rows
+
+    @property
+    def curvature(self) -> float:
+        """The loss' mean second derivative along a standardised column, over all rows."""
+        return self.statistics.weight
+
+    @property
+    def null_loss(self):
+        """``||y||^2 / n``, about the mean with an intercept."""
+        problem = self._moments()
+        return problem.yy / problem.weight
+
+    def standardise(self):
+        """Means of the columns, means of the targets, root mean squares of the columns."""
+        problem = self._moments()
+        scale = np.sqrt(np.diagonal(problem.gram) / (self.statistics.weight or 1.0))
+        return self.statistics.x_mean, self.statistics.y_mean, scale
+
+    def task(self, block, data, metric, x, z, u, rho, place):
+        """`gram_update`, after a `factorize` where the metric is new."""
+        epoch, factor = self._factors.get(block, (None, None))
+        if epoch != metric.epoch:
+            if factor is not None:
+                place.release(factor)
+            factor = place.submit(factorize, data, metric)
+            self._factors[block] = (metric.epoch, factor)
+        return gram_update, (factor, z - u, rho)
+
+    def question(self, beta):
+        """Nothing to ask: the merged statistics know."""
+        return
+
+    def certificate(self, beta, answers) -> Certificate:
+        problem, coef = self._moments(), beta[: self.statistics.n_features]
+        return Certificate(
+            coef,
+            _solve.intercept(self.statistics, coef, self._fit_intercept),
+            _solve.objective(problem, coef, self._l1, self._l2, self._weights),
+            _solve.duality_gap(problem, coef, self._l1, self._l2, self._positive, self._weights),
+        )
+
+    def _moments(self):
+        return _solve.moments(self.statistics, self._fit_intercept)
+
+
+# -- raw rows ----------------------------------------------------------------------------
+
+
+class Summary(NamedTuple):
+    """The first pass over a block's rows: counts, centres and scales, and what is wrong."""
+
+    n_rows: int
+    n_chunks: int
+    weight: float
+    x_mean: np.ndarray  # (k,)
+    x_square: np.ndarray  # (k,), sums of squares about the mean
+    y_mean: np.ndarray  # (m,)
+    null: np.ndarray  # (m,), twice the loss of a constant
+    curvature: float  # mean second derivative of the loss along a standardised column
+    defect: _statistics.Defect | None = None
+
+
+class Sums(NamedTuple):
+    """A block's part of a certificate at some beta; sums over its rows, per target.
+
+    With theta the derivative of the loss at the residuals, any shift and scaling of the
+    dual point theta is a formula in these, so one look at the rows is enough.
+    """
+
+    loss: np.ndarray  # (m,)
+    weight: float
+    curved: float  # weight of the rows where the loss has curvature, mean over targets
+    theta: np.ndarray | None = None  # (m,)
+    theta_y: np.ndarray | None = None  # (m,)
+    theta_theta: np.ndarray | None = None  # (m,)
+    y: np.ndarray | None = None  # (m,)
+    x_theta: np.ndarray | None = None  # (k, m)
+    x: np.ndarray | None = None  # (k,)
+
+
+def read_rows(X, y, sample_weight=None, *, ones=False) -> Rows:
+    """One chunk as `Rows`, without a copy where it is a float array already."""
+    y = np.asarray(y)
+    y = y.reshape(len(y), -1).astype(np.float64, copy=False)
+    X = sparse.csr_array(X) if sparse.issparse(X) else np.asarray(X)
+    if X.dtype not in (np.float32, np.float64):
+        X = X.astype(np.float64)
+    if ones:
+        column = np.ones((X.shape[0], 1), dtype=X.dtype)
+        stack = sparse.hstack if sparse.issparse(X) else np.hstack
+        X = stack([X, column])
+        X = sparse.csr_array(X) if sparse.issparse(X) else X
+    if sample_weight is not None:
+        sample_weight = np.asarray(sample_weight, dtype=np.float64).reshape(-1, 1)
+    return Rows(X, y, sample_weight)
+
+
+def summarise(chunks: list[Rows], loss, fit_intercept: bool, ones: bool) -> Summary:
+    """The `Summary` of a block of chunks."""
+    parts = [_summarise_chunk(rows, loss, fit_intercept, ones) for rows in chunks]
+    return merge_summaries(parts)
+
+
+def _summarise_chunk(rows, loss, fit_intercept, ones):
+    n, width = rows.X.shape
+    k = width - ones
+    flat_weight = None if rows.weight is None else rows.weight[:, 0]
+    m = rows.y.shape[1]
+    defect = _statistics._lengths_defect(rows.X, rows.y, flat_weight)
+    zeros = np.zeros(k)
+    if defect is None and n:
+        with np.errstate(invalid="ignore", over="ignore"):
+            weight = float(n) if flat_weight is None else float(flat_weight.sum())
+            x_mean, x_square = _column_moments(rows.X[:, :k], flat_weight)
+            shares = np.full(n, 1.0 / n) if flat_weight is None else flat_weight / (weight or 1.0)
+            y_mean = shares @ rows.y
+            finite = np.isfinite(x_square).all() and np.isfinite(y_mean).all()
+            if not (finite and (shares >= 0).all()):
+                defect = _statistics._value_defect(rows.X, rows.y, flat_weight)
+    if defect is not None or n == 0:
+        nothing = np.zeros(m)
+        return Summary(n, 1, 0.0, zeros, zeros, nothing, nothing, 0.0, defect)
+    null, curvature = np.full(m, np.nan), weight
+    if loss.has_conjugate:
+        deviation = rows.y - y_mean if fit_intercept else rows.y
+        null = 2 * loss.total(deviation, loss.theta(deviation), rows.weight)
+        curvature = weight * float((np.abs(deviation) < loss.delta).mean())
+    else:
+        curvature = _curvature(rows, loss, x_mean, x_square, fit_intercept)
+    return Summary(n, 1, weight, x_mean, x_square, y_mean, null, curvature)
+
+
+def _column_moments(X, weight):
+    """Weighted means of the columns and sums of squares about them, in row tiles."""
+    n = X.shape[0]
+    weight = np.ones(n) if weight is None else weight
+    total = weight.sum() or 1.0
+    if sparse.issparse(X):
+        mean = (X.T @ weight) / total
+        return mean, np.maximum((X.multiply(X).T @ weight) - total * mean**2, 0.0)
+    shift = X[:: max(1, n // 256)].mean(axis=0, dtype=np.float64)
+    first, second = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    step = max(1, 2**17 // max(1, X.shape[1]))
+    for start in range(0, n, step):
+        tile = X[start : start + step] - shift
+        w = weight[start : start + step]
+        first += w @ tile
+        second += np.einsum("i,ij,ij->j", w, tile, tile)
+    return shift + first / total, np.maximum(second - first**2 / total, 0.0)
+
+
+def _curvature(rows, loss, x_mean, x_square, fit_intercept):
+    """Mean second derivative of a user's loss, by a difference of gradients.
+
+    Along a random vector of signs, ``d.H d / k`` is on average the mean of H's diagonal
+    (Hutchinson 1990).
+    """
+    k, n = len(x_mean), rows.X.shape[0]
+    scale = np.sqrt(x_square / n)
+    scale[scale == 0] = 1.0
+    metric = Metric(0, x_mean if fit_intercept else np.zeros(k), np.zeros(1), scale, fit_intercept)
+    v = np.zeros((k + fit_intercept, 1))
+    d = np.random.default_rng(0).choice([-1.0, 1.0], size=v.shape)
+    step = 1e-4 / np.sqrt(len(d))
+
+    def gradient(v):
+        return metric.pull_back(loss.value_and_gradient(metric.to_beta(v), rows)[1])
+
+    change = np.vdot(d, gradient(v + step * d) - gradient(v)) / step
+    return max(float(change) / len(d), 0.0)
+
+
+def merge_summaries(parts: list[Summary]) -> Summary:
+    """The `Summary` of the union of disjoint rows (Chan, Golub & LeVeque 1983)."""
+    if len(parts) == 1:
+        return parts[0]
+    n_rows, n_chunks = sum(p.n_rows for p in parts), sum(p.n_chunks for p in parts)
+    rows_before = chunks_before = 0
+    for part in parts:
+        if part.defect is not None:
+            defect = part.defect._replace(
+                row=part.defect.row + rows_before, chunk=part.defect.chunk + chunks_before
+            )
+            return part._replace(n_rows=n_rows, n_chunks=n_chunks, defect=defect)
+        rows_before += part.n_rows
+        chunks_before += part.n_chunks
+    weights = np.array([part.weight for part in parts])
+    shares = weights / (weights.sum() or 1.0)
+    x_means = np.array([part.x_mean for part in parts])
+    x_mean = shares @ x_means
+    return Summary(
+        n_rows,
+        n_chunks,
+        float(weights.sum()),
+        x_mean,
+        sum(part.x_square for part in parts) + weights @ (x_means - x_mean) ** 2,
+        shares @ np.array([part.y_mean for part in parts]),
+        sum(part.null for part in parts),
+        sum(part.curvature for part in parts),
+    )
+
+
+def local_update(evaluate, x, z, u, rho: float, curvature: float):
+    """``argmin_x f(x) + rho/2 ||x - z + u||^2`` by L-BFGS, from a first guess `x`.
+
+    Parameters
+    ----------
+    evaluate : callable
+        ``evaluate(x) -> (value, gradient)`` of f, a smooth convex function.
+    x, z, u : ndarray of shape (d, m)
+    curvature : float
+        About the second derivative of f along a coordinate. With it the first step of
+        L-BFGS, along the gradient, is about as long as it should be.
+
+    Returns
+    -------
+    ndarray of shape (d, m)
+        Not the minimiser but a point where the gradient is `_REDUCTION` of that at `x`.
+    """
+    centre = z - u
+
+    def augmented(x):
+        value, gradient = evaluate(x)
+        away = x - centre
+        return value + 0.5 * rho * np.vdot(away, away), gradient + rho * away
+
+    first = augmented(x)
+    norm = np.linalg.norm(first[1])
+    if norm == 0 or not np.isfinite(norm):
+        return x
+    # SciPy's first trial step has at most length one. In the variable y with
+    # x = x0 + unit y the gradient at y = 0 has length one and the curvature is near one.
+    unit = norm / (curvature + rho)
+
+    def scaled(y):
+        if not y.any():
+            return 0.0, first[1].ravel() / norm
+        step = unit * y.reshape(x.shape)
+        value, gradient = augmented(x + step)
+        value -= first[0]
+        if abs(value) < _NOISE * abs(first[0]):
+            # The difference has lost its digits, the gradients have not: the trapezoidal
+            # rule is exact for a quadratic (Hager & Zhang 2005, the approximate Wolfe
+            # conditions, for the same reason).
+            value = 0.5 * np.vdot(gradient + first[1], step)
+        return value / (unit * norm), gradient.ravel() / norm
+
+    found = optimize.minimize(
+        scaled,
+        np.zeros(x.size),
+        jac=True,
+        method="L-BFGS-B",
+        options={"gtol": _REDUCTION / np.sqrt(x.size), "ftol": 0.0, "maxfun": _EVALUATIONS},
+    )
+    return x + unit * found.x.reshape(x.shape)
+
+
+def black_box_update(chunks: list[Rows], loss, metric: Metric, x, z, u, rho, curvature):
+    """`local_update` on the raw chunks of a block, in the coordinates of `metric`."""
+
+    def evaluate(v):
+        beta = metric.to_beta(v)
+        parts = [loss.value_and_gradient(beta, rows) for rows in chunks]
+        return sum(value for value, _ in parts), metric.pull_back(sum(g for _, g in parts))
+
+    return local_update(evaluate, x, z, u, rho, curvature)
+
+
+def sums(chunks: list[Rows], loss, beta) -> Sums:
+    """A block's part of the certificate at `beta`."""
+    return add_sums([_sums_of_chunk(rows, loss, beta) for rows in chunks])
+
+
+def add_sums(parts: list[Sums]) -> Sums:
+    """The `Sums` of the union of disjoint rows."""
+    columns = zip(*parts, strict=True)
+    return Sums(*(None if column[0] is None else sum(column) for column in columns))
+
+
+def _sums_of_chunk(rows, loss, beta):
+    if not loss.has_conjugate:
+        return Sums(np.array([float(loss.f(beta[:, 0], rows.X, rows.y[:, 0]))]), len(rows.y), 0.0)
+    residual = loss.residual(beta, rows)
+    theta = loss.theta(residual)
+    weight = np.ones((len(rows.y), 1)) if rows.weight is None else rows.weight
+    k = rows.X.shape[1]
+    weighted = theta if rows.weight is None else weight * theta
+    products = correlation(rows, np.hstack([weighted, weight]), k)
+    return Sums(
+        loss=loss.total(residual, theta, rows.weight),
+        weight=float(weight.sum()),
+        curved=float((weight * (np.abs(residual) < loss.delta)).sum() / residual.shape[1]),
+        theta=weighted.sum(axis=0),
+        theta_y=np.einsum("it,it->t", weighted, rows.y),
+        theta_theta=np.einsum("it,it->t", weighted, theta),
+        y=(weight * rows.y).sum(axis=0),
+        x_theta=products[:, :-1],
+        x=products[:, -1],
+    )
+
+
+class BlackBox:
+    """Any smooth convex loss, on raw rows that stay where they are, by L-BFGS."""
+
+    def __init__(self, loss, *, alpha, positive, fit_intercept):
+        self._loss = loss
+        self._alpha = alpha
+        self._positive = positive
+        self._fit_intercept = fit_intercept
+        # A user's functions see the intercept as a column of ones.
+        self._ones = fit_intercept and not loss.has_conjugate
+        self.statistics = None
+        self._weights = {}
+        self._curved = 0.0  # share of the rows where the loss has curvature, at the last z
+
+    def load(self, place):
+        """Raw rows stay on the workers; their summaries are the reports."""
+        return place.load_rows(self._ones, summarise, self._loss, self._fit_intercept, self._ones)
+
+    def absorb(self, block, summary):
+        merged = [] if self.statistics is None else [self.statistics]
+        self.statistics = merge_summaries([*merged, summary])
+        self._weights[block] = summary.weight
+
+    @property
+    def samples_seen(self) -> int:
+        return 0 if self.statistics is None else self.statistics.n_rows
+
+    @property
+    def curvature(self) -> float:
+        """The loss' mean second derivative along a standardised column, over all rows.
+
+        Of a constant's residuals few may be where Huber's loss has curvature, of the
+        estimate's many: the last certificate knows better than the first pass.
+        """
+        curvature = max(self.statistics.curvature, self._curved * self.statistics.weight)
+        return curvature or self.statistics.weight
+
+    @property
+    def null_loss(self):
+        """Twice the mean loss of a constant: what ``||y||^2 / n`` is for the squared loss."""
+        return self.statistics.null / self.statistics.weight
+
+    def standardise(self):
+        """Means of the columns, where the intercept starts, spread of the columns."""
+        summary = self.statistics
+        square = summary.x_square
+        if not self._fit_intercept:
+            square = square + summary.weight * summary.x_mean**2
+        y = summary.y_mean if self._loss.has_conjugate else np.zeros_like(summary.y_mean)
+        return summary.x_mean, y, np.sqrt(square / (summary.weight or 1.0))
+
+    def task(self, block, data, metric, x, z, u, rho, place):
+        """`black_box_update` from the block's last solution."""
+        curvature = self.curvature * self._weights[block] / self.statistics.weight
+        return black_box_update, (data, self._loss, metric, x, z, u, rho, curvature)
+
+    def question(self, beta):
+        """`sums` at `beta`."""
+        return sums, (self._loss, beta)
+
+    def certificate(self, beta, answers) -> Certificate:
+        """The duality gap of the rows that have answered, where the loss has a conjugate.
+
+        The dual point is theta, the derivative of the loss at the residuals, moved to sum
+        to zero if there is an intercept, and scaled into ``|X^T theta| <= n alpha`` and
+        ``|theta| <= delta``.
+        """
+        total = add_sums(answers)
+        self._curved = total.curved / total.weight
+        weight, k = total.weight, len(self.statistics.x_mean)
+        coef = beta[:k]
+        intercept = beta[k] if self._fit_intercept else np.zeros(coef.shape[1])
+        penalty = self._alpha * np.abs(coef).sum(axis=0)
+        loss = total.loss
+        if not self._loss.has_conjugate:
+            return Certificate(coef, intercept, loss / weight + penalty, None)
+        shift = total.theta / weight if self._fit_intercept else np.zeros_like(intercept)
+        theta_y = total.theta_y - shift * total.y
+        theta_theta = total.theta_theta - weight * shift**2
+        correlations = total.x_theta - np.outer(total.x, shift)
+        delta = self._loss.delta
+        if np.isinf(delta):
+            # The shift of the residuals is the best intercept's too.
+            intercept, loss, in_box = intercept + shift, 0.5 * theta_theta, np.inf
+        else:
+            in_box = delta / (delta + np.abs(shift))
+        objective = loss / weight + penalty
+        if self._alpha == 0:
+            return Certificate(coef, intercept, objective, None)
+        tiny = np.finfo(float).tiny
+        largest = (correlations if self._positive else np.abs(correlations)).max(axis=0)
+        best = theta_y / np.maximum(theta_theta, tiny)
+        feasible = np.minimum(self._alpha * weight / np.maximum(largest, tiny), in_box)
+        scale = np.clip(best, 0.0, feasible)
+        dual = (scale * theta_y - 0.5 * scale**2 * theta_theta) / weight
+        return Certificate(coef, intercept, objective, np.maximum(objective - dual, 0.0))

@@ -1,0 +1,128 @@
+"""The graph of one pass over the chunks of dask arrays, reduced on the workers.
+
+A pass with many columns finds vectors as long as a row, and there may be many chunks: as
+many such results must not lie about at once, nor travel. So the chunks are taken in
+chains, one for each thread, each chain on the worker that has its chunks if they are in
+memory already; a link adds its chunk's result to that of the link before it. What the
+chains end with is merged in a tree.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+
+import dask
+import numpy as np
+from dask._task_spec import DataNode, Task, TaskRef
+from scipy import sparse
+
+# Results of chains that are merged at once.
+_FAN_IN = 4
+
+
+def reduction(arrays, chains, task, merge, args):
+    """``merge`` of ``task(X, y, sample_weight, *args)`` over all chunks, as a Delayed.
+
+    Parameters
+    ----------
+    arrays : tuple of dask Array
+        X, y and, where there is one, sample_weight, in the same row chunks; X in one
+        chunk along the columns.
+    chains : list of sequences of int
+        From `chains`.
+    """
+    from dask.delayed import Delayed
+    from dask.highlevelgraph import HighLevelGraph
+
+    # Apart from the tasks, so that it is not sent with each of them.
+    shared = dask.delayed((task, merge, args), traverse=False, pure=False)
+    name = "lasso-pass-" + shared.key.rsplit("-", 1)[-1]
+    layer, number = {}, count()
+
+    def add(function, *keys):
+        key = (name, next(number))
+        refs = [None if k is None else TaskRef(k) for k in keys]
+        layer[key] = Task(key, function, TaskRef(shared.key), *refs)
+        return key
+
+    level = []
+    for chain in chains:
+        found = None
+        for chunk in chain:
+            blocks = [(array.name, int(chunk)) + (0,) * (array.ndim - 1) for array in arrays]
+            found = add(_link, found, *blocks)
+        level.append(found)
+    while len(level) > 1:
+        tree = range(0, len(level), _FAN_IN)
+        level = [add(_merge, *level[i : i + _FAN_IN]) for i in tree]
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[*arrays, shared])
+    return Delayed(level[0], graph, layer=name)
+
+
+def _link(shared, before, X, y, sample_weight=None):
+    task, merge, args = shared
+    found = task(X, y, sample_weight, *args)
+    return found if before is None else merge([before, found])
+
+
+def _merge(shared, *parts):
+    return shared[1](parts)
+
+
+def readable(client, arrays):
+    """The arrays as passes read them: optimised, and out of the client's memory.
+
+    What the graph of an array holds as a NumPy or SciPy array would be sent with every
+    pass; it goes to the workers once, for as long as the result is kept.
+    """
+    optimised = dask.optimize(*(array for array in arrays if array is not None))
+    return tuple(client.persist(a) if _is_in_graph(a) else a for a in optimised)
+
+
+def _is_in_graph(array) -> bool:
+    for node in dict(array.dask).values():
+        if not getattr(node, "dependencies", ()):
+            data = node() if isinstance(node, DataNode) else None
+            on_disk = isinstance(data, np.memmap)
+            if on_disk or not (isinstance(data, np.ndarray) or sparse.issparse(data)):
+                return False
+    return True
+
+
+def holders(client, X):
+    """The worker that has each chunk of `X` in memory, or None if some chunk is in none."""
+    workers = client.who_has(client.futures_of(X))
+    found = [
+        next(iter(workers.get((X.name, chunk, 0)) or ()), None) for chunk in range(X.numblocks[0])
+    ]
+    return None if None in found else found
+
+
+def chains(client, X, held_by):
+    """Chunks of `X` to take one after the other, a chain for each thread.
+
+    Parameters
+    ----------
+    held_by : list of str or None
+        From `holders`. Where chunks are in memory, a chain is of one worker's chunks;
+        else it is of neighbours.
+    """
+    threads = client.nthreads()
+    if held_by is None:
+        n_chains = min(X.numblocks[0], max(1, sum(threads.values())))
+        return np.array_split(np.arange(X.numblocks[0]), n_chains)
+    found = []
+    for worker in dict.fromkeys(held_by):
+        chunks = [chunk for chunk, holder in enumerate(held_by) if holder == worker]
+        n_chains = max(1, threads.get(worker, 1))
+        found += [chunks[i::n_chains] for i in range(min(n_chains, len(chunks)))]
+    return found
+
+
+def fits_in_memory(client, X) -> bool:
+    """Whether the chunks of `X` may fit in the workers' memory; true where nobody knows."""
+    limits = [
+        worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()
+    ]
+    known = X.nbytes == X.nbytes and all(limits) and isinstance(X._meta, np.ndarray)
+    return not known or X.nbytes < 0.5 * sum(limits)

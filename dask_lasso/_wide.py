@@ -1,0 +1,326 @@
+"""The lasso of more columns than a Gram matrix should have: working sets.
+
+Most columns end without a coefficient, and those need not be in the problem that is
+solved. So: solve exactly for a set of columns, correlate the residual with *all* columns
+in a pass over the rows, let the columns that are nearest to having a coefficient join
+the set, and repeat until no column violates optimality. The duality gap that this ends
+with is that of the whole problem. The moments of the set grow with it: the pass that
+computes the correlations also computes the Gram rows of the columns that have just
+joined, so an iteration costs one pass.
+
+Working sets and their priority (the distance of a column from its dual constraint):
+Massias, Gramfort & Salmon, "Celer" (ICML 2018), section 3. Screening: Ndiaye, Fercoq,
+Gramfort & Salmon, "Gap safe screening rules for sparsity enforcing penalties" (JMLR
+2017), section 3.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from scipy import sparse
+
+from . import _passes, _solve
+from ._engines import _HISTORY
+from ._passes import Request
+
+# Columns up to which rows are read once, for the Gram of all.
+MAX_GRAM = 2000
+# Columns up to which it can be had where there is no other way.
+MAX_MOMENTS = 10_000
+# The client holds the Gram of the set, and a task holds its part of it: 512 MiB.
+_MAX_SET = 2**13
+# Columns in the first set, and at least as many join in each pass.
+_FIRST_SET = 256
+# A correlation this far above the threshold, relatively, is rounding.
+_SLACK = 1e-9
+_TINY = np.finfo(float).tiny
+
+
+def is_wide(place) -> bool:
+    """Whether rows are fitted through working sets and not through the Gram of all columns."""
+    return place.n_features > MAX_GRAM
+
+
+def check_width(place):
+    """Raise where the Gram of all columns is needed, and is too large."""
+    if place.n_features > MAX_MOMENTS:
+        raise ValueError(
+            f"X has {place.n_features} columns, and this fit needs the {MAX_MOMENTS} squared"
+            " moments of all pairs of at most that many. More columns can be fitted by"
+            " AsyncLassoRegressor and AsyncElasticNetRegressor with polish=True, loss='squared'"
+            " and an l1 penalty (alpha > 0), or select columns first."
+        )
+
+
+class Wide:
+    """A fit with many columns: the working set, the estimate, what is known of all columns.
+
+    Parameters
+    ----------
+    place : InMemory or OnCluster
+    alpha, l1_ratio, positive, fit_intercept, tol, max_iter, max_time : as in the estimator
+    weights : ndarray of shape (k,) or None
+        `penalty_weights`, all positive.
+    coef_init : ndarray of shape (k, m) or None
+    on_update : callable
+        Given a row of the history; True ends the fit.
+
+    Attributes
+    ----------
+    coef : ndarray of shape (k, m)
+    gap : ndarray of shape (m,)
+        Of the whole problem, at `coef`.
+    statistics : ColumnMoments
+    n_passes : int
+        How often the rows were read.
+    n_updates : int
+        Solutions of the working set's problem.
+    stopped_by : str or None
+        None if the certificate holds.
+    """
+
+    # Every column is everywhere, so there is one block, and nothing is stale.
+    n_blocks = n_reported = 1
+    staleness = np.zeros(1, dtype=np.int64)
+
+    def __init__(
+        self,
+        place,
+        *,
+        alpha,
+        l1_ratio,
+        weights,
+        positive,
+        fit_intercept,
+        tol,
+        max_iter,
+        max_time,
+        coef_init,
+        on_update,
+    ):
+        self._place = place
+        self._l1, self._l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
+        # Columns are divided by their weights, and then penalised alike.
+        self._weights = np.ones(place.n_features) if weights is None else weights
+        self._positive = positive
+        self._fit_intercept = fit_intercept
+        self._tol = tol
+        self._max_iter = max_iter
+        self._coef_init = coef_init
+        self._on_update = on_update
+        self._start = time.perf_counter()
+        self._deadline = np.inf if max_time is None else self._start + max_time
+        self._history = {name: [] for name in _HISTORY}
+        self.n_passes = 0
+        self.n_updates = 0
+        self.stopped_by = None
+
+    def run(self):
+        """Read the rows as often as the certificate needs."""
+        self._read_columns()
+        done = self._certify(self._xy.copy(), self._yy, self._yy)
+        if done:
+            return
+        new = self._nearest(_FIRST_SET)
+        if self._coef_init is not None:
+            new = np.union1d(new, np.flatnonzero(self._coef_init.any(axis=1)))
+        self._join(new, self._read_residuals(new, None))
+        while not done:
+            self._solve()
+            # Columns that join before they are known to be needed save passes.
+            new = self._nearest(max(_FIRST_SET, np.count_nonzero(self._set_coef.any(axis=1))))
+            self._make_room(len(new))
+            found = self._read_residuals(new, self._set_coef)
+            correlations = found.correlations - np.outer(self._x_mean, found.total)
+            correlations /= self._weights[:, np.newaxis]
+            done = self._certify(correlations, found.squares, found.with_y)
+            self._join(new, found)
+
+    def _read_columns(self):
+        """Take the first pass: the moments of every column by itself."""
+        place = self._place
+        moments = place.reduce(_passes.columns, _passes.merge_columns)
+        self.n_passes = 1
+        if moments.defect is not None:
+            # Where a defect is can be told only of rows that are merged in their order.
+            moments = place.reduce(_passes.columns, _passes.merge_columns, in_order=True)
+            defect = moments.defect
+            raise ValueError(
+                f"Input {defect.argument} {defect.problem}, {place.locate(0, defect)}."
+            )
+        if moments.n_rows == 0:
+            raise ValueError(
+                "Found array with 0 sample(s) while a minimum of 1 is required: no chunk of X"
+                " has a row."
+            )
+        if moments.weight == 0:
+            raise ValueError(
+                "sample_weight is zero for every row: give some row a positive weight."
+            )
+        self.statistics = moments
+        weight, x, y = moments.weight, moments.x_mean, moments.y_mean
+        xx, xy, yy = moments.xx, moments.xy, moments.yy
+        if not self._fit_intercept:
+            xx = xx + weight * x**2
+            xy = xy + weight * np.outer(x, y)
+            yy = yy + weight * y**2
+            x, y = np.zeros_like(x), np.zeros_like(y)
+        self._x_mean, self._y_mean = x, y
+        xx, xy = xx / self._weights**2, xy / self._weights[:, np.newaxis]
+        # A ridge term counts as k further rows, ``sqrt(n l2) w``.
+        self._ridge = weight * self._l2
+        self._norms, self._xy, self._yy = np.sqrt(xx + self._ridge), xy, yy
+        # A column without variation cannot have a coefficient.
+        self._eligible = xx > 0
+        self._set, self._gram = np.empty(0, dtype=np.intp), np.empty((0, 0))
+        self._set_coef = np.empty((0, xy.shape[1]))
+
+    # -- the working set -------------------------------------------------------------
+
+    def _solve(self):
+        """Solve for the columns in the set, exactly."""
+        problem = _solve.Moments(self._gram, self._xy[self._set], self._yy, self.statistics.weight)
+        self._set_coef, _ = _solve.solve(
+            problem,
+            self._l1,
+            l2=self._l2,
+            positive=self._positive,
+            max_iter=self._max_iter,
+            coef_init=self._set_coef,
+        )
+        self.n_updates += 1
+
+    def _nearest(self, count):
+        """Columns outside the set that are nearest to having a coefficient, at most `count`."""
+        outside = self._eligible.copy()
+        outside[self._set] = False
+        candidates = np.flatnonzero(outside)
+        if len(candidates) > count:
+            nearest = np.argpartition(self._distance[candidates], count)[:count]
+            candidates = np.sort(candidates[nearest])
+        return candidates
+
+    def _make_room(self, n_new):
+        """Drop columns without a coefficient when the set would grow beyond its bound."""
+        if len(self._set) + n_new <= _MAX_SET:
+            return
+        keep = self._set_coef.any(axis=1)
+        self._set, self._set_coef = self._set[keep], self._set_coef[keep]
+        self._gram = self._gram[np.ix_(keep, keep)]
+
+    def _join(self, new, found):
+        """Let the columns `new` join, with the products that a pass found for them."""
+        if len(new) == 0:
+            return
+        n_old = len(self._set)
+        columns = np.concatenate([self._set, new])
+        rows = found.gram.toarray() if sparse.issparse(found.gram) else found.gram
+        mean = self._x_mean[columns]
+        # Products of sparse chunks are not centred yet.
+        rows = rows - np.outer(found.sums[n_old:], mean) - np.outer(mean[n_old:], found.sums)
+        rows += found.weight * np.outer(mean[n_old:], mean)
+        rows /= np.outer(self._weights[new], self._weights[columns])
+        gram = np.empty((len(columns), len(columns)))
+        gram[:n_old, :n_old] = self._gram
+        gram[n_old:] = rows
+        gram[:n_old, n_old:] = rows[:, :n_old].T
+        joined = np.zeros((len(new), self._xy.shape[1]))
+        if n_old == 0 and self._coef_init is not None:
+            joined = self._coef_init[new] * self._weights[new, np.newaxis]
+        self._set, self._gram = columns, gram
+        self._set_coef = np.vstack([self._set_coef, joined])
+
+    def _read_residuals(self, new, coef):
+        """Correlate the residual of `coef` with all columns; take the products of `new`."""
+        columns = self._set
+        if coef is not None:
+            coef = coef / self._weights[columns, np.newaxis]
+        if len(new) == 0:
+            active = coef.any(axis=1)
+            columns, coef = columns[active], coef[active]
+        columns = np.concatenate([columns, new])
+        request = Request(columns, self._x_mean[columns], self._y_mean, coef)
+        self.n_passes += 1
+        return self._place.reduce(_passes.residuals, _passes.merge_residuals, request)
+
+    # -- the certificate -------------------------------------------------------------
+
+    def _certify(self, correlations, squares, with_y):
+        """Measure the gap on all columns; True when the fit has ended.
+
+        Parameters
+        ----------
+        correlations : ndarray of shape (k, m)
+            Of the centred columns with the residual r.
+        squares, with_y : ndarray of shape (m,)
+            ``r.r`` and ``r.y``.
+        """
+        weight, threshold = self.statistics.weight, self.statistics.weight * self._l1
+        norms = self._norms[:, np.newaxis]
+        if self._ridge:
+            correlations[self._set] -= self._ridge * self._set_coef
+            squares = squares + self._ridge * (self._set_coef**2).sum(axis=0)
+        excess = correlations if self._positive else np.abs(correlations)
+        scale = np.minimum(1.0, threshold / np.maximum(excess.max(axis=0), _TINY))
+        loss = squares / (2 * weight)
+        primal = loss + self._l1 * np.abs(self._set_coef).sum(axis=0)
+        dual = (scale * with_y - 0.5 * scale**2 * squares) / weight
+        self.gap = np.maximum(primal - dual, 0.0)
+        self.coef = np.zeros_like(self._xy)
+        self.coef[self._set] = self._set_coef / self._weights[self._set, np.newaxis]
+
+        # Distance of a column from its constraint at the dual point; screened are those
+        # that stay inside wherever in the ball around it the dual solution is.
+        inside = threshold - scale * excess
+        radius = np.sqrt(2 * weight * self.gap)
+        self._eligible &= (inside <= radius * norms).any(axis=1)
+        self._distance = (inside / np.maximum(norms, _TINY)).min(axis=1)
+        # What exceeds the threshold by rounding alone does not count.
+        rounding = _SLACK * threshold + 1e-13 * norms * np.sqrt(self._yy)
+        violated = excess > threshold + rounding
+        # A copy of a column with a coefficient is at the threshold too, and of no use.
+        tied = ~violated & (excess >= threshold - rounding)
+        self._distance[tied.any(axis=1) & ~violated.any(axis=1)] = np.inf
+        outside = violated.any(axis=1)
+        outside[self._set] = False
+        return self._has_ended(bool(outside.any()), loss)
+
+    def _has_ended(self, more_columns, loss):
+        now = time.perf_counter()
+        penalty = self._l1 * np.abs(self._set_coef).sum()
+        row = {
+            "time": now - self._start,
+            "n_updates": self.n_updates,
+            "samples_seen": self.statistics.n_rows,
+            "objective": loss.sum() + penalty,
+        }
+        for name, column in self._history.items():
+            column.append(row.get(name, np.nan))
+        within = bool((self.gap <= self._tol * self.null_loss).all())
+        if self._on_update(row):
+            self.stopped_by = "callback"
+        elif not more_columns:
+            self.stopped_by = None if within else "max_iter"
+            return True
+        elif now >= self._deadline:
+            self.stopped_by = "max_time"
+        elif np.count_nonzero(self._set_coef.any(axis=1)) + _FIRST_SET > _MAX_SET:
+            self.stopped_by = "size"
+        elif self.n_updates >= self._max_iter:
+            self.stopped_by = "max_iter"
+        return self.stopped_by is not None
+
+    @property
+    def null_loss(self):
+        """What `tol` is relative to, one per target: ``||y||^2 / n``."""
+        return self._yy / self.statistics.weight
+
+    @property
+    def samples_seen(self) -> int:
+        return self.statistics.n_rows
+
+    @property
+    def history(self) -> dict[str, np.ndarray]:
+        return {name: np.array(self._history[name], dtype) for name, dtype in _HISTORY.items()}

@@ -1,0 +1,246 @@
+"""The black-box local problem: any smooth convex loss on raw chunks, certified."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from scipy import optimize, sparse
+from sklearn.datasets import make_regression
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Lasso
+
+from dask_lasso import AsyncLassoRegressor
+
+ENGINES = ["sync", "async", "batched"]
+ALPHA = 1.0
+DELTA = 1.35
+
+
+@pytest.fixture(scope="module")
+def data():
+    X, y = make_regression(3000, 20, n_informative=8, noise=5.0, random_state=0)
+    X *= np.logspace(-2, 2, 20)
+    y += 5 * np.random.default_rng(0).standard_t(1.5, len(y))  # outliers
+    return X + 3.0, y + 7.0
+
+
+@pytest.fixture(params=["memory", "processes"])
+def rows(request, data):
+    """The data in memory, and in chunks of uneven size on a cluster."""
+    X, y = data
+    if request.param == "memory":
+        return X, y, None
+    chunks = (1000, 700, 800, 500)
+    client = request.getfixturevalue("client")
+    return da.from_array(X, chunks=(chunks, -1)), da.from_array(y, chunks=(chunks,)), client
+
+
+def squared(beta, X, y):
+    residual = y - X @ beta
+    return 0.5 * residual @ residual
+
+
+def squared_prime(beta, X, y):
+    return -X.T @ (y - X @ beta)
+
+
+def logistic(beta, X, y):
+    return np.logaddexp(0, -y * (X @ beta)).sum()
+
+
+def logistic_prime(beta, X, y):
+    return X.T @ (-y / (1 + np.exp(y * (X @ beta))))
+
+
+def huber_objective(w, b, X, y, alpha, weight=None):
+    residual = np.abs(y - X @ w - b)
+    loss = np.where(residual <= DELTA, residual**2 / 2, DELTA * (residual - DELTA / 2))
+    return np.average(loss, weights=weight) + alpha * np.abs(w).sum()
+
+
+def minimise(f, gradient, n_features, alpha, positive=False):
+    """The minimum of ``f(w, b) + alpha ||w||_1``, by splitting w into its two parts."""
+
+    def split(p):
+        return p[:n_features] - p[n_features:-1], p[-1]
+
+    def objective(p):
+        value, (w, b) = f(*split(p)), gradient(*split(p))
+        return value + alpha * p[:-1].sum(), np.r_[w + alpha, -w + alpha, b]
+
+    upper = 0 if positive else None
+    bounds = [(0, None)] * n_features + [(0, upper)] * n_features + [(None, None)]
+    options = dict(maxiter=20_000, maxfun=50_000, ftol=1e-15, gtol=1e-9)
+    start = np.zeros(2 * n_features + 1)
+    return optimize.minimize(
+        objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options
+    ).fun
+
+
+def huber_minimum(X, y, alpha, weight=None, positive=False):
+    scale = X.std(axis=0).max()  # only a unit for the solver
+    weight = np.ones(len(y)) if weight is None else weight
+    weight = weight / weight.sum()
+
+    def residual(w, b):
+        return y - X @ w - b * scale
+
+    def f(w, b):
+        return huber_objective(w, b * scale, X, y, 0.0, weight)
+
+    def gradient(w, b):
+        theta = weight * np.clip(residual(w, b), -DELTA, DELTA)
+        return -X.T @ theta, -theta.sum() * scale
+
+    return minimise(f, gradient, X.shape[1], alpha, positive)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_black_box_squared_loss_is_the_lasso(rows, data, engine):
+    X, y, client = rows
+    reference = Lasso(ALPHA, tol=1e-12, max_iter=10_000).fit(*data)
+    model = AsyncLassoRegressor(
+        ALPHA, engine=engine, local_solver="lbfgs", tol=1e-12, client=client, n_blocks=4
+    ).fit(X, y)
+    assert model.certificate_ == "duality gap"
+    assert model.dual_gap_ <= 1e-12 * np.var(data[1])
+    scale = data[0].std(axis=0)
+    np.testing.assert_allclose(
+        model.coef_ * scale, reference.coef_ * scale, atol=1e-5 * np.abs(data[1]).mean()
+    )
+    assert model.intercept_ == pytest.approx(reference.intercept_, rel=1e-4)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("positive", [False, True])
+def test_huber_reaches_an_independent_minimum(rows, data, engine, positive):
+    X, y, client = rows
+    model = AsyncLassoRegressor(
+        0.1, engine=engine, loss="huber", positive=positive, client=client, n_blocks=4
+    ).fit(X, y)
+    minimum = huber_minimum(*data, 0.1, positive=positive)
+    reached = huber_objective(model.coef_, model.intercept_, *data, 0.1)
+    assert reached == pytest.approx(minimum, rel=1e-5)
+    # The certificate bounds the distance to the minimum; both are of the same objective.
+    assert reached - minimum <= model.dual_gap_ + 1e-9 * minimum
+    assert model.history_["objective"][-1] == pytest.approx(reached, rel=1e-9)
+    assert model.certificate_ == "duality gap"
+
+
+def test_the_dual_of_huber_is_below_every_objective(data):
+    """A gap that were too small would certify a wrong answer: stop far from the minimum."""
+    minimum = huber_minimum(*data, 0.1)
+    for tol in (1e-1, 1e-2, 1e-3):
+        model = AsyncLassoRegressor(0.1, loss="huber", tol=tol, n_blocks=4).fit(*data)
+        reached = huber_objective(model.coef_, model.intercept_, *data, 0.1)
+        assert reached - minimum <= model.dual_gap_
+
+
+def test_weights_are_repetitions(data):
+    X, y = data
+    weight = np.random.default_rng(1).integers(0, 4, len(y))
+    model = AsyncLassoRegressor(0.1, loss="huber", tol=1e-9, n_blocks=3)
+    weighted = model.fit(X, y, sample_weight=weight).coef_
+    repeated = model.fit(np.repeat(X, weight, axis=0), np.repeat(y, weight)).coef_
+    np.testing.assert_allclose(weighted, repeated, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_users_pair_of_functions(rows, data, engine):
+    X, y, client = rows
+    reference = Lasso(ALPHA, tol=1e-12, max_iter=10_000).fit(*data)
+    model = AsyncLassoRegressor(
+        ALPHA, engine=engine, loss=(squared, squared_prime), tol=1e-8, client=client, n_blocks=4
+    ).fit(X, y)
+    assert model.certificate_ == "residuals"
+    assert np.isnan(model.dual_gap_)
+    assert model.predict(data[0]) == pytest.approx(reference.predict(data[0]), abs=1e-3)
+    w, b = model.coef_, model.intercept_
+    objective = squared(np.r_[w, b], np.c_[data[0], np.ones(3000)], data[1]) / 3000
+    assert model.history_["objective"][-1] == pytest.approx(objective + ALPHA * np.abs(w).sum())
+
+
+def test_logistic_loss(data):
+    X, y = data
+    X, y = (X - X.mean(axis=0)) / X.std(axis=0), np.sign(y - np.median(y) + 1e-9)
+    model = AsyncLassoRegressor(0.02, loss=(logistic, logistic_prime), n_blocks=4).fit(X, y)
+
+    def f(w, b):
+        return logistic(np.r_[w, b], np.c_[X, np.ones(len(y))], y) / len(y)
+
+    def gradient(w, b):
+        g = logistic_prime(np.r_[w, b], np.c_[X, np.ones(len(y))], y) / len(y)
+        return g[:-1], g[-1]
+
+    reached = f(model.coef_, model.intercept_) + 0.02 * np.abs(model.coef_).sum()
+    assert reached == pytest.approx(minimise(f, gradient, X.shape[1], 0.02), rel=1e-6)
+
+
+def test_rows_without_statistics_may_be_sparse_or_have_several_targets(data):
+    X, y = data
+    X = np.where(np.abs(X - 3) > X.std(axis=0), X, 0.0)
+    Y = np.c_[y, -2 * y[::-1]]
+    model = AsyncLassoRegressor(ALPHA, local_solver="lbfgs", tol=1e-9, n_blocks=3)
+    reference = Lasso(ALPHA, tol=1e-12, max_iter=10_000).fit(X, Y)
+    for rows in (X, sparse.csr_array(X)):
+        assert model.fit(rows, Y).predict(X) == pytest.approx(reference.predict(X), abs=2e-2)
+
+
+def test_no_intercept(data):
+    X, y = data[0] - 3.0, data[1]
+    model = AsyncLassoRegressor(
+        ALPHA, local_solver="lbfgs", fit_intercept=False, tol=1e-9, n_blocks=3
+    ).fit(X, y)
+    reference = Lasso(ALPHA, tol=1e-12, fit_intercept=False, max_iter=10_000).fit(X, y)
+    assert model.intercept_ == 0.0
+    assert model.predict(X) == pytest.approx(reference.predict(X), abs=1e-2)
+
+
+def test_statistics_solve_the_squared_loss_when_asked(data):
+    reference = Lasso(ALPHA, tol=1e-12, max_iter=10_000).fit(*data).coef_
+    for kwargs in ({}, {"local_solver": "gram"}, {"local_solver": "gram", "polish": False}):
+        model = AsyncLassoRegressor(ALPHA, tol=1e-10, **kwargs).fit(*data)
+        assert model.certificate_ == "duality gap"
+        np.testing.assert_allclose(model.coef_, reference, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "weight", "message"),
+    [
+        ({"loss": "huber", "local_solver": "gram"}, None, "local_solver='gram' needs loss"),
+        ({"loss": (squared,)}, None, "loss must be"),
+        ({"loss": (squared, squared_prime)}, np.ones(3000), "sample_weight cannot be used"),
+        ({"loss": "absolute"}, None, "'loss' parameter"),
+        ({"huber_delta": 0}, None, "'huber_delta' parameter"),
+        ({"local_solver": "newton"}, None, "'local_solver' parameter"),
+        ({"loss": (squared, lambda *_: np.ones(3))}, None, "fprime returned an array of shape"),
+    ],
+)
+def test_what_cannot_be_fitted_says_so(data, kwargs, weight, message):
+    with pytest.raises(ValueError, match=message):
+        AsyncLassoRegressor(ALPHA, **kwargs).fit(*data, sample_weight=weight)
+
+
+def test_a_defect_in_raw_rows_is_located(data, client):
+    X, y = data[0].copy(), data[1]
+    X[1500, 3] = np.nan
+    rows = da.from_array(X, chunks=(500, -1)), da.from_array(y, chunks=500)
+    with pytest.raises(ValueError, match=r"X contains NaN in column 3, row 1500 \(chunk 3\)"):
+        AsyncLassoRegressor(ALPHA, loss="huber", client=client).fit(*rows)
+
+
+def test_a_users_error_reaches_the_user(data, client):
+    def broken(beta, X, y):
+        raise ZeroDivisionError("mine")
+
+    rows = da.from_array(data[0], chunks=(500, -1)), da.from_array(data[1], chunks=500)
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        AsyncLassoRegressor(ALPHA, loss=(broken, squared_prime), client=client).fit(*rows)
+
+
+def test_residuals_that_do_not_converge_warn(data):
+    with pytest.warns(ConvergenceWarning, match="max_iter=2"):
+        AsyncLassoRegressor(
+            ALPHA, loss=(squared, squared_prime), tol=1e-9, max_iter=2, n_blocks=4
+        ).fit(*data)

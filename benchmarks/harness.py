@@ -1,0 +1,290 @@
+"""What every benchmark case shares: interleaved timing, the gap, the machine, the tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+OUTPUT = HERE / "output"
+
+
+@dataclass
+class Contender:
+    """One row of a table: a function that fits and returns (coef, intercept) or None."""
+
+    name: str
+    run: callable
+    once: bool = False  # slow: run one time, with a time limit, in a process of its own
+    limit: float = 60.0  # seconds, for a slow one
+    in_process: bool = True  # False: `run` gives its own seconds (another environment)
+
+
+@dataclass
+class Case:
+    """Contenders that are timed in turn, and what their times are divided by."""
+
+    title: str
+    contenders: list[Contender]
+    bare: str  # the contender that is the bare pass
+    gap: callable = None  # (coef, intercept) -> relative duality gap
+    targets: list[str] = field(default_factory=list)  # what the case is there to show
+
+
+def relative_gap(X, y, alpha, coef, intercept, rows_at_once=50_000):
+    """Relative duality gap of a lasso from the raw rows, in one function for all.
+
+    The primal value at (coef, the best intercept for it), the dual value at the centred
+    residual scaled into the dual's box; over ``||y - mean(y)||^2 / (2 n)``.
+    """
+    n = len(y)
+    coef = np.asarray(coef, dtype=np.float64).ravel()
+    starts = range(0, n, rows_at_once)
+    x_mean = sum(X[i : i + rows_at_once].sum(axis=0, dtype=np.float64) for i in starts) / n
+    y_mean = y.mean(dtype=np.float64)
+    rr = ry = yy = 0.0
+    correlation = np.zeros(len(coef))
+    for i in starts:
+        rows = X[i : i + rows_at_once] - x_mean
+        target = y[i : i + rows_at_once] - y_mean
+        residual = target - rows @ coef
+        correlation += rows.T @ residual
+        rr, ry, yy = rr + residual @ residual, ry + residual @ target, yy + target @ target
+    scale = min(1.0, alpha * n / max(np.abs(correlation).max(), 1e-300))
+    primal = rr / 2 + alpha * n * np.abs(coef).sum()
+    dual = scale * ry - scale**2 * rr / 2
+    return (primal - dual) / (yy / 2)
+
+
+def run_case(case: Case, repeats: int = 5) -> dict:
+    """Time the contenders in turn, `repeats` times; medians, ratios and gaps."""
+    seconds = {contender.name: [] for contender in case.contenders}
+    results, notes = {}, {}
+    for contender in (c for c in case.contenders if c.once):
+        print(f"  {contender.name} (once, at most {contender.limit:.0f} s)", flush=True)
+        value = _run_with_limit(contender)
+        if value is None:
+            notes[contender.name] = f"stopped after {contender.limit:.0f} s"
+            seconds[contender.name].append(float("nan"))
+        else:
+            elapsed, results[contender.name] = value
+            seconds[contender.name].append(elapsed)
+    for repeat in range(repeats + 1):  # the first is a warm-up
+        for contender in (c for c in case.contenders if not c.once):
+            began = time.perf_counter()
+            result = contender.run()
+            elapsed = time.perf_counter() - began
+            if not contender.in_process:
+                elapsed, result = result
+            if result is not None:
+                results[contender.name] = result
+            if repeat:
+                seconds[contender.name].append(elapsed)
+        print(f"  round {repeat} of {repeats}", flush=True)
+    bare = np.median(seconds[case.bare])
+    rows = []
+    for name, values in seconds.items():
+        result = results.get(name)
+        gap = None if result is None or case.gap is None else float(case.gap(*result))
+        rows.append(
+            {
+                "contender": name,
+                "seconds": float(np.median(values)),
+                "min": float(np.min(values)),
+                "max": float(np.max(values)),
+                "ratio": float(np.median(values) / bare),
+                "relative_gap": gap,
+                "note": notes.get(
+                    name, f"median of {len(values)}" if len(values) > 1 else "once"
+                ),
+            }
+        )
+    return {"title": case.title, "bare": case.bare, "targets": case.targets, "rows": rows}
+
+
+def _run_with_limit(contender: Contender):
+    """Seconds and result of a run in a forked process, or None after its time limit."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            began = time.perf_counter()
+            result = contender.run()
+            payload = pickle.dumps((time.perf_counter() - began, result))
+            with os.fdopen(writer, "wb") as pipe:
+                pipe.write(payload)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    deadline = time.perf_counter() + contender.limit + 5
+    while time.perf_counter() < deadline:
+        done, _ = os.waitpid(child, os.WNOHANG)
+        if done:
+            with os.fdopen(reader, "rb") as pipe:
+                payload = pipe.read()
+            return pickle.loads(payload) if payload else None
+        time.sleep(0.05)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    os.close(reader)
+    return None
+
+
+class Elsewhere:
+    """A peer in an environment of its own: a Python process that fits on saved arrays.
+
+    Parameters
+    ----------
+    packages : list of str
+        Installed into ``benchmarks/.environments/<name>`` on first use.
+    code : str
+        Defines ``fit(X, y, alpha) -> (coef, intercept)``.
+    """
+
+    def __init__(self, name, packages, code):
+        environment = HERE / ".environments" / name
+        python = environment / "bin" / "python"
+        if not python.exists():
+            print(f"  making an environment for {name}", flush=True)
+            subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+            subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+        self._folder = tempfile.TemporaryDirectory()
+        self._python, self._code = python, code
+
+    def load(self, X, y, alpha):
+        """Start the process and give it the data; not timed."""
+        folder = Path(self._folder.name)
+        np.save(folder / "X.npy", X)
+        np.save(folder / "y.npy", y)
+        program = "\n".join(
+            [
+                "import sys, time, numpy as np",
+                self._code,
+                f"X, y = np.load({str(folder / 'X.npy')!r}), np.load({str(folder / 'y.npy')!r})",
+                "for line in sys.stdin:",
+                "    began = time.perf_counter()",
+                f"    coef, intercept = fit(X, y, {alpha!r})",
+                "    elapsed = time.perf_counter() - began",
+                f"    np.savez({str(folder / 'out.npz')!r}, coef=coef, intercept=intercept)",
+                "    print('SECONDS', elapsed, flush=True)",
+            ]
+        )
+        self._process = subprocess.Popen(
+            [self._python, "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        return self
+
+    def run(self):
+        """Fit once; the seconds that the other process measured, and its result."""
+        self._process.stdin.write("fit\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith("SECONDS"):
+                out = np.load(Path(self._folder.name) / "out.npz")
+                return float(line.split()[1]), (out["coef"], float(out["intercept"]))
+        raise RuntimeError("the peer's process ended")
+
+    def close(self):
+        self._process.kill()
+        self._process.wait()
+        self._folder.cleanup()
+
+
+def machine() -> dict:
+    """What the figures were measured on."""
+    names = "numpy scipy scikit-learn dask distributed dask-ml dask-glm celer skglm"
+    packages = {}
+    for name in names.split():
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = lines[0].split(":")[1].strip() if lines else model
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "python": platform.python_version(),
+        "packages": packages,
+    }
+
+
+def markdown(result: dict) -> str:
+    """One case as a Markdown table."""
+    lines = [f"### {result['title']}", ""]
+    lines += [f"- {target}" for target in result["targets"]]
+    lines += [
+        "",
+        f"| | seconds (min - max) | x {result['bare']} | relative gap | |",
+        "|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        gap = "" if row["relative_gap"] is None else f"{row['relative_gap']:.1e}"
+        stopped = np.isnan(row["seconds"])
+        time_text = f"{row['seconds']:.3f} ({row['min']:.3f} - {row['max']:.3f})"
+        lines.append(
+            f"| {row['contender']} | {'' if stopped else time_text} |"
+            f" {'' if stopped else format(row['ratio'], '.2f')} | {gap} | {row['note']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def save(results: list[dict]) -> None:
+    """Write results.json, results.md and a plot of the ratios per case."""
+    OUTPUT.mkdir(exist_ok=True)
+    path = OUTPUT / "results.json"
+    report = {"machine": machine(), "cases": {}}
+    if path.exists():
+        report["cases"] = json.loads(path.read_text())["cases"]
+    for result in results:
+        report["cases"][result["title"]] = result
+    path.write_text(json.dumps(report, indent=1))
+    described = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
+    tables = "\n".join(markdown(result) for result in report["cases"].values())
+    (OUTPUT / "results.md").write_text(f"Measured on: {described}\n\n{tables}")
+    _plot(report["cases"])
+
+
+def _plot(cases):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    n = len(cases)
+    heights = [1.2 + 0.32 * len(case["rows"]) for case in cases.values()]
+    figure, axes = plt.subplots(
+        n, 1, figsize=(8, sum(heights)), squeeze=False, height_ratios=heights
+    )
+    for axis, case in zip(axes[:, 0], cases.values(), strict=True):
+        rows = [row for row in case["rows"] if np.isfinite(row["ratio"])][::-1]
+        names = [row["contender"] for row in rows]
+        colors = ["C0" if name.startswith("dask_lasso") else "0.7" for name in names]
+        axis.barh(names, [row["ratio"] for row in rows], color=colors)
+        axis.axvline(1, color="k", lw=0.8)
+        axis.set_xscale("log")
+        axis.set_xlabel(f"time / time of '{case['bare']}'")
+        axis.set_title(case["title"], fontsize=10, loc="left")
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(OUTPUT / "results.png", dpi=110)
+    plt.close(figure)

@@ -1,7 +1,18 @@
 """The lasso on data larger than one machine's memory, on Dask."""
 
+from ._cv import AsyncElasticNetCV, AsyncLassoCV
+from ._elastic_net import AsyncElasticNetRegressor
 from ._engines import Engine
 from ._estimator import AsyncLassoRegressor
+from ._path import lasso_path
 from ._version import __version__
 
-__all__ = ["AsyncLassoRegressor", "Engine", "__version__"]
+__all__ = [
+    "AsyncElasticNetCV",
+    "AsyncElasticNetRegressor",
+    "AsyncLassoCV",
+    "AsyncLassoRegressor",
+    "Engine",
+    "__version__",
+    "lasso_path",
+]

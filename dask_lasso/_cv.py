@@ -70,7 +70,7 @@ class Selection(Exact):
                 [
                     alpha_grid(
                         problem,
-                        l1_ratio,
+                        l1_ratio=l1_ratio,
                         positive=self._positive,
                         weights=self._weights,
                         eps=self._eps,

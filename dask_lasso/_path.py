@@ -2,12 +2,97 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 
 from . import _solve
+from ._estimator import AsyncLassoRegressor
+from ._incremental import from_arrays
 from ._weights import Reduction
+
+
+def lasso_path(
+    X,
+    y,
+    *,
+    eps: float = 1e-3,
+    alphas=100,
+    fit_intercept: bool = False,
+    positive: bool = False,
+    penalty_weights=None,
+    sample_weight=None,
+    max_iter: int = 1000,
+    client=None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coefficients of the lasso at every alpha of a grid, in one pass over the rows.
+
+    `sklearn.linear_model.lasso_path` for data larger than one machine's memory. As there,
+    the columns are not centred unless `fit_intercept` asks for it.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix, dask Array or DataFrame of shape (n_samples, n_features)
+    y : array-like or dask collection of shape (n_samples,) or (n_samples, n_targets)
+        Each target is a lasso of its own; they share the grid.
+    eps : float, default=1e-3
+        ``alpha_min / alpha_max`` of the grid.
+    alphas : int or array-like, default=100
+        Number of alphas on the grid, or the alphas themselves.
+    fit_intercept : bool, default=False
+    positive : bool, default=False
+    penalty_weights : array-like of shape (n_features,), default=None
+    sample_weight : array-like of shape (n_samples,), default=None
+    max_iter : int, default=1000
+        The most sweeps of coordinate descent over the coefficients.
+    client : distributed.Client, default=None
+        As in `AsyncLassoRegressor`, like all of the above.
+
+    Returns
+    -------
+    alphas : ndarray of shape (n_alphas,)
+        From the largest down.
+    coefs : ndarray of shape (n_features, n_alphas) or (n_targets, n_features, n_alphas)
+    dual_gaps : ndarray of shape (n_alphas,) or (n_targets, n_alphas)
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dask_lasso import lasso_path
+    >>> X = da.random.default_rng(0).normal(size=(1000, 5), chunks=(100, 5))
+    >>> alphas, coefs, dual_gaps = lasso_path(X, 3 * X[:, 0], alphas=50)
+    >>> coefs.shape
+    (5, 50)
+    """
+    model = AsyncLassoRegressor(
+        alpha=1.0,  # of no consequence: the statistics are what is wanted
+        fit_intercept=fit_intercept,
+        positive=positive,
+        penalty_weights=penalty_weights,
+        max_iter=max_iter,
+        client=client,
+    ).fit(X, y, sample_weight)
+    if not isinstance(alphas, Integral):
+        alphas = np.sort(np.asarray(alphas, dtype=np.float64))[::-1]
+        if alphas.ndim != 1 or not (alphas >= 0).all():
+            raise ValueError("alphas must be a number of alphas or a list of values >= 0.")
+    return path_of(model, alphas, eps)
+
+
+def path_of(model, alphas, eps):
+    """Alphas, coefficients and gaps of the path of a fitted estimator's statistics."""
+    statistics, y_ndim = from_arrays(model.statistics_)
+    problem = _solve.moments(statistics, model.fit_intercept)
+    shared = dict(
+        l1_ratio=getattr(model, "l1_ratio_", model.l1_ratio),
+        positive=model.positive,
+        weights=model._penalty_weights(),
+    )
+    if isinstance(alphas, Integral):
+        alphas = alpha_grid(problem, eps=eps, n_alphas=alphas, **shared)
+    coefs, gaps = solve_path(problem, alphas, max_iter=model.max_iter, **shared)
+    return (alphas, coefs[0], gaps[0]) if y_ndim == 1 else (alphas, coefs, gaps)
 
 
 class Path(NamedTuple):
@@ -18,7 +103,7 @@ class Path(NamedTuple):
 
 
 def alpha_grid(
-    problem: _solve.Moments, l1_ratio, *, positive, weights=None, eps, n_alphas
+    problem: _solve.Moments, *, l1_ratio, positive, weights=None, eps, n_alphas
 ) -> np.ndarray:
     """Geometric grid down from the smallest alpha at which every coefficient is zero."""
     if l1_ratio == 0:

@@ -159,8 +159,9 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
             coef, gap = coef[:, 0], gap[0]
         if not self.fit_intercept:
             intercept = 0.0
-        elif place.y_ndim == 1:
-            intercept = intercept[0]
+        else:
+            intercept = intercept.astype(place.dtype)
+            intercept = intercept[0] if place.y_ndim == 1 else intercept
         return {
             "coef_": coef.T.astype(place.dtype),
             "intercept_": intercept,

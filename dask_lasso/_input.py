@@ -11,7 +11,12 @@ from contextlib import contextmanager
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_array,
+    check_consistent_length,
+    validate_data,
+)
 
 
 def is_dask(*objects) -> bool:
@@ -47,17 +52,22 @@ def open_rows(estimator, X, y, sample_weight, *, client=None, n_blocks="auto", r
 
 def memory_rows(estimator, X, y, sample_weight, *, reset=True):
     """In-memory input as arrays; finiteness is left to the pass over the rows."""
+    for name, values in (("X", X), ("y", y)):
+        dtype = getattr(values, "dtype", None)
+        if getattr(dtype, "kind", None) == "c":  # scikit-learn's message names no argument
+            _check_real(name, dtype)
+    common = dict(accept_sparse="csr", ensure_all_finite=False)
     X, y = validate_data(
         estimator,
         X,
         y,
         reset=reset,
-        accept_sparse="csr",
-        dtype=[np.float64, np.float32],
-        ensure_all_finite=False,
-        multi_output=True,
-        y_numeric=True,
+        validate_separately=(
+            dict(common, dtype=[np.float64, np.float32]),
+            dict(common, ensure_2d=False, dtype="numeric"),
+        ),
     )
+    check_consistent_length(X, y)
     if sparse.issparse(y):
         y = y.toarray()
     if sample_weight is not None:
@@ -143,13 +153,17 @@ def _as_array(name, values, like=None):
         chunks = like.chunks[0] if hasattr(like, "chunks") else "auto"
         rest = (-1,) * (values.ndim - 1)
         array = da.from_array(values, chunks=(chunks, *rest), asarray=False)
-    if array.dtype.kind not in "buif":
+    _check_real(name, array.dtype)
+    return array
+
+
+def _check_real(name, dtype):
+    if dtype.kind not in "buif":
         raise ValueError(
-            f"{name} has dtype {array.dtype}, which is not a real number"
-            + (": Complex data not supported." if array.dtype.kind == "c" else ".")
+            f"{name} has dtype {dtype}, which is not a real number"
+            + (": Complex data not supported." if dtype.kind == "c" else ".")
             + f" Convert {name} first, for example with {name}.astype(float)."
         )
-    return array
 
 
 def _frame_to_array(name, frame):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import enet_path
+from sklearn.linear_model import enet_path, lars_path_gram
 
 from ._offset import Offset, offset
 from ._statistics import Statistics
@@ -24,6 +24,10 @@ from ._weights import Reduction
 # Relative gaps at which coordinate descent hands over to the active set. The first is
 # enough nearly always; the last is what remains when the active set is degenerate.
 _HANDOVER = (1e-4, 1e-7, 1e-10, 1e-13)
+# Sweeps after which another way is tried before coordinate descent goes on, and how far
+# that goes.
+_PATIENCE = 100
+_MOST_STEPS = 1000
 
 
 class Moments(NamedTuple):
@@ -201,20 +205,48 @@ def solve_target(gram, xy, yy, threshold, ridge, positive, max_iter, coef):
     if yy <= 0 or not xy.any():
         return np.zeros_like(coef)
     left = max_iter
-    for tol in _HANDOVER:
+    for attempt, tol in enumerate(_HANDOVER):
         penalty = threshold + ridge
         l1_ratio = threshold / penalty if penalty else 1.0
+        sweeps = left if attempt else min(left, _PATIENCE)
         coefs, sweeps = coordinate_descent(
-            gram, xy, yy, [penalty], l1_ratio, positive, tol, left, coef
+            gram, xy, yy, [penalty], l1_ratio, positive, tol, sweeps, coef
         )
         coef = coefs[:, 0].copy()
         left -= sweeps
         exact = active_set(gram, xy, threshold, ridge, positive, coef)
+        if exact is None and left > 0 and attempt == 0:
+            exact = _from_above(gram, xy, threshold, ridge, positive)
         if exact is not None:
             return exact
         if left <= 0:
             break
     return coef
+
+
+def _from_above(gram, xy, threshold, ridge, positive):
+    """The solution reached along the path from large alphas, if that is short; else None.
+
+    Where nearly as many coefficients as there are rows are not zero, coordinate descent
+    takes thousands of sweeps, and the path a few hundred steps (LARS: Efron, Hastie,
+    Johnstone & Tibshirani 2004).
+    """
+    if ridge:
+        gram = gram + ridge * np.eye(len(gram))
+    with _warning_filters, warnings.catch_warnings():
+        # Of columns that are combinations of others, which it leaves out.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        _, _, coef = lars_path_gram(
+            xy,
+            gram,
+            n_samples=1,
+            alpha_min=threshold,
+            method="lasso",
+            positive=positive,
+            max_iter=_MOST_STEPS,
+            return_path=False,
+        )
+    return active_set(gram, xy, threshold, 0.0, positive, coef)
 
 
 # `warnings.catch_warnings` is not thread-safe, and grid searches fit in threads.

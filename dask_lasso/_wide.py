@@ -35,7 +35,6 @@ _MAX_SET = 2**13
 _FIRST_SET = 256
 # A correlation this far above the threshold, relatively, is rounding.
 _SLACK = 1e-9
-_TINY = np.finfo(float).tiny
 
 
 def is_wide(place) -> bool:
@@ -263,7 +262,7 @@ class Wide:
             correlations[self._set] -= self._ridge * self._set_coef
             squares = squares + self._ridge * (self._set_coef**2).sum(axis=0)
         excess = correlations if self._positive else np.abs(correlations)
-        scale = np.minimum(1.0, threshold / np.maximum(excess.max(axis=0), _TINY))
+        scale = threshold / np.maximum(excess.max(axis=0), threshold)
         loss = squares / (2 * weight)
         primal = loss + self._l1 * np.abs(self._set_coef).sum(axis=0)
         dual = (scale * with_y - 0.5 * scale**2 * squares) / weight
@@ -276,7 +275,9 @@ class Wide:
         inside = threshold - scale * excess
         radius = np.sqrt(2 * weight * self.gap)
         self._eligible &= (inside <= radius * norms).any(axis=1)
-        self._distance = (inside / np.maximum(norms, _TINY)).min(axis=1)
+        distance = np.full_like(inside, np.inf)
+        np.divide(inside, norms, out=distance, where=norms > 0)
+        self._distance = distance.min(axis=1)
         # What exceeds the threshold by rounding alone does not count.
         rounding = _SLACK * threshold + 1e-13 * norms * np.sqrt(self._yy)
         violated = excess > threshold + rounding

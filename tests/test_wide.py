@@ -1,0 +1,318 @@
+"""More columns than a Gram matrix should have: the same lasso, certified on all columns."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import ElasticNet, Lasso
+
+from dask_lasso import AsyncElasticNetRegressor, AsyncLassoCV, AsyncLassoRegressor, _wide
+
+N_ROWS, N_COLUMNS = 150, 2600
+
+
+def gap_on_rows(model, X, y, sample_weight=None, target=None):
+    """The duality gap of a fitted model, from the raw rows and the textbook's formulas."""
+    coef = model.coef_ if target is None else model.coef_[target]
+    X = X.toarray() if sparse.issparse(X) else np.asarray(X, dtype=np.float64)
+    y = np.asarray(y if target is None else y[:, target], dtype=np.float64)
+    s = np.ones(len(y)) if sample_weight is None else sample_weight
+    if model.fit_intercept:
+        X = X - np.average(X, axis=0, weights=s)
+        y = y - np.average(y, weights=s)
+    X, y = np.sqrt(s)[:, None] * X, np.sqrt(s) * y
+    n = s.sum()
+    r = y - X @ coef
+    correlation = X.T @ r
+    largest = correlation.max() if model.positive else np.abs(correlation).max()
+    theta = r * min(1.0, n * model.alpha / largest)
+    primal = r @ r / (2 * n) + model.alpha * np.abs(coef).sum()
+    dual = (theta @ y - theta @ theta / 2) / n
+    return (primal - dual) / (y @ y / n)
+
+
+def alpha_max(X, y, sample_weight=None):
+    X = X.toarray() if sparse.issparse(X) else X
+    s = np.ones(len(y)) if sample_weight is None else sample_weight
+    centred = X - np.average(X, axis=0, weights=s)
+    return np.abs(centred.T @ (s * (y - np.average(y, weights=s)))).max() / s.sum()
+
+
+def dense_rows(seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(N_ROWS, N_COLUMNS)) * rng.uniform(0.3, 3.0, N_COLUMNS) + rng.normal(
+        size=N_COLUMNS
+    )
+    return X, target(X, rng)
+
+
+def sparse_rows(seed=0):
+    rng = np.random.default_rng(seed)
+    X = sparse.random_array((N_ROWS, N_COLUMNS), density=0.05, rng=rng, format="csr")
+    return X, target(X, rng)
+
+
+def target(X, rng):
+    w = np.zeros(X.shape[1])
+    w[rng.choice(X.shape[1], 12, replace=False)] = rng.choice([-2, 2], 12)
+    y = X @ w
+    return y + 0.3 * y.std() * rng.normal(size=len(y)) + 5
+
+
+def reference(X, y, alpha, sample_weight=None, **kwargs):
+    X = X.toarray() if sparse.issparse(X) else X
+    model = Lasso(alpha, tol=1e-14, max_iter=100_000, **kwargs)
+    return model.fit(X, y, sample_weight=sample_weight)
+
+
+def chunked(array, chunk=40):
+    rest = (-1,) * (array.ndim - 1)
+    return da.from_array(array, chunks=(chunk, *rest), asarray=False)
+
+
+@pytest.mark.parametrize("rows", [dense_rows, sparse_rows])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("positive", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_coefficients_equal_scikit_learns(rows, fit_intercept, positive, weighted):
+    X, y = rows()
+    weight = np.random.default_rng(1).uniform(0, 2, len(y)) if weighted else None
+    alpha = 0.2 * alpha_max(X, y, weight)
+    settings = dict(fit_intercept=fit_intercept, positive=positive)
+    expected = reference(X, y, alpha, weight, **settings)
+    model = AsyncLassoRegressor(alpha, **settings).fit(X, y, weight)
+    assert model.n_passes_ > 1
+    assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-8)
+    assert_allclose(model.intercept_, expected.intercept_, atol=1e-8)
+    assert gap_on_rows(model, X, y, weight) < 1e-10
+    assert_allclose(model.dual_gap_ / y.var(), gap_on_rows(model, X, y, weight), atol=1e-10)
+
+
+@pytest.mark.parametrize("rows", [dense_rows, sparse_rows])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_chunks_give_the_coefficients_of_rows_in_memory(client, rows, weighted):
+    X, y = rows()
+    weight = np.random.default_rng(1).uniform(0, 2, len(y)) if weighted else None
+    alpha = 0.1 * alpha_max(X, y, weight)
+    expected = reference(X, y, alpha, weight)
+    weights = None if weight is None else chunked(weight)
+    model = AsyncLassoRegressor(alpha, client=client).fit(chunked(X), chunked(y), weights)
+    assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-8)
+    assert gap_on_rows(model, X, y, weight) < 1e-10
+    assert len(model.history_["time"]) >= 2
+
+
+def test_threads_as_workers_and_unknown_chunk_sizes():
+    X, y = dense_rows()
+    alpha = 0.1 * alpha_max(X, y)
+    dX, dy = chunked(X), chunked(y)
+    dX._chunks, dy._chunks = ((np.nan,) * 4, (N_COLUMNS,)), ((np.nan,) * 4,)
+    model = AsyncLassoRegressor(alpha).fit(dX, dy)
+    assert_allclose(model.coef_, reference(X, y, alpha).coef_, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        sparse.csc_array,
+        sparse.csr_matrix,
+        sparse.csc_matrix,
+        sparse.coo_array,
+        lambda chunk: pytest.importorskip("sparse").COO.from_scipy_sparse(chunk),
+    ],
+    ids=["csc_array", "csr_matrix", "csc_matrix", "coo_array", "COO"],
+)
+def test_blocks_of_any_sparse_kind(client, convert):
+    X, y = sparse_rows()
+    alpha = 0.1 * alpha_max(X, y)
+    blocks = chunked(X).map_blocks(convert, meta=convert(sparse.csr_array((0, 0))))
+    (blocks,) = (client.persist(blocks),)
+    model = AsyncLassoRegressor(alpha, client=client).fit(blocks, chunked(y))
+    assert_allclose(model.coef_, reference(X, y, alpha).coef_, rtol=0, atol=1e-8)
+
+
+def test_persisted_data_is_read_without_advice(client):
+    X, y = dense_rows()
+    dX, dy = client.persist([chunked(X), chunked(y)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        AsyncLassoRegressor(0.1 * alpha_max(X, y), client=client).fit(dX, dy)
+
+
+def on_disk(X, folder, rows=(40, 40, 40, 30)):
+    """X as a dask array that is read from a file, and notes it there, each time."""
+    np.save(folder / "X.npy", X)
+    return da.map_blocks(
+        read_and_note, str(folder), chunks=(rows, (X.shape[1],)), dtype=float, meta=np.empty((0, 0))
+    )
+
+
+def read_and_note(folder, block_info=None):
+    (start, stop), _ = block_info[None]["array-location"]
+    (Path(folder) / f"read-{uuid.uuid4()}").touch()
+    return np.load(Path(folder) / "X.npy", mmap_mode="r")[start:stop]
+
+
+def test_each_pass_reads_each_chunk_once(client, tmp_path):
+    X, y = dense_rows()
+    alpha = 0.1 * alpha_max(X, y)
+    dX = on_disk(X, tmp_path)
+    with pytest.warns(UserWarning, match=r"persist\(\)"):
+        model = AsyncLassoRegressor(alpha, client=client).fit(dX, chunked(y))
+    assert len(list(tmp_path.glob("read-*"))) == model.n_passes_ * dX.numblocks[0]
+    assert 3 <= model.n_passes_ <= 8
+    assert_allclose(model.coef_, reference(X, y, alpha).coef_, rtol=0, atol=1e-8)
+
+
+def test_the_tall_route_is_one_pass():
+    X, y = dense_rows()
+    assert AsyncLassoRegressor(0.1).fit(X[:, :50], y).n_passes_ == 1
+
+
+def test_several_targets():
+    X, y = dense_rows()
+    Y = np.column_stack([y, dense_rows(seed=1)[1], np.full(N_ROWS, 3.0)])
+    alpha = 0.2 * alpha_max(X, y)
+    model = AsyncLassoRegressor(alpha).fit(X, Y)
+    assert_allclose(model.coef_, reference(X, Y, alpha).coef_, rtol=0, atol=1e-8)
+    assert gap_on_rows(model, X, Y, target=0) < 1e-10
+    assert gap_on_rows(model, X, Y, target=1) < 1e-10
+
+
+def test_elastic_net_and_penalty_weights():
+    X, y = dense_rows()
+    alpha = 0.2 * alpha_max(X, y)
+    weights = np.random.default_rng(2).uniform(0.5, 2.0, N_COLUMNS)
+    settings = dict(alpha=alpha, l1_ratio=0.7, tol=1e-14)
+    expected = ElasticNet(**settings, max_iter=100_000).fit(X, y)
+    model = AsyncElasticNetRegressor(**settings).fit(X, y)
+    assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-8)
+    weighted = AsyncLassoRegressor(alpha, penalty_weights=weights).fit(X, y)
+    scaled = reference(X / weights, y, alpha)
+    assert_allclose(weighted.coef_, scaled.coef_ / weights, rtol=0, atol=1e-8)
+
+
+def test_float32_rows_give_float32_coefficients():
+    X, y = dense_rows()
+    X, y = X.astype(np.float32), y.astype(np.float32)
+    alpha = 0.2 * alpha_max(X.astype(float), y.astype(float))
+    model = AsyncLassoRegressor(alpha).fit(X, y)
+    assert model.coef_.dtype == np.float32
+    expected = reference(X.astype(float), y.astype(float), alpha)
+    assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-6)
+    assert gap_on_rows(model, X, y) < 1e-6
+
+
+def test_columns_far_from_zero():
+    X, y = dense_rows()
+    alpha = 0.2 * alpha_max(X, y)
+    far = AsyncLassoRegressor(alpha).fit(X + 1e6, y + 1e6)
+    assert_allclose(far.coef_, reference(X, y, alpha).coef_, rtol=0, atol=1e-7)
+
+
+def test_warm_start_begins_at_the_last_fit():
+    X, y = dense_rows()
+    alpha = 0.05 * alpha_max(X, y)
+    model = AsyncLassoRegressor(alpha, warm_start=True).fit(X, y)
+    first = model.n_passes_
+    coef = model.coef_.copy()
+    model.fit(X, y)
+    assert model.n_passes_ < first
+    assert_allclose(model.coef_, coef, atol=1e-10)
+
+
+# -- the border ------------------------------------------------------------------------
+
+
+def test_above_alpha_max_one_pass_and_no_coefficient():
+    X, y = dense_rows()
+    model = AsyncLassoRegressor(1.0001 * alpha_max(X, y)).fit(X, y)
+    assert not model.coef_.any()
+    assert model.n_passes_ == 1
+    assert model.dual_gap_ == pytest.approx(0, abs=1e-12)
+
+
+def test_just_below_alpha_max():
+    X, y = dense_rows()
+    alpha = (1 - 1e-6) * alpha_max(X, y)
+    model = AsyncLassoRegressor(alpha).fit(X, y)
+    assert np.count_nonzero(model.coef_) == 1
+    assert_allclose(model.coef_, reference(X, y, alpha).coef_, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("as_sparse", [True, False])
+def test_duplicate_constant_and_empty_columns(as_sparse):
+    X, y = dense_rows()
+    X[:, 100:1300] = X[:, 1300:2500]
+    X[:, 50] = 0.0
+    X[:, 51] = 7.0
+    alpha = 0.1 * alpha_max(X, y)
+    data = sparse.csr_array(X) if as_sparse else X
+    model = AsyncLassoRegressor(alpha).fit(data, y)
+    assert gap_on_rows(model, X, y) < 1e-9
+    assert not model.coef_[50:52].any()
+    expected = reference(X, y, alpha)
+    assert_allclose(model.predict(data), expected.predict(X), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("fraction", [1e-2, 1e-4])
+def test_more_columns_wanted_than_rows_allow(fraction):
+    X, y = dense_rows()
+    alpha = fraction * alpha_max(X, y)
+    model = AsyncLassoRegressor(alpha).fit(X, y)
+    assert gap_on_rows(model, X, y) < 1e-6
+    assert np.count_nonzero(model.coef_) < N_ROWS
+
+
+def test_a_constant_target():
+    X, _ = dense_rows()
+    model = AsyncLassoRegressor(0.1).fit(X, np.full(N_ROWS, 2.0))
+    assert not model.coef_.any()
+    assert model.intercept_ == 2.0
+
+
+# -- bad input and limits --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [dense_rows, sparse_rows])
+@pytest.mark.parametrize("persist", [True, False])
+def test_a_bad_value_is_located(client, rows, persist):
+    X, y = rows()
+    if sparse.issparse(X):
+        X.data[X.indptr[87]] = np.nan
+    else:
+        X[87, 3] = np.nan
+    dX, dy = chunked(X), chunked(y)
+    if persist:
+        dX, dy = client.persist([dX, dy])
+    with pytest.raises(ValueError, match=r"X contains NaN in column \d+, row 87 \(chunk 2\)"):
+        AsyncLassoRegressor(client=client).fit(dX, dy)
+    with pytest.raises(ValueError, match=r"X contains NaN in column \d+, row 87"):
+        AsyncLassoRegressor().fit(X, y)
+
+
+def test_too_few_sweeps_are_told():
+    X, y = dense_rows()
+    with pytest.warns(ConvergenceWarning, match="max_iter"):
+        AsyncLassoRegressor(1e-4 * alpha_max(X, y), max_iter=1).fit(X, y)
+
+
+def test_what_needs_all_moments_says_so():
+    X = np.zeros((10, _wide.MAX_MOMENTS + 1))
+    X[0] = 1.0
+    y = np.arange(10.0)
+    for model in (
+        AsyncLassoRegressor(polish=False),
+        AsyncLassoRegressor(loss="huber"),
+        AsyncLassoCV(),
+    ):
+        with pytest.raises(ValueError, match=f"X has {X.shape[1]} columns"):
+            model.fit(X, y)

@@ -73,14 +73,18 @@ class Partition(NamedTuple):
 
 
 def consecutive_folds(n_rows: int, n_splits: int) -> Partition:
-    """The folds of an unshuffled `KFold`: each fold is a cell and a run of rows."""
+    """The folds of an unshuffled `KFold`: each fold is a cell and a run of rows.
+
+    With `n_rows` NaN the splits are there, and where the folds are remains to be seen.
+    """
+    folds = range(n_splits)
+    splits = [Split(0, {f: 1 for f in folds if f != fold}, {fold: 1}) for fold in folds]
+    if np.isnan(n_rows):
+        return Partition([], splits)
     sizes = np.full(n_splits, n_rows // n_splits)
     sizes[: n_rows % n_splits] += 1
     edges = np.r_[0, np.cumsum(sizes)]
-    labelling = Labelling(n_splits, edges=edges, cells=np.arange(n_splits + 1))
-    folds = range(n_splits)
-    splits = [Split(0, {f: 1 for f in folds if f != fold}, {fold: 1}) for fold in folds]
-    return Partition([labelling], splits)
+    return Partition([Labelling(n_splits, edges=edges, cells=np.arange(n_splits + 1))], splits)
 
 
 def one_cell() -> Partition:
@@ -115,6 +119,8 @@ def _count(index, n_rows):
     index = np.asarray(index)
     if index.dtype == bool:
         index = np.flatnonzero(index)
+    elif len(index) == 0:
+        index = index.astype(np.intp)
     if len(index) and not (-n_rows <= index.min() and index.max() < n_rows):
         raise ValueError(
             f"cv yields row {index.max() if index.max() >= n_rows else index.min()}, but X has"
@@ -195,6 +201,16 @@ def merge(parts) -> CellStatistics:
         for key in keys
     }
     return CellStatistics(n_rows, n_chunks, cells)
+
+
+def collect(parts, cells) -> CellStatistics:
+    """`CellStatistics` from those of some chunks, and `Statistics` of others and their cells."""
+    return merge(
+        part
+        if isinstance(part, CellStatistics)
+        else CellStatistics(part.n_rows, 1, {(0, cell): part} if part.n_rows else {}, part.defect)
+        for part, cell in zip(parts, cells, strict=True)
+    )
 
 
 def union(statistics: CellStatistics, labelling: int, counts=None) -> Statistics | None:

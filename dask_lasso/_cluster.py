@@ -67,11 +67,47 @@ class OnCluster:
         for future in list(self._futures):
             self.release(future)
 
-    def load_statistics(self, partition=None):
-        """One future of `Statistics` per block; of `CellStatistics` with a `Partition`."""
+    def load_statistics(self, partition=None, few_blocks=False):
+        """One future of `Statistics` per block; of `CellStatistics` with a `Partition`.
+
+        With `few_blocks`, for blocks that are to work, a handful per thread by default.
+        """
+        if few_blocks:
+            self._set_edges(max(8, _BLOCKS_PER_THREAD * self.n_threads))
+        if partition is None:
+            return self._compute(*statistics_graph(*self._arrays, self._edges))
+        if np.isnan(self.n_rows):
+            return self._load_cells_of_unknown(partition)
+        rows = pairwise(np.r_[0, np.cumsum(self._arrays[0].chunks[0])])
+        labels = [partition.between(start, stop) for start, stop in rows]
+        return self._compute(*statistics_graph(*self._arrays, self._edges, labels))
+
+    def _load_cells_of_unknown(self, partition):
+        """`CellStatistics` where only reading a chunk tells how many rows it has.
+
+        All chunks are read first, whole. The few that turn out to hold the boundary of two
+        folds are read again, in pieces.
+        """
+        n_chunks = self._arrays[0].numblocks[0]
+        parts = self._compute(*statistics_graph(*self._arrays, np.arange(n_chunks + 1)))
+        sizes = self._client.gather([self.submit(_n_rows, part) for part in parts])
+        if partition.splits:
+            partition = _cells.consecutive_folds(sum(sizes), len(partition.splits))
+        cells = []
+        for chunk, (start, stop) in enumerate(pairwise(np.r_[0, np.cumsum(sizes)])):
+            labels = partition.between(start, stop)
+            cells.append(int(labels[0][0, 2]) if len(labels[0]) == 1 else None)
+            if len(labels[0]) > 1:
+                arrays = [None if array is None else array.blocks[chunk] for array in self._arrays]
+                (parts[chunk],) = self._compute(*statistics_graph(*arrays, [0, 1], [labels]))
+        return [
+            self.submit(_cells.collect, parts[start:stop], cells[start:stop])
+            for start, stop in pairwise(self._edges)
+        ]
+
+    def _compute(self, graph, keys):
         from dask.delayed import Delayed
 
-        graph, keys = statistics_graph(*self._arrays, self._edges, partition)
         blocks = [Delayed(key, graph, layer=key[0]) for key in keys]
         futures = self._client.compute(blocks, optimize_graph=False, retries=2)
         self._futures.update(futures)
@@ -196,11 +232,16 @@ def _auto_blocks(n_chunks, n_features, n_threads):
     return min(few, home)
 
 
-def statistics_graph(X, y, sample_weight, edges, partition=None):
+def _n_rows(statistics):
+    return statistics.n_rows
+
+
+def statistics_graph(X, y, sample_weight, edges, labels=None):
     """Graph of the statistics of every block of chunks, and the keys of the blocks.
 
     One task per chunk, fused with the tasks that produce it where dask can fuse them;
     then merges, `_FAN_IN` at a time. Block b has the chunks ``edges[b]:edges[b + 1]``.
+    With `labels`, each chunk's part of a `Partition`, it is the statistics of cells.
     """
     import dask
     import dask.array as da
@@ -209,12 +250,12 @@ def statistics_graph(X, y, sample_weight, edges, partition=None):
     args = [X, "ij", y, "i" if y.ndim == 1 else "im"]
     if sample_weight is not None:
         args += [sample_weight, "i"]
-    labels = None
-    if partition is not None:
-        labels = _labels(partition, X.chunks[0])
-        args = [labels, "i", *args]
+    if labels is not None:
+        name = "lasso-labels-" + dask.base.tokenize(labels)
+        graph = {(name, chunk): part for chunk, part in enumerate(labels)}
+        args = [da.Array(graph, name, X.chunks[:1], meta=np.empty(0, dtype=object)), "i", *args]
     chunks = da.blockwise(
-        _chunk_statistics if partition is None else _chunk_cells,
+        _chunk_statistics if labels is None else _chunk_cells,
         "i",
         *args,
         name="lasso-statistics-" + dask.base.tokenize(X, y, sample_weight, labels),
@@ -225,7 +266,7 @@ def statistics_graph(X, y, sample_weight, edges, partition=None):
     )
     (chunks,) = dask.optimize(chunks)
     name = "lasso-merge-" + chunks.name.rsplit("-", 1)[1]
-    merge = _statistics.merge if partition is None else _cells.merge
+    merge = _statistics.merge if labels is None else _cells.merge
     layer, keys = {}, []
     for block, (start, stop) in enumerate(pairwise(edges)):
         level = [(chunks.name, int(chunk)) for chunk in range(start, stop)]
@@ -289,18 +330,6 @@ def _chunk_statistics(X, y, sample_weight=None):
     if isinstance(y, list):
         (y,) = y
     return _statistics.from_rows(X, y, sample_weight)
-
-
-def _labels(partition, rows):
-    """What each chunk needs to know of a `Partition`, as a dask array of its own."""
-    import dask
-    import dask.array as da
-
-    edges = np.r_[0, np.cumsum(rows)]
-    labels = [partition.between(start, stop) for start, stop in pairwise(edges)]
-    name = "lasso-labels-" + dask.base.tokenize(labels)
-    graph = {(name, chunk): rows for chunk, rows in enumerate(labels)}
-    return da.Array(graph, name, (rows,), meta=np.empty(0, dtype=object))
 
 
 def _chunk_cells(labels, X, y, sample_weight=None):
@@ -407,4 +436,9 @@ def _active_client(stack):
             return None
     # Inside a task: leave the worker's thread pool while the fit waits for other tasks,
     # or a cluster with one thread would wait for itself.
-    return stack.enter_context(distributed.worker_client())
+    client = stack.enter_context(distributed.worker_client())
+    # Tasks of one worker share its Client, which another of them may just be starting.
+    patience = time.monotonic() + 30
+    while client.status in ("newly-created", "connecting") and time.monotonic() < patience:
+        time.sleep(0.01)
+    return client

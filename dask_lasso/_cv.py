@@ -310,17 +310,12 @@ class SelectionBase(LassoBase):
 
 
 def _consecutive_folds(n_rows, n_splits):
-    if np.isnan(n_rows):
-        raise ValueError(
-            "cross-validation needs the number of rows, and X has chunks of unknown size: call"
-            " X.compute_chunk_sizes() before fit."
-        )
-    if not 2 <= n_splits <= n_rows:
+    if n_splits < 2 or n_splits > n_rows:
         raise ValueError(
             f"Cannot have number of splits n_splits={n_splits} greater than the number of"
             f" samples: n_samples={n_rows}, or less than 2: use another cv."
         )
-    return _cells.consecutive_folds(int(n_rows), n_splits)
+    return _cells.consecutive_folds(n_rows, n_splits)
 
 
 def _pairs(cv, X, y, groups, n_rows):
@@ -360,7 +355,9 @@ class AsyncLassoCV(SelectionBase):
 
     cv : int, splitter or iterable of (train, test), default=None
         None is 5; an integer is as many consecutive folds of rows. A splitter is one of
-        scikit-learn or `dask_ml.model_selection`; pairs may be indices or masks.
+        scikit-learn or `dask_ml.model_selection`; pairs may be indices or masks. With
+        chunks of unknown size only consecutive folds will do, and the up to ``cv - 1``
+        chunks that turn out to hold the boundary of two folds are read twice.
 
     rule : {"min", "1se"}, default="min"
         The alpha of the least mean error, or the largest alpha whose mean error is within

@@ -24,6 +24,8 @@ from ._local import Metric
 _BALANCING_SWEEP = 10
 _BALANCING_RATIO = 10.0
 _CURVATURE_RATIO = 3.0
+# The most sweeps without a certificate where it costs a look at all rows.
+_SWEEPS_UNASKED = 5
 _TINY = np.finfo(float).tiny
 
 
@@ -89,6 +91,8 @@ class Consensus:
         self._next_check = 0
         self._question = None
         self._unsent = None
+        self._asked_at = 0, 0  # blocks and updates at the last question
+        self._last_residual = None  # the last relative gap, and the residual it came with
         self._all_in_metric = False
         self.converged = False
         self.coef = self.intercept = self.gap = None
@@ -215,7 +219,8 @@ class Consensus:
         self._round = {}
         self._renew()
         if self._question is None and (joined or n_updates >= self._next_check):
-            self._next_check = n_updates + self._n_blocks
+            if n_updates >= self._next_check:
+                self._next_check = n_updates + self._n_blocks
             self._ask(n_updates)
         return self.conclude()
 
@@ -244,10 +249,9 @@ class Consensus:
 
     # -- certificates ----------------------------------------------------------------
 
-    def _ask(self, n_updates):
+    def _ask(self, n_updates, final=False):
         """Freeze the estimate and its residuals (Boyd et al. 2011, section 3.3)."""
         n = len(self._s)
-        beta = self._metric.to_beta(self._z)
         primal = np.sqrt(max(self._primal_sum, 0.0))
         # Over a sweep: the change by a single result is small however far there is to go.
         dual = np.sqrt(n) * np.linalg.norm(self._z - self._z_checked)
@@ -258,23 +262,41 @@ class Consensus:
         points = np.sqrt(n) * np.linalg.norm(self._z)
         duals = np.sqrt(sum(np.vdot(s - self._z, s - self._z) for s in self._s.values()))
         size = max(points, duals, _TINY)
+        residual = max(primal, dual) / size
         complete = n == self._n_blocks
-        self._question = self._unsent = Question(
-            beta=beta,
-            task=self._local.question(beta),
-            blocks=list(self._s),
-            final=complete and n_updates >= self._n_blocks,
-            row={
-                "samples_seen": self.samples_seen,
-                "primal_residual": primal,
-                "dual_residual": self.rho * dual,
-                "rho": self.rho,
-            },
-            residual=max(primal, dual) / size,
-            answers=[],
-        )
+        if final or self._local.answers_are_free or self._is_due(n, n_updates, residual):
+            self._asked_at = n, n_updates
+            self._question = self._unsent = Question(
+                beta=self._metric.to_beta(self._z),
+                task=self._local.question(self._metric.to_beta(self._z)),
+                blocks=list(self._s),
+                final=complete and n_updates >= self._n_blocks,
+                row={
+                    "samples_seen": self.samples_seen,
+                    "primal_residual": primal,
+                    "dual_residual": self.rho * dual,
+                    "rho": self.rho,
+                },
+                residual=residual,
+                answers=[],
+            )
         if complete:
             self._adapt(n_updates, primal / max(points, _TINY), dual / max(duals, _TINY))
+
+    def _is_due(self, n_reported, n_updates, residual):
+        """Whether a look at all rows is worth its cost now."""
+        blocks_then, updates_then = self._asked_at
+        if n_reported > blocks_then:
+            # While blocks join, as often as their number doubles.
+            return n_reported >= 2 * blocks_then or n_reported == self._n_blocks
+        if n_updates >= updates_then + _SWEEPS_UNASKED * self._n_blocks:
+            return True
+        if self._last_residual is None:
+            return residual <= self._tol
+        # Of the gap, the part that is due to the dual point shrinks with the residuals and
+        # the part that is due to z with their square; the latter is the hope.
+        gap, then = self._last_residual
+        return gap * residual**2 <= self._tol * then**2
 
     def question(self) -> Question | None:
         """What the blocks have to be asked now; each question once."""
@@ -302,7 +324,9 @@ class Consensus:
         else:
             self.certificate = "duality gap"
             self.gap = found.gap
+            relative = found.gap / np.maximum(self.null_loss, _TINY)
             within = (found.gap <= self._tol * self.null_loss).all()
+            self._last_residual = float(relative.max()), question.residual
         self.converged = bool(question.final and within)
         return {**question.row, "objective": found.objective.sum()}
 
@@ -337,7 +361,7 @@ class Consensus:
             return None
         if self._new:
             self._join()
-        self._ask(0)
+        self._ask(0, final=True)
         return self.conclude()
 
 

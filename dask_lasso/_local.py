@@ -9,7 +9,8 @@ the same few methods:
 - ``absorb(block, report)``: take a report in; then ``statistics``, ``samples_seen``,
   ``curvature``, ``null_loss`` and ``standardise()`` are those of all reported rows;
 - ``task(...)``: the proximal step of one block;
-- ``question(...)``: what to ask every block about an estimate, None if nothing;
+- ``question(...)``: what to ask every block about an estimate, None if nothing, as where
+  ``answers_are_free``;
   ``certificate(...)``: the certificate from the answers.
 """
 
@@ -21,7 +22,7 @@ import numpy as np
 from scipy import linalg, optimize, sparse
 
 from . import _solve, _statistics
-from ._losses import Rows, correlation
+from ._losses import Rows
 
 # By how much an update reduces the gradient of its subproblem. It starts from the block's
 # last solution, so the error left shrinks with the steps of z, which is what inexact
@@ -108,6 +109,8 @@ def gram_update(factor: Factor, point, rho: float):
 class Gram:
     """Squared loss from the blocks' statistics: every step is exact and costs O(k^2)."""
 
+    answers_are_free = True
+
     def __init__(self, *, alpha, l1_ratio, weights, positive, fit_intercept):
         self._l1, self._l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
         self._weights = weights
@@ -117,8 +120,8 @@ class Gram:
         self.statistics = None
 
     def load(self, place):
-        """Statistics are both the data and the report."""
-        reports = place.load_statistics()
+        """Statistics are both the data and the report; a handful of blocks per thread."""
+        reports = place.load_statistics(few_blocks=True)
         return reports, reports
 
     def absorb(self, block, statistics):
@@ -198,14 +201,11 @@ class Sums(NamedTuple):
     """
 
     loss: np.ndarray  # (m,)
-    weight: float
     curved: float  # weight of the rows where the loss has curvature, mean over targets
     theta: np.ndarray | None = None  # (m,)
     theta_y: np.ndarray | None = None  # (m,)
     theta_theta: np.ndarray | None = None  # (m,)
-    y: np.ndarray | None = None  # (m,)
     x_theta: np.ndarray | None = None  # (k, m)
-    x: np.ndarray | None = None  # (k,)
 
 
 def read_rows(X, y, sample_weight=None, *, ones=False) -> Rows:
@@ -409,28 +409,25 @@ def add_sums(parts: list[Sums]) -> Sums:
 
 def _sums_of_chunk(rows, loss, beta):
     if not loss.has_conjugate:
-        return Sums(np.array([float(loss.f(beta[:, 0], rows.X, rows.y[:, 0]))]), len(rows.y), 0.0)
-    residual = loss.residual(beta, rows)
+        return Sums(np.array([float(loss.f(beta[:, 0], rows.X, rows.y[:, 0]))]), 0.0)
+    residual, correlation = loss.residual_and_correlation(beta, rows)
     theta = loss.theta(residual)
-    weight = np.ones((len(rows.y), 1)) if rows.weight is None else rows.weight
-    k = rows.X.shape[1]
-    weighted = theta if rows.weight is None else weight * theta
-    products = correlation(rows, np.hstack([weighted, weight]), k)
+    weight = 1.0 if rows.weight is None else rows.weight
+    weighted = weight * theta
     return Sums(
         loss=loss.total(residual, theta, rows.weight),
-        weight=float(weight.sum()),
         curved=float((weight * (np.abs(residual) < loss.delta)).sum() / residual.shape[1]),
         theta=weighted.sum(axis=0),
         theta_y=np.einsum("it,it->t", weighted, rows.y),
         theta_theta=np.einsum("it,it->t", weighted, theta),
-        y=(weight * rows.y).sum(axis=0),
-        x_theta=products[:, :-1],
-        x=products[:, -1],
+        x_theta=correlation[: rows.X.shape[1]],
     )
 
 
 class BlackBox:
     """Any smooth convex loss, on raw rows that stay where they are, by L-BFGS."""
+
+    answers_are_free = False
 
     def __init__(self, loss, *, alpha, positive, fit_intercept):
         self._loss = loss
@@ -487,6 +484,7 @@ class BlackBox:
 
     def question(self, beta):
         """`sums` at `beta`."""
+        self._asked = self.statistics  # of the blocks that will answer
         return sums, (self._loss, beta)
 
     def certificate(self, beta, answers) -> Certificate:
@@ -497,8 +495,9 @@ class BlackBox:
         ``|theta| <= delta``.
         """
         total = add_sums(answers)
-        self._curved = total.curved / total.weight
-        weight, k = total.weight, len(self.statistics.x_mean)
+        asked = self._asked
+        weight, k = asked.weight, len(asked.x_mean)
+        self._curved = total.curved / weight
         coef = beta[:k]
         intercept = beta[k] if self._fit_intercept else np.zeros(coef.shape[1])
         penalty = self._alpha * np.abs(coef).sum(axis=0)
@@ -506,9 +505,9 @@ class BlackBox:
         if not self._loss.has_conjugate:
             return Certificate(coef, intercept, loss / weight + penalty, None)
         shift = total.theta / weight if self._fit_intercept else np.zeros_like(intercept)
-        theta_y = total.theta_y - shift * total.y
+        theta_y = total.theta_y - shift * weight * asked.y_mean
         theta_theta = total.theta_theta - weight * shift**2
-        correlations = total.x_theta - np.outer(total.x, shift)
+        correlations = total.x_theta - weight * np.outer(asked.x_mean, shift)
         delta = self._loss.delta
         if np.isinf(delta):
             # The shift of the residuals is the best intercept's too.

@@ -13,6 +13,9 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from scipy import sparse
 
+# Values of X in a tile: 1 MiB, a core's second-level cache.
+_TILE_ITEMS = 2**17
+
 
 class Rows(NamedTuple):
     """The raw rows of one chunk, where they are worked on."""
@@ -43,23 +46,37 @@ class Residual:
         values = theta * (residual - 0.5 * theta)
         return values.sum(axis=0) if weight is None else (weight * values).sum(axis=0)
 
-    def residual(self, beta, rows):
-        """``y - X beta`` (n, m); a row of `beta` beyond the columns of X is an intercept."""
-        k = rows.X.shape[1]
+    def residual_and_correlation(self, beta, rows):
+        """``y - X beta`` (n, m), and ``X^T theta`` (d, m) with theta weighted.
+
+        A row of `beta` beyond the columns of X is an intercept; its correlation is the sum.
+        One pass: X is read in tiles that stay in the cache for the second product.
+        """
+        n, k = rows.X.shape
         # In the dtype of X: a mixed product would copy X.
-        predicted = np.asarray(rows.X @ beta[:k].astype(rows.X.dtype), dtype=np.float64)
-        if len(beta) > k:
-            predicted += beta[k]
-        return np.subtract(rows.y, predicted, out=predicted)
+        coef = beta[:k].astype(rows.X.dtype)
+        residual, correlation = np.empty(rows.y.shape), np.zeros(beta.shape)
+        step = n if sparse.issparse(rows.X) else max(1, _TILE_ITEMS // k)
+        for start in range(0, n, step):
+            tile = slice(start, start + step)
+            X = rows.X[tile]
+            part = rows.y[tile] - X @ coef
+            if len(beta) > k:
+                part -= beta[k]
+            residual[tile] = part
+            theta = self.theta(part)
+            if rows.weight is not None:
+                theta = rows.weight[tile] * theta
+            correlation[:k] += X.T @ theta.astype(X.dtype)
+            if len(beta) > k:
+                correlation[k] += theta.sum(axis=0)
+        return residual, correlation
 
     def value_and_gradient(self, beta, rows):
         """The loss, summed over rows and targets, and its gradient, shaped as `beta` (d, m)."""
-        residual = self.residual(beta, rows)
-        theta = self.theta(residual)
-        value = self.total(residual, theta, rows.weight).sum()
-        if rows.weight is not None:
-            theta = rows.weight * theta
-        return value, -correlation(rows, theta, len(beta))
+        residual, correlation = self.residual_and_correlation(beta, rows)
+        value = self.total(residual, self.theta(residual), rows.weight).sum()
+        return value, -correlation
 
 
 @dataclass(frozen=True)
@@ -82,12 +99,3 @@ class Pair:
                 f" {beta.shape}; they must be the same."
             )
         return value, gradient[:, np.newaxis]
-
-
-def correlation(rows, values, n_coordinates):
-    """``X^T values`` (d, m), with the sum of `values` below it for an intercept."""
-    k = rows.X.shape[1]
-    product = np.asarray(rows.X.T @ values.astype(rows.X.dtype), dtype=np.float64)
-    if n_coordinates == k:
-        return product
-    return np.vstack([product, values.sum(axis=0)])

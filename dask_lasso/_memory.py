@@ -53,7 +53,7 @@ class InMemory:
             self._executor.shutdown(wait=True, cancel_futures=True)
         self._limit.__exit__(*exc)
 
-    def load_statistics(self, partition=None) -> list[Future]:
+    def load_statistics(self, partition=None, few_blocks=False) -> list[Future]:
         """One future of `Statistics` per block; of `CellStatistics` with a `Partition`."""
         return [
             self.submit(self._statistics_of, start, stop, partition)

@@ -1,6 +1,7 @@
 """The lasso on data larger than one machine's memory, on Dask."""
 
 from ._cv import AsyncElasticNetCV, AsyncLassoCV
+from ._displays import ConvergenceDisplay, CVDisplay, PathDisplay
 from ._elastic_net import AsyncElasticNetRegressor
 from ._engines import Engine
 from ._estimator import AsyncLassoRegressor
@@ -12,7 +13,10 @@ __all__ = [
     "AsyncElasticNetRegressor",
     "AsyncLassoCV",
     "AsyncLassoRegressor",
+    "CVDisplay",
+    "ConvergenceDisplay",
     "Engine",
+    "PathDisplay",
     "__version__",
     "lasso_path",
 ]

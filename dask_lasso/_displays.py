@@ -1,0 +1,308 @@
+"""Figures of fits, in the style of scikit-learn's displays."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from ._path import path_of
+
+
+def _axes(ax):
+    """`ax`, or the axes of a new figure."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError('Displays need matplotlib: install it, or "dask_lasso[plot]".') from error
+    return plt.subplots()[1] if ax is None else ax
+
+
+class PathDisplay:
+    """Coefficients along the regularization path.
+
+    Make one with `from_estimator`, or of the arrays that `lasso_path` returns.
+
+    Parameters
+    ----------
+    alphas : ndarray of shape (n_alphas,)
+    coefs : ndarray of shape (n_features, n_alphas)
+    feature_names : sequence of str, default=None
+        Names for the legend; None is no legend.
+    alpha : float, default=None
+        Marked with a vertical line.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    lines_ : list of matplotlib Line2D
+        One per feature.
+
+    Examples
+    --------
+    >>> from dask_lasso import PathDisplay, lasso_path
+    >>> alphas, coefs, _ = lasso_path([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [1.0, 2.0, 4.0])
+    >>> display = PathDisplay(alphas, coefs).plot()
+    """
+
+    def __init__(self, alphas, coefs, *, feature_names=None, alpha=None):
+        self.alphas = np.asarray(alphas)
+        self.coefs = np.asarray(coefs)
+        self.feature_names = feature_names
+        self.alpha = alpha
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, *, alphas=100, eps: float = 1e-3, ax=None, **line_kw
+    ) -> PathDisplay:
+        """Plot the path of a fitted estimator, from its statistics: the rows are not needed.
+
+        Parameters
+        ----------
+        estimator : fitted estimator of this package, with one target
+        alphas : int or array-like, default=100
+            Number of alphas on the grid, or the alphas themselves.
+        eps : float, default=1e-3
+            ``alpha_min / alpha_max`` of the grid.
+        ax : matplotlib Axes, default=None
+            None is those of a new figure.
+        **line_kw : dict
+            Given to matplotlib's `plot`.
+
+        Returns
+        -------
+        PathDisplay
+        """
+        check_is_fitted(estimator, "statistics_")
+        alphas, coefs, _ = path_of(estimator, alphas, eps)
+        if coefs.ndim != 2:
+            raise ValueError(
+                f"PathDisplay shows one target, and the estimator was fitted to {len(coefs)}:"
+                " fit one, or plot coefs[target] of lasso_path."
+            )
+        return cls(
+            alphas,
+            coefs,
+            feature_names=getattr(estimator, "feature_names_in_", None),
+            alpha=getattr(estimator, "alpha_", getattr(estimator, "alpha", None)),
+        ).plot(ax, **line_kw)
+
+    def plot(self, ax=None, **line_kw) -> PathDisplay:
+        """Draw the path.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None is those of a new figure.
+        **line_kw : dict
+            Given to matplotlib's `plot`.
+
+        Returns
+        -------
+        PathDisplay
+        """
+        ax = _axes(ax)
+        inside = self.alphas > 0
+        self.lines_ = ax.plot(
+            self.alphas[inside], self.coefs[:, inside].T, **{"linewidth": 1.2, **line_kw}
+        )
+        ax.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
+        if self.alpha:
+            ax.axvline(self.alpha, color="0.3", linestyle="--", linewidth=1)
+        ax.set(xscale="log", xlabel=r"$\alpha$", ylabel="Coefficient")
+        ax.invert_xaxis()
+        if self.feature_names is not None:
+            for line, name in zip(self.lines_, self.feature_names, strict=True):
+                line.set_label(str(name))
+            ax.legend(fontsize="small", loc="best", frameon=False)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+class CVDisplay:
+    """Cross-validation error over alpha, with one standard error above and below.
+
+    Parameters
+    ----------
+    alphas : ndarray of shape (n_alphas,)
+    mse_path : ndarray of shape (n_alphas, n_folds)
+    alpha : float, default=None
+        The chosen alpha, marked with a vertical line.
+    label : str, default=None
+        Of the curve, for a legend.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    errorbar_ : matplotlib ErrorbarContainer
+    """
+
+    def __init__(self, alphas, mse_path, *, alpha=None, label=None):
+        self.alphas = np.asarray(alphas)
+        self.mse_path = np.asarray(mse_path)
+        self.alpha = alpha
+        self.label = label
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None, **errorbar_kw) -> CVDisplay:
+        """Plot the errors of a fitted `AsyncLassoCV` or `AsyncElasticNetCV`.
+
+        Of several l1_ratio it is the chosen one that is shown.
+
+        Parameters
+        ----------
+        estimator : fitted estimator with ``criterion="cv"``
+        ax : matplotlib Axes, default=None
+            None is those of a new figure.
+        **errorbar_kw : dict
+            Given to matplotlib's `errorbar`.
+
+        Returns
+        -------
+        CVDisplay
+        """
+        check_is_fitted(estimator, "mse_path_")
+        alphas, mse_path, label = estimator.alphas_, estimator.mse_path_, None
+        ratios = np.atleast_1d(estimator.l1_ratio)
+        if len(ratios) > 1:
+            chosen = int(np.argmax(ratios == estimator.l1_ratio_))
+            label = f"l1_ratio = {estimator.l1_ratio_:g}"
+            mse_path = mse_path[chosen]
+            alphas = alphas[chosen] if alphas.ndim == 2 else alphas
+        mse_path = np.reshape(mse_path, (len(alphas), -1))
+        display = cls(alphas, mse_path, alpha=estimator.alpha_, label=label)
+        return display.plot(ax, **errorbar_kw)
+
+    def plot(self, ax=None, **errorbar_kw) -> CVDisplay:
+        """Draw the mean error over the folds and its standard error.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None is those of a new figure.
+        **errorbar_kw : dict
+            Given to matplotlib's `errorbar`.
+
+        Returns
+        -------
+        CVDisplay
+        """
+        ax = _axes(ax)
+        inside = self.alphas > 0
+        mse = self.mse_path[inside]
+        style = dict(
+            fmt="o-",
+            markersize=3,
+            linewidth=1.2,
+            elinewidth=0.8,
+            capsize=2,
+            ecolor="0.6",
+            label=self.label,
+        )
+        self.errorbar_ = ax.errorbar(
+            self.alphas[inside],
+            mse.mean(axis=1),
+            yerr=mse.std(axis=1, ddof=1) / np.sqrt(mse.shape[1]),
+            **{**style, **errorbar_kw},
+        )
+        if self.alpha:
+            ax.axvline(self.alpha, color="0.3", linestyle="--", linewidth=1)
+        ax.set(xscale="log", xlabel=r"$\alpha$", ylabel="Mean squared error")
+        ax.invert_xaxis()
+        if self.label is not None:
+            ax.legend(frameon=False)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+class ConvergenceDisplay:
+    """One quantity of `history_` over time, updates or rows.
+
+    Parameters
+    ----------
+    history : dict of ndarray
+        `history_` of a fitted estimator.
+    x : str, default="time"
+        Column on the horizontal axis.
+    y : str, default="objective"
+        Column on the vertical axis.
+    label : str, default=None
+        Of the curve, for a legend.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    line_ : matplotlib Line2D
+    """
+
+    _LABELS = {
+        "time": "Time in seconds",
+        "n_updates": "Updates",
+        "samples_seen": "Rows read",
+        "objective": "Objective",
+        "primal_residual": "Primal residual",
+        "dual_residual": "Dual residual",
+        "rho": r"$\rho$",
+    }
+
+    def __init__(self, history, *, x="time", y="objective", label=None):
+        for name in (x, y):
+            if name not in history:
+                raise ValueError(f"history has no {name!r}: use one of {', '.join(history)}.")
+        self.history, self.x, self.y, self.label = history, x, y, label
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, *, x="time", y="objective", label=None, ax=None, **line_kw
+    ) -> ConvergenceDisplay:
+        """Plot the history of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : fitted estimator of this package
+        x, y : str, default="time" and "objective"
+            Columns of `history_`.
+        label : str, default=None
+            Of the curve, for a legend; None is the engine's name.
+        ax : matplotlib Axes, default=None
+            None is those of a new figure; pass those of another display to compare.
+        **line_kw : dict
+            Given to matplotlib's `plot`.
+
+        Returns
+        -------
+        ConvergenceDisplay
+        """
+        check_is_fitted(estimator, "history_")
+        if label is None and isinstance(estimator.engine, str):
+            label = estimator.engine
+        return cls(estimator.history_, x=x, y=y, label=label).plot(ax, **line_kw)
+
+    def plot(self, ax=None, **line_kw) -> ConvergenceDisplay:
+        """Draw the curve.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None is those of a new figure.
+        **line_kw : dict
+            Given to matplotlib's `plot`.
+
+        Returns
+        -------
+        ConvergenceDisplay
+        """
+        ax = _axes(ax)
+        x, y = self.history[self.x], self.history[self.y]
+        known = np.isfinite(y)
+        style = {"marker": ".", "linewidth": 1.2, "label": self.label, **line_kw}
+        (self.line_,) = ax.plot(x[known], y[known], **style)
+        ax.set(xlabel=self._LABELS.get(self.x, self.x), ylabel=self._LABELS.get(self.y, self.y))
+        if self.y.endswith("residual"):
+            ax.set_yscale("log")
+        if self.label is not None:
+            ax.legend(frameon=False)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

@@ -233,24 +233,38 @@ def _from_above(gram, xy, threshold, ridge, positive):
     """
     if ridge:
         gram = gram + ridge * np.eye(len(gram))
-    with _warning_filters, warnings.catch_warnings():
-        # Of columns that are combinations of others, which it leaves out.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        _, _, coef = lars_path_gram(
-            xy,
-            gram,
-            n_samples=1,
-            alpha_min=threshold,
-            method="lasso",
-            positive=positive,
-            max_iter=_MOST_STEPS,
-            return_path=False,
-        )
+    # It warns of columns that are combinations of others, which it leaves out.
+    _, _, coef = _without_convergence_warning(
+        lars_path_gram,
+        xy,
+        gram,
+        n_samples=1,
+        alpha_min=threshold,
+        method="lasso",
+        positive=positive,
+        max_iter=_MOST_STEPS,
+        return_path=False,
+    )
     return active_set(gram, xy, threshold, 0.0, positive, coef)
 
 
-# `warnings.catch_warnings` is not thread-safe, and grid searches fit in threads.
 _warning_filters = threading.Lock()
+
+
+def _without_convergence_warning(solver, *args, **kwargs):
+    """Call a solver of scikit-learn; our own certificate tells what there is to warn of.
+
+    Warning filters belong to the process, and grid searches fit in threads: hence the
+    lock. scikit-learn sets them without it, though, for each task of its own. Where that
+    has made the warning an error again, the call is made once more.
+    """
+    while True:
+        try:
+            with _warning_filters, warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                return solver(*args, **kwargs)
+        except ConvergenceWarning:
+            continue
 
 
 def coordinate_descent(gram, xy, yy, penalties, l1_ratio, positive, tol, max_iter, coef):
@@ -262,23 +276,21 @@ def coordinate_descent(gram, xy, yy, penalties, l1_ratio, positive, tol, max_ite
     alone, so one row of each stands for all of them.
     """
     k = len(coef)
-    with _warning_filters, warnings.catch_warnings():
-        # Our own certificate decides whether there is something to warn of.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        _, coefs, _, sweeps = enet_path(
-            np.zeros((1, k), order="F"),
-            np.sqrt([yy]),
-            l1_ratio=l1_ratio,
-            alphas=penalties,
-            precompute=gram,
-            Xy=xy,
-            coef_init=coef,
-            positive=positive,
-            tol=tol,
-            max_iter=max_iter,
-            check_input=False,
-            return_n_iter=True,
-        )
+    _, coefs, _, sweeps = _without_convergence_warning(
+        enet_path,
+        np.zeros((1, k), order="F"),
+        np.sqrt([yy]),
+        l1_ratio=l1_ratio,
+        alphas=penalties,
+        precompute=gram,
+        Xy=xy,
+        coef_init=coef,
+        positive=positive,
+        tol=tol,
+        max_iter=max_iter,
+        check_input=False,
+        return_n_iter=True,
+    )
     return coefs, max(1, sweeps[-1])
 
 

@@ -47,7 +47,7 @@ def assert_nothing_left(client, besides=()):
 
 def left_on(client) -> list:
     """Keys of the futures that `client` holds and of all tasks that its scheduler knows."""
-    return list(map(str, client.futures)) + client.run_on_scheduler(_keys)
+    return list(map(str, list(client.futures))) + client.run_on_scheduler(_keys)
 
 
 def _keys(dask_scheduler):

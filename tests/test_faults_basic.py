@@ -71,7 +71,7 @@ def expected():
 )
 def test_worker_killed_while_it_reads(engine, polish, mortal, expected, tmp_path):
     flag = tmp_path / "killed"
-    model = AsyncLassoRegressor(ALPHA, engine=engine, polish=polish, tol=1e-13, client=mortal)
+    model = AsyncLassoRegressor(ALPHA, engine=engine, polish=polish, tol=1e-8, client=mortal)
     model.fit(*data(str(flag)))
     assert flag.exists()
     np.testing.assert_allclose(model.coef_, expected, atol=1e-6 * np.abs(expected).max())
@@ -99,7 +99,7 @@ def test_worker_killed_between_updates(mortal, expected):
     mortal.wait_for_workers(2, timeout=60)
     victim = next(iter(mortal.run(os.getpid).values()))
     killer = Killer(victim)
-    model = AsyncLassoRegressor(ALPHA, engine=killer, polish=False, tol=1e-13, n_blocks=6)
+    model = AsyncLassoRegressor(ALPHA, engine=killer, polish=False, tol=1e-8, n_blocks=6)
     model.set_params(client=mortal).fit(*data())
     assert killer.killed
     np.testing.assert_allclose(model.coef_, expected, atol=1e-6 * np.abs(expected).max())

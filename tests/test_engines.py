@@ -1,0 +1,146 @@
+"""The schedules: few sweeps, and a protocol that others can implement."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from datasets import load
+from sklearn.linear_model import Lasso
+
+from dask_lasso import AsyncLassoRegressor, Engine
+
+ENGINES = ["sync", "async", "batched"]
+
+
+def assert_close(coef, expected, rtol):
+    assert np.abs(coef - expected).max() <= rtol * np.abs(expected).max()
+
+
+def exact(X, y, alpha, **params):
+    return Lasso(alpha, tol=1e-12, max_iter=100_000, **params).fit(X, y).coef_
+
+
+@pytest.mark.parametrize("place", ["numpy", "dask", "cluster"])
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["tall", "wide"])
+def test_admm_alone_needs_few_sweeps(name, engine, place, client):
+    X, y, _, _ = load(name)
+    alpha = np.abs(X.T @ (y - y.mean())).max() / len(y) / 10
+    expected = exact(X, y, alpha)
+    model = AsyncLassoRegressor(
+        alpha,
+        engine=engine,
+        polish=False,
+        tol=1e-7,
+        max_iter=99,  # more is a ConvergenceWarning, and that an error here
+        n_blocks=8,
+        client=client if place == "cluster" else None,
+    )
+    if place != "numpy":
+        rows = len(y) // 8
+        X, y = da.from_array(X, chunks=(rows, -1)), da.from_array(y, chunks=rows)
+    model.fit(X, y)
+    assert_close(model.coef_, expected, 1e-6)
+    assert 1 <= model.n_iter_ < 100
+
+
+class Quorum:
+    """Renew the estimate whenever half of the blocks have reported."""
+
+    def run(self, run):
+        waiting = 0
+        for result in run.completed():
+            run.absorb(result)
+            waiting += 1
+            if 2 * waiting < run.n_blocks:
+                continue
+            waiting = 0
+            if run.update():
+                return
+            run.submit(run.idle())
+
+
+class Lottery:
+    """Send blocks in an order drawn at random."""
+
+    def run(self, run):
+        for result in run.completed():
+            run.absorb(result)
+            if run.update():
+                return
+            run.submit(run.random_state.permutation(run.idle()).tolist())
+
+
+@pytest.mark.parametrize("engine", [Quorum(), Lottery()])
+@pytest.mark.parametrize("polish", [True, False])
+@pytest.mark.parametrize("on_cluster", [False, True])
+def test_engine_of_the_user(engine, polish, on_cluster, client):
+    assert isinstance(engine, Engine)
+    X, y, _, alpha = load("tall")
+    expected = exact(X, y, alpha)
+    model = AsyncLassoRegressor(
+        alpha,
+        engine=engine,
+        polish=polish,
+        tol=1e-13,
+        n_blocks=6,
+        client=client if on_cluster else None,
+        random_state=0,
+    )
+    if on_cluster:
+        X, y = da.from_array(X, chunks=(500, -1)), da.from_array(y, chunks=500)
+    assert_close(model.fit(X, y).coef_, expected, 1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_verbose_prints_a_line_per_certificate(engine, capsys):
+    X, y, _, alpha = load("diabetes")
+    model = AsyncLassoRegressor(alpha, engine=engine, polish=False, n_blocks=4, verbose=1)
+    model.fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(model.history_["time"]) > 1
+    assert all("dual gap" in line for line in lines)
+    AsyncLassoRegressor(alpha, engine=engine).fit(X, y)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("polish", [True, False])
+def test_history_has_columns_of_one_length(engine, polish):
+    X, y, _, alpha = load("diabetes")
+    model = AsyncLassoRegressor(alpha, engine=engine, polish=polish, n_blocks=4).fit(X, y)
+    history = model.history_
+    assert set(history) >= {
+        "time",
+        "n_updates",
+        "samples_seen",
+        "objective",
+        "primal_residual",
+        "dual_residual",
+        "rho",
+    }
+    assert {len(column) for column in history.values()} == {len(history["time"])}
+    assert (np.diff(history["time"]) >= 0).all()
+    assert (np.diff(history["samples_seen"]) >= 0).all()
+    assert history["samples_seen"][-1] == model.n_samples_seen_ == len(y)
+    residual = y - model.predict(X)
+    objective = residual @ residual / (2 * len(y)) + alpha * np.abs(model.coef_).sum()
+    assert history["objective"][-1] == pytest.approx(objective, rel=1e-10)
+    assert np.isfinite(history["rho"]).all() == (not polish)
+
+
+def test_positive_staleness_bound_gives_the_same(client):
+    X, y, _, alpha = load("tall")
+    X_dask, y_dask = da.from_array(X, chunks=(500, -1)), da.from_array(y, chunks=500)
+    for engine in ENGINES:
+        model = AsyncLassoRegressor(
+            alpha,
+            engine=engine,
+            polish=False,
+            tol=1e-13,
+            n_blocks=5,
+            max_staleness=5,
+            client=client,
+        ).fit(X_dask, y_dask)
+        assert_close(model.coef_, exact(X, y, alpha), 1e-6)

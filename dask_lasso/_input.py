@@ -100,7 +100,7 @@ def dask_rows(estimator, X, y, sample_weight, *, reset=True):
 
 def features(estimator, X, like=None, *, reset):
     """Feature matrix of a fit (`reset`) or a prediction as a dask array, checked."""
-    names = X._meta if hasattr(X, "columns") else None
+    names = getattr(X, "_meta", X) if hasattr(X, "columns") else None
     X = _as_array("X", X, like)
     if X.ndim != 2:
         raise ValueError(
@@ -139,18 +139,19 @@ def _as_array(name, values, like=None):
             ensure_all_finite=False,
             input_name=name,
         )
-        if np.isnan(like.shape[0]):
+        chunks = getattr(like, "chunks", [np.nan if is_dask(like) else "auto"])[0]
+        if is_dask(like) and np.isnan(np.sum(chunks)):
             raise ValueError(
                 f"{name} is in memory and the other input is in chunks of unknown size: pass"
                 f" {name} as a dask collection with the same chunks, or call"
-                " compute_chunk_sizes() on the dask array first."
+                " compute_chunk_sizes() on the dask array (to_dask_array(lengths=True) on the"
+                " data frame) first."
             )
         if values.shape[0] != like.shape[0]:
             raise ValueError(
                 "Found input variables with inconsistent numbers of samples:"
                 f" {name} has {values.shape[0]}, the other input {int(like.shape[0])}."
             )
-        chunks = like.chunks[0] if hasattr(like, "chunks") else "auto"
         rest = (-1,) * (values.ndim - 1)
         array = da.from_array(values, chunks=(chunks, *rest), asarray=False)
     _check_real(name, array.dtype)
@@ -168,7 +169,7 @@ def _check_real(name, dtype):
 
 def _frame_to_array(name, frame):
     """A dask DataFrame or Series as an array with chunks of unknown size."""
-    meta = frame._meta
+    meta = getattr(frame, "_meta", None)
     if not hasattr(meta, "dtypes"):
         raise TypeError(f"{name} must be an array or a data frame, got {type(frame).__name__}.")
     dtypes = list(meta.dtypes) if meta.ndim == 2 else [meta.dtype]
@@ -213,6 +214,7 @@ def _align(name, array, X):
     if len(rows) != len(wanted):
         raise ValueError(
             f"X has {len(wanted)} chunks and {name} {len(rows)}, of unknown size: they cannot be"
-            f" matched. Chunk {name} as X, or call compute_chunk_sizes() on both."
+            f" matched. Chunk {name} as X, or call compute_chunk_sizes() on both (data frames:"
+            " to_dask_array(lengths=True))."
         )
     return array  # the workers compare the lengths of each pair of chunks

@@ -120,7 +120,7 @@ def duality_gap(
         gram = problem.gram / weight + l2 * np.eye(len(problem.gram))
         step = linalg.lstsq(gram, gradient, lapack_driver="gelsy")[0]
         return np.maximum(0.5 * np.einsum("kt,kt->t", gradient, step), 0.0)
-    largest = gradient.max(axis=0) if positive else np.abs(gradient).max(axis=0)
+    largest = (gradient if positive else np.abs(gradient)).max(axis=0, initial=0.0)
     xy_coef = np.einsum("kt,kt->t", problem.xy, coef)
     residual_y = problem.yy - xy_coef
     residual = residual_y - xy_coef + np.einsum("kt,kt->t", coef, gram_coef)

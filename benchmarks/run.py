@@ -109,7 +109,7 @@ def case_numpy():
     onedal = Elsewhere(
         "onedal",
         ["scikit-learn-intelex"],
-        "from sklearnex.linear_model import Lasso\n"
+        "from daal4py.sklearn.linear_model import Lasso\n"
         "def fit(X, y, alpha):\n"
         "    model = Lasso(alpha, tol=1e-6).fit(X, y)\n"
         "    return model.coef_, model.intercept_",

@@ -243,33 +243,18 @@ def statistics_graph(X, y, sample_weight, edges, labels=None):
     then merges, `_FAN_IN` at a time. Block b has the chunks ``edges[b]:edges[b + 1]``.
     With `labels`, each chunk's part of a `Partition`, it is the statistics of cells.
     """
-    import dask
-    import dask.array as da
     from dask.highlevelgraph import HighLevelGraph
 
-    args = [X, "ij", y, "i" if y.ndim == 1 else "im"]
-    if sample_weight is not None:
-        args += [sample_weight, "i"]
-    if labels is not None:
-        name = "lasso-labels-" + dask.base.tokenize(labels)
-        graph = {(name, chunk): part for chunk, part in enumerate(labels)}
-        args = [da.Array(graph, name, X.chunks[:1], meta=np.empty(0, dtype=object)), "i", *args]
-    chunks = da.blockwise(
-        _chunk_statistics if labels is None else _chunk_cells,
-        "i",
-        *args,
-        name="lasso-statistics-" + dask.base.tokenize(X, y, sample_weight, labels),
-        dtype=object,
-        meta=np.empty(0, dtype=object),
-        adjust_chunks={"i": 1},
-        align_arrays=False,
-    )
-    (chunks,) = dask.optimize(chunks)
+    if labels is None:
+        chunks = _per_chunk("lasso-statistics", _statistics.from_rows, X, y, sample_weight)
+    else:
+        labels = _as_array(labels, X.chunks[:1])
+        chunks = _per_chunk("lasso-statistics", _cells.from_rows, X, y, sample_weight, labels)
     name = "lasso-merge-" + chunks.name.rsplit("-", 1)[1]
     merge = _statistics.merge if labels is None else _cells.merge
     layer, keys = {}, []
     for block, (start, stop) in enumerate(pairwise(edges)):
-        level = [(chunks.name, int(chunk)) for chunk in range(start, stop)]
+        level = [(chunks.name, int(chunk), 0) for chunk in range(start, stop)]
         depth = 0
         while len(level) > 1:
             merged = []
@@ -288,55 +273,55 @@ def rows_graph(X, y, sample_weight, edges, ones):
 
     Block b has the chunks ``edges[b]:edges[b + 1]``; `ones` adds a column of ones to X.
     """
-    import dask
-    import dask.array as da
     from dask.highlevelgraph import HighLevelGraph
 
-    args = [X, "ij", y, "i" if y.ndim == 1 else "im"]
-    if sample_weight is not None:
-        args += [sample_weight, "i"]
-    chunks = da.blockwise(
-        _chunk_rows,
-        "i",
-        *args,
-        ones=ones,
-        name="lasso-rows-" + dask.base.tokenize(X, y, sample_weight, ones),
-        dtype=object,
-        meta=np.empty(0, dtype=object),
-        adjust_chunks={"i": 1},
-        align_arrays=False,
-    )
-    (chunks,) = dask.optimize(chunks)
+    chunks = _per_chunk("lasso-rows", read_rows, X, y, sample_weight, ones=ones)
     name = chunks.name.replace("rows", "block")
     layer = {
-        (name, len(edges) - 1, block): (list, [(chunks.name, int(i)) for i in range(start, stop)])
+        (name, len(edges) - 1, block): (
+            list,
+            [(chunks.name, int(i), 0) for i in range(start, stop)],
+        )
         for block, (start, stop) in enumerate(pairwise(edges))
     }
     graph = HighLevelGraph.from_collections(name, layer, dependencies=[chunks])
     return graph, list(layer)
 
 
-def _chunk_rows(X, y, sample_weight=None, ones=False):
-    (X,) = X
-    if isinstance(y, list):
-        (y,) = y
-    return read_rows(X, y, sample_weight, ones=ones)
+def _per_chunk(name, function, X, y, *of_rows, **options):
+    """``function(X, y, *of_rows, **options)`` of every chunk: an array of one object each.
+
+    Two-dimensional like X, with one chunk along the columns: dask does not fuse what makes
+    the chunks into a task that contracts an index.
+    """
+    import dask
+    import dask.array as da
+
+    args = [X, "ij", y, "ij"[: y.ndim]]
+    for array in of_rows:
+        args += [array, None if array is None else "i"]
+    chunks = da.blockwise(
+        function,
+        "ij",
+        *args,
+        **options,
+        name=f"{name}-{dask.base.tokenize(function, X, y, of_rows, options)}",
+        dtype=object,
+        meta=np.empty((0, 0), dtype=object),
+        adjust_chunks={"i": 1, "j": 1},
+        align_arrays=False,
+    )
+    return dask.optimize(chunks)[0]
 
 
-def _chunk_statistics(X, y, sample_weight=None):
-    # A contracted index comes as a list of its blocks; there is one, since columns are
-    # in one chunk. Letting dask concatenate would copy it.
-    (X,) = X
-    if isinstance(y, list):
-        (y,) = y
-    return _statistics.from_rows(X, y, sample_weight)
+def _as_array(parts, chunks):
+    """Python objects, one per chunk, as a dask array."""
+    import dask
+    import dask.array as da
 
-
-def _chunk_cells(labels, X, y, sample_weight=None):
-    (X,) = X
-    if isinstance(y, list):
-        (y,) = y
-    return _cells.from_rows(X, y, sample_weight, labels)
+    name = "lasso-labels-" + dask.base.tokenize(parts)
+    graph = {(name, chunk): part for chunk, part in enumerate(parts)}
+    return da.Array(graph, name, chunks, meta=np.empty(0, dtype=object))
 
 
 class _Stream:

@@ -37,16 +37,17 @@ def r2_score(estimator, X, y, sample_weight) -> float:
 def _residuals(X, y, coef, intercept):
     import dask.array as da
 
+    coef = np.atleast_2d(coef)
     return da.blockwise(
         _chunk_residuals,
-        "it",
+        "ij",
         X,
         "ij",
         y,
-        "i" if y.ndim == 1 else "im",
-        coef=np.atleast_2d(coef),
+        "ij"[: y.ndim],
+        coef=coef,
         intercept=intercept,
-        new_axes={"t": len(np.atleast_2d(coef))},
+        adjust_chunks={"j": len(coef)},
         dtype=np.float64,
         meta=np.empty((0, 0)),
         align_arrays=False,
@@ -56,7 +57,4 @@ def _residuals(X, y, coef, intercept):
 def _chunk_residuals(X, y, coef, intercept):
     from ._estimator import _predict_rows
 
-    (X,) = X
-    if isinstance(y, list):
-        (y,) = y
     return y.reshape(len(y), -1) - _predict_rows(X, coef, intercept)

@@ -19,6 +19,12 @@ from scipy import sparse
 # itself (2**23 float64 are 64 MiB).
 _CACHE_ITEMS = 2**17
 _BUFFER_ITEMS = 2**23
+# The share of a column's sum of squares that its mean must leave to its spread, or the
+# difference of the two has too few digits.
+_FAR = 1e-6
+# Squared distance of a mean from the point that the moments are taken about, in variances,
+# beyond which the digits lost (its logarithm) are worth a second look at the chunk.
+_FAR = 1e4
 
 
 class Defect(NamedTuple):
@@ -167,57 +173,75 @@ def first_defect(parts) -> Defect | None:
 
 
 def _from_dense(X, y, sample_weight) -> Statistics:
+    dtype = np.float32 if X.dtype == np.float32 else np.float64
+    x_shift, y_shift = _shift(X, dtype), _shift(y, dtype)
+    statistics = _about(x_shift, y_shift, X, y, sample_weight)
+    off = statistics.x_mean - x_shift
+    if (off**2 * statistics.weight > _FAR * np.diagonal(statistics.sxx)).any():
+        # The sample that the shift is from misled, as where few rows are far from the rest.
+        x_shift = np.where(off == 0, x_shift, statistics.x_mean).astype(dtype)
+        statistics = _about(x_shift, y_shift, X, y, sample_weight)
+    return statistics
+
+
+def _about(x_shift, y_shift, X, y, sample_weight) -> Statistics:
+    """Statistics from sums about a point near the means, in row tiles."""
     n, k = X.shape
     m = y.shape[1]
-    width = k + m + 1
-    dtype = np.float32 if X.dtype == np.float32 else np.float64
-    tile = max(1, min(n, max(_CACHE_ITEMS // width, 2 * k), max(256, _BUFFER_ITEMS // width)))
-    x_shift, y_shift = _shift(X, dtype), _shift(y, dtype)
-
-    # One product per tile gives every moment: the columns are X, y and ones.
-    buffer = np.empty((tile, width), dtype=dtype)
-    total = np.zeros((width, width))
+    dtype = x_shift.dtype
+    tile = max(1, min(n, max(_CACHE_ITEMS // (k + 1), 2 * k), max(256, _BUFFER_ITEMS // (k + 1))))
+    # Nothing to shift, weigh or convert: the rows need no buffer.
+    as_they_are = sample_weight is None and X.dtype == dtype and not x_shift.any()
+    buffer = None if as_they_are else np.empty((tile, k), dtype=dtype)
+    side = np.empty((tile, m + 1), dtype=dtype)  # y and ones
+    xx, xs, ss = np.zeros((k, k)), np.zeros((k, m + 1)), np.zeros((m + 1, m + 1))
     with np.errstate(invalid="ignore", over="ignore"):
         for start in range(0, n, tile):
             stop = min(start + tile, n)
-            rows = buffer[: stop - start]
-            np.subtract(X[start:stop], x_shift, out=rows[:, :k], casting="unsafe")
-            np.subtract(y[start:stop], y_shift, out=rows[:, k:-1], casting="unsafe")
-            rows[:, -1] = 1
+            rows, beside = X[start:stop], side[: stop - start]
+            if not as_they_are:
+                rows = np.subtract(rows, x_shift, out=buffer[: stop - start], casting="unsafe")
+            np.subtract(y[start:stop], y_shift, out=beside[:, :m], casting="unsafe")
+            beside[:, m] = 1
             if sample_weight is not None:
-                rows *= np.sqrt(sample_weight[start:stop, np.newaxis]).astype(dtype)
-            total += rows.T @ rows
-        weight = total[-1, -1] if sample_weight is not None else float(n)
-        means = total[-1, :-1] / (weight or 1.0)
-        centred = total[:-1, :-1]
-        centred -= np.outer(means * weight, means)
-    # Rounding must not leave a negative sum of squares.
-    diagonal = np.einsum("ii->i", centred)
-    np.maximum(diagonal, 0.0, out=diagonal)
-    return Statistics(
-        n_rows=n,
-        n_chunks=1,
-        weight=float(weight),
-        x_mean=x_shift.astype(np.float64) + means[:k],
-        y_mean=y_shift.astype(np.float64) + means[k:],
-        sxx=np.ascontiguousarray(centred[:k, :k]),
-        sxy=np.ascontiguousarray(centred[:k, k:]),
-        syy=diagonal[k:].copy(),
-    )
+                root = np.sqrt(sample_weight[start:stop, np.newaxis]).astype(dtype)
+                rows *= root
+                beside *= root
+            xx += rows.T @ rows
+            xs += rows.T @ beside
+            ss += beside.T @ beside
+        weight = ss[m, m] if sample_weight is not None else float(n)
+        x_mean, y_mean = xs[:, m] / (weight or 1.0), ss[:m, m] / (weight or 1.0)
+        xx -= np.outer(x_mean * weight, x_mean)
+        # Rounding must not leave a negative sum of squares.
+        diagonal = np.einsum("ii->i", xx)
+        np.maximum(diagonal, 0.0, out=diagonal)
+        return Statistics(
+            n_rows=n,
+            n_chunks=1,
+            weight=float(weight),
+            x_mean=x_shift.astype(np.float64) + x_mean,
+            y_mean=y_shift.astype(np.float64) + y_mean,
+            sxx=xx,
+            sxy=xs[:, :m] - np.outer(x_mean * weight, y_mean),
+            syy=np.maximum(np.diagonal(ss)[:m] - weight * y_mean**2, 0.0),
+        )
 
 
 def _shift(A, dtype):
     """A point near the column means, so that the moments about it lose no digits.
 
     Taken from rows all over the chunk, since rows are often sorted. A column that is
-    constant there gets its very value: it must come out as exactly constant.
+    constant there gets its very value: it must come out as exactly constant. One whose
+    mean is within its spread is as well off with zero.
     """
     if A.shape[0] == 0:
         return np.zeros(A.shape[1], dtype=dtype)
     sample = A[:: max(1, A.shape[0] // 256)].astype(dtype)
     with np.errstate(invalid="ignore", over="ignore"):
         constant = (sample == sample[0]).all(axis=0)
-        return np.where(constant, sample[0], sample.mean(axis=0)).astype(dtype)
+        mean = np.where(constant, sample[0], sample.mean(axis=0))
+        return np.where(mean**2 <= sample.var(axis=0), 0, mean).astype(dtype)
 
 
 def _from_sparse(X, y, sample_weight) -> Statistics:
@@ -234,12 +258,19 @@ def _from_sparse(X, y, sample_weight) -> Statistics:
         y_mean = y_shift + weights @ (y - y_shift) / (weight or 1.0)
         weighted_y = weights[:, np.newaxis] * (y - y_mean)
         weighted_X = X if sample_weight is None else sparse.diags_array(weights) @ X
-        # Centring is implicit: a sparse column's mean is not large against its spread.
+        # Centring is implicit: a sparse column's mean is rarely large against its spread.
         sxx = (X.T @ weighted_X).toarray() - weight * np.outer(x_mean, x_mean)
         sxy = np.asarray(X.T @ weighted_y)
         syy = np.einsum("ij,ij->j", weighted_y, y - y_mean)
     diagonal = np.einsum("ii->i", sxx)
     np.maximum(diagonal, 0.0, out=diagonal)
+    squares = weight * x_mean**2
+    if ((diagonal > 1e-13 * squares) & (diagonal < _FAR * squares)).any():
+        # Where it is, and the column not constant, nearly all of it is stored: as dense tiles.
+        step = max(256, _CACHE_ITEMS // X.shape[1])
+        tiles = [slice(start, start + step) for start in range(0, n, step)]
+        parts = [_from_dense(X[tile].toarray(), y[tile], weights[tile]) for tile in tiles]
+        return merge(parts)._replace(n_chunks=1)
     return Statistics(n, 1, weight, x_mean, y_mean, sxx, sxy, syy)
 
 
@@ -261,6 +292,7 @@ def _value_defect(X, y, sample_weight) -> Defect:
         ):
             if bad.any():
                 return Defect("sample_weight", problem, int(np.argmax(bad)), 0)
+    largest = {}
     for name, values in (("X", X), ("y", y)):
         values = sparse.csr_array(values) if sparse.issparse(values) else values
         step = max(1, _CACHE_ITEMS // max(1, values.shape[1]))
@@ -272,7 +304,9 @@ def _value_defect(X, y, sample_weight) -> Defect:
                 row, column = np.argwhere(bad)[0]
                 what = "NaN" if np.isnan(tile[row, column]) else "infinity"
                 return Defect(name, f"contains {what} in column {column}", start + int(row), 0)
-    return Defect("X", "contains values too large for their squares to be summed", 0, 0)
+            largest[name] = max(largest.get(name, 0.0), np.abs(tile).max())
+    name = max(largest, key=largest.get)
+    return Defect(name, "contains values too large for their squares to be summed", 0, 0)
 
 
 def _defective(X, y, defect) -> Statistics:

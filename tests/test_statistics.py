@@ -1,0 +1,151 @@
+"""Sufficient statistics: rows to moments, moments of disjoint rows merged."""
+
+import tracemalloc
+
+import dask.array as da
+import numpy as np
+import pytest
+from scipy import sparse
+
+from dask_lasso import _cluster
+from dask_lasso._statistics import from_rows, merge
+
+
+def reference(X, y, weights=None):
+    """Centred moments in extended precision, in two passes."""
+    X, y = X.astype(np.longdouble), y.astype(np.longdouble).reshape(len(X), -1)
+    s = np.ones(len(X)) if weights is None else weights
+    s = s.astype(np.longdouble)[:, None]
+    x_mean, y_mean = (s * X).sum(0) / s.sum(), (s * y).sum(0) / s.sum()
+    X, y = X - x_mean, y - y_mean
+    return x_mean, y_mean, X.T @ (s * X), X.T @ (s * y), (s * y * y).sum(0)
+
+
+def assert_moments(statistics, expected, rtol):
+    x_mean, y_mean, sxx, sxy, syy = (np.asarray(value, dtype=float) for value in expected)
+    # Relative to the columns' own spread: a mean or an off-diagonal moment may be near zero.
+    x_size, y_size = np.sqrt(np.diagonal(sxx)), np.sqrt(syy)
+    root = np.sqrt(statistics.weight)
+    assert (root * np.abs(statistics.x_mean - x_mean) < rtol * x_size + 1e-15 * root).all()
+    assert (root * np.abs(statistics.y_mean - y_mean) < rtol * y_size + 1e-15 * root).all()
+    assert (np.abs(statistics.sxx - sxx) <= rtol * np.outer(x_size, x_size)).all()
+    assert (np.abs(statistics.sxy - sxy) <= rtol * np.outer(x_size, y_size)).all()
+    np.testing.assert_allclose(statistics.syy, syy, rtol=rtol)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6000, 7)) @ rng.normal(size=(7, 7))
+    return X, X[:, :2] @ np.ones((2, 3)) + rng.normal(size=(6000, 3)), rng.random(6000)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_moments_are_accurate_whatever_the_offset(rows, weighted, offset, order):
+    X, y, weights = rows
+    X = np.asarray(X + offset, order=order)
+    weights = weights if weighted else None
+    assert_moments(from_rows(X, y, weights), reference(X, y, weights), rtol=1e-9)
+
+
+def test_sorted_rows_and_a_jump_lose_nothing():
+    X = np.sort(np.random.default_rng(0).normal(size=(20_000, 1)), axis=0) + 1e7
+    X = np.hstack([X, np.repeat([[0.0], [1e6]], 10_000, axis=0)])
+    y = X[:, 0] - 1e7
+    assert_moments(from_rows(X, y), reference(X, y), rtol=1e-8)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_merged_parts_are_the_whole(rows, weighted):
+    X, y, weights = rows
+    X = X + 1e6
+    cuts = [0, 1, 1, 17, 4000, 4001, 6000]
+    parts = [
+        from_rows(X[a:b], y[a:b], weights[a:b] if weighted else None)
+        for a, b in zip(cuts[:-1], cuts[1:], strict=True)
+    ]
+    merged = merge(parts)
+    assert merged.n_rows == 6000
+    assert merged.n_chunks == len(parts)
+    expected = reference(X, y, weights if weighted else None)
+    assert_moments(merged, expected, rtol=1e-9)
+    pairs = merge([merge(parts[:2]), merge([merge(parts[2:5]), parts[5]])])
+    np.testing.assert_allclose(pairs.sxx, merged.sxx, rtol=0, atol=1e-11 * merged.sxx.max())
+
+
+def test_a_constant_column_is_exactly_constant():
+    X = np.full((10_000, 2), 0.1)
+    X[:, 1] = np.arange(10_000)
+    y = np.ones(10_000)
+    merged = merge([from_rows(X[:3333], y[:3333]), from_rows(X[3333:], y[3333:])])
+    assert (merged.sxx[0] == 0).all()
+    assert (merged.syy == 0).all()
+    assert merged.x_mean[0] == 0.1
+
+
+def test_zero_weight_is_no_row(rows):
+    X, y, weights = rows
+    weights = np.where(np.arange(6000) % 3 == 0, 0.0, weights)
+    kept = weights > 0
+    assert_moments(from_rows(X, y, weights), reference(X[kept], y[kept], weights[kept]), 1e-10)
+
+
+@pytest.mark.parametrize("container", [sparse.csr_array, sparse.csc_matrix, sparse.coo_array])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sparse_rows_are_not_different(rows, container, weighted):
+    X, y, weights = rows
+    X = np.where(np.abs(X) > 2, X, 0.0)
+    weights = weights if weighted else None
+    assert_moments(from_rows(container(X), y, weights), reference(X, y, weights), rtol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint8, bool])
+def test_other_types(rows, dtype):
+    X, y, _ = rows
+    X = (np.abs(X) * 10 if dtype != bool else X > 0).astype(dtype)
+    assert_moments(from_rows(X, y), reference(X, y), rtol=3e-6 if dtype == np.float32 else 1e-10)
+
+
+def test_rows_without_rows(rows):
+    X, y, _ = rows
+    empty = from_rows(X[:0], y[:0])
+    assert empty.n_rows == 0
+    assert empty.weight == 0
+    assert_moments(merge([empty, from_rows(X, y), empty]), reference(X, y), rtol=1e-10)
+
+
+def test_a_defect_is_reported_with_its_row(rows):
+    X, y, _ = rows
+    bad = X.copy()
+    bad[4321, 5] = np.inf
+    parts = [from_rows(X[:1000], y[:1000]), from_rows(bad[1000:], y[1000:])]
+    defect = merge([merge(parts[:1]), merge(parts[1:])]).defect
+    assert defect.argument == "X"
+    assert defect.problem == "contains infinity in column 5"
+    assert (defect.row, defect.chunk) == (4321, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_chunk_is_never_copied(dtype):
+    X = np.ones((200_000, 50), dtype=dtype)
+    X[:, 0] = np.arange(200_000)
+    y = np.ones(200_000)
+    from_rows(X, y)
+    tracemalloc.start()
+    from_rows(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < X.nbytes / 10
+
+
+def test_one_task_per_chunk_and_few_merges():
+    X = da.ones((100_000, 5), chunks=(100, 5)) * 2
+    y = da.zeros(100_000, chunks=100)
+    graph, keys = _cluster.statistics_graph(X, y, None, np.linspace(0, 1000, 9).astype(int))
+    tasks = dict(graph)
+    assert len(keys) == 8
+    # The chunks are made in the task that takes their statistics.
+    assert sum(str(key[0]).startswith("lasso-statistics") for key in tasks) == 1000
+    assert len(tasks) <= 1000 * 1.05

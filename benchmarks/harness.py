@@ -46,7 +46,7 @@ def relative_gap(X, y, alpha, coef, intercept, rows_at_once=50_000):
     """Relative duality gap of a lasso from the raw rows, in one function for all.
 
     The primal value at (coef, the best intercept for it), the dual value at the centred
-    residual scaled into the dual's box; over ``||y - mean(y)||^2 / (2 n)``.
+    residual scaled into the dual's box; over ``||y - mean(y)||^2 / n``, as `tol` is.
     """
     n = len(y)
     coef = np.asarray(coef, dtype=np.float64).ravel()
@@ -64,7 +64,7 @@ def relative_gap(X, y, alpha, coef, intercept, rows_at_once=50_000):
     scale = min(1.0, alpha * n / max(np.abs(correlation).max(), 1e-300))
     primal = rr / 2 + alpha * n * np.abs(coef).sum()
     dual = scale * ry - scale**2 * rr / 2
-    return (primal - dual) / (yy / 2)
+    return (primal - dual) / yy
 
 
 def run_case(case: Case, repeats: int = 5) -> dict:

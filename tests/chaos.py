@@ -1,0 +1,136 @@
+"""Fits during which a worker is killed at a random moment: what must hold after each.
+
+python tests/chaos.py --fits 100
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import random
+import signal
+import threading
+import time
+import warnings
+
+import dask.array as da
+import numpy as np
+from distributed import Client, LocalCluster
+from sklearn.linear_model import Lasso
+
+from dask_lasso import AsyncLassoRegressor
+
+ROWS, COLUMNS, CHUNKS, ALPHA = 2000, 20, 16, 0.05
+KINDS = [
+    {"polish": True},
+    {"polish": False, "tol": 1e-12},
+    {"local_solver": "lbfgs", "tol": 1e-12},
+]
+ENGINES = ["sync", "async", "batched"]
+
+
+def rows_of(chunk, pause=0.0):
+    """X and y of one chunk in one table, after a pause."""
+    time.sleep(pause)
+    rng = np.random.default_rng(chunk)
+    X = rng.normal(size=(ROWS, COLUMNS))
+    return np.column_stack([X, X @ np.linspace(-1, 1, COLUMNS) + rng.normal(size=ROWS)])
+
+
+def table(pause=0.02):
+    """Chunks that can be made again, as those of a file can be read again."""
+    ids = da.arange(CHUNKS, chunks=1)[:, None]
+    rows = ids.map_blocks(
+        lambda block: rows_of(int(block[0, 0]), pause),
+        chunks=((ROWS,) * CHUNKS, (COLUMNS + 1,)),
+        dtype=float,
+        meta=np.empty((0, 0)),
+    )
+    return rows[:, :-1], rows[:, -1]
+
+
+def expected():
+    """scikit-learn's coefficients on all rows."""
+    rows = np.concatenate([rows_of(chunk) for chunk in range(CHUNKS)])
+    return Lasso(ALPHA, tol=1e-13).fit(rows[:, :-1], rows[:, -1]).coef_
+
+
+def managed_bytes(client):
+    """Bytes of task results that the scheduler knows of."""
+    return client.run_on_scheduler(
+        lambda dask_scheduler: sum(max(0, task.nbytes) for task in dask_scheduler.tasks.values())
+    )
+
+
+def pids(client):
+    """Process ids of the workers that answer, by address."""
+    return client.run(os.getpid, on_error="ignore")
+
+
+def fit_while_killing(client, engine, kind, after):
+    """One fit; `after` seconds into it a worker dies. Returns the fitted estimator."""
+    alive = {address: pid for address, pid in pids(client).items() if pid}
+    victim = random.choice(list(alive.values()))
+
+    def kill():
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            logging.getLogger(__name__).info("worker %s had gone by itself", victim)
+
+    timer = threading.Timer(after, kill)
+    timer.start()
+    try:
+        return AsyncLassoRegressor(ALPHA, engine=engine, client=client, **kind).fit(*table())
+    finally:
+        timer.join()
+
+
+def chaos(client, n_workers, fits, wanted, seed=0):
+    """`fits` such fits; returns how far each was off, and raises if anything is left."""
+    random.seed(seed)
+    errors = []
+    before = managed_bytes(client)
+    for i in range(fits):
+        client.wait_for_workers(n_workers, timeout=60)
+        kind, engine = KINDS[i % len(KINDS)], ENGINES[i // len(KINDS) % len(ENGINES)]
+        model = fit_while_killing(client, engine, kind, after=random.uniform(0.0, 0.6))
+        errors.append(np.abs(model.coef_ - wanted).max() / np.abs(wanted).max())
+        assert errors[-1] <= 1e-5, f"fit {i} ({engine}, {kind}) was off by {errors[-1]:.1e}"
+        deadline = time.monotonic() + 10
+        while client.futures or managed_bytes(client) != before:
+            assert time.monotonic() < deadline, f"fit {i} left {list(client.futures)}"
+            time.sleep(0.05)
+    return errors
+
+
+def main():
+    """Run the suite and print what it found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fits", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    warnings.simplefilter("error", category=UserWarning)
+    began = time.perf_counter()
+    with (
+        LocalCluster(
+            n_workers=args.workers,
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        errors = chaos(client, args.workers, args.fits, expected(), args.seed)
+        print(
+            f"{len(errors)} fits, a worker killed in each, {time.perf_counter() - began:.0f} s:"
+            f" all right (worst relative error {max(errors):.1e}), no future left,"
+            f" {managed_bytes(client)} bytes managed."
+        )
+
+
+if __name__ == "__main__":
+    main()

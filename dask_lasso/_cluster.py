@@ -11,6 +11,7 @@ import numpy as np
 
 from . import _cells, _reduction, _statistics
 from ._local import read_rows
+from ._reuse import hold
 from ._threads import single_threaded_blas
 
 # More statistics than this at once make one merge task too large a message.
@@ -75,7 +76,9 @@ class OnCluster:
         if few_blocks:
             self._set_edges(max(8, _BLOCKS_PER_THREAD * self.n_threads))
         if partition is None:
-            return self._compute(*statistics_graph(*self._arrays, self._edges))
+            futures = self._compute(*statistics_graph(*self._arrays, self._edges))
+            hold(futures)
+            return futures
         if np.isnan(self.n_rows):
             return self._load_cells_of_unknown(partition)
         rows = pairwise(np.r_[0, np.cumsum(self._arrays[0].chunks[0])])
@@ -347,29 +350,37 @@ class _Stream:
         completed = self._completed
         while not completed.has_ready():
             if self._client.status not in ("running", "connecting"):
-                raise RuntimeError(
-                    f"The Client lost its scheduler during fit (status: {self._client.status})."
-                    " Reconnect and fit again."
-                )
+                raise self._lost()
             if time.perf_counter() >= deadline:
                 raise TimeoutError
             with completed.thread_condition:
                 if not completed.has_ready():
                     completed.thread_condition.wait(min(0.1, deadline - time.perf_counter()))
         ready = [next(completed)] if one else next(iter(completed.batches()))
-        return [(f, _result(f, value)) for f, value in ready if f in self._wanted]
+        return [(f, self._result(f, value)) for f, value in ready if f in self._wanted]
 
+    def _result(self, future, value):
+        if future.status == "error":
+            _, error, trace = value
+            raise error.with_traceback(trace)
+        if isinstance(value, BaseException):
+            # A scheduler that goes away cancels first and is missed a moment later.
+            patience = time.perf_counter() + 1.0
+            while time.perf_counter() < patience:
+                if self._client.status != "running":
+                    raise self._lost() from value
+                time.sleep(0.05)
+            raise RuntimeError(
+                f"The cluster cancelled task {future.key!r} during fit: {value}. A chunk that"
+                " was persisted or scattered may have gone with its worker; persist it again."
+            ) from value
+        return value
 
-def _result(future, value):
-    if future.status == "error":
-        _, error, trace = value
-        raise error.with_traceback(trace)
-    if isinstance(value, BaseException):
-        raise RuntimeError(
-            f"The cluster cancelled task {future.key!r} during fit: {value}. A chunk that"
-            " was persisted or scattered may have gone with its worker; persist it again."
+    def _lost(self):
+        return RuntimeError(
+            f"The Client lost its scheduler during fit (status: {self._client.status})."
+            " Reconnect and fit again."
         )
-    return value
 
 
 @contextmanager

@@ -19,9 +19,6 @@ from scipy import sparse
 # itself (2**23 float64 are 64 MiB).
 _CACHE_ITEMS = 2**17
 _BUFFER_ITEMS = 2**23
-# The share of a column's sum of squares that its mean must leave to its spread, or the
-# difference of the two has too few digits.
-_FAR = 1e-6
 # Squared distance of a mean from the point that the moments are taken about, in variances,
 # beyond which the digits lost (its logarithm) are worth a second look at the chunk.
 _FAR = 1e4
@@ -264,8 +261,8 @@ def _from_sparse(X, y, sample_weight) -> Statistics:
         syy = np.einsum("ij,ij->j", weighted_y, y - y_mean)
     diagonal = np.einsum("ii->i", sxx)
     np.maximum(diagonal, 0.0, out=diagonal)
-    squares = weight * x_mean**2
-    if ((diagonal > 1e-13 * squares) & (diagonal < _FAR * squares)).any():
+    far = weight * x_mean**2 > _FAR * diagonal
+    if far.any() and (far & ((X.max(axis=0) - X.min(axis=0)).toarray() != 0)).any():
         # Where it is, and the column not constant, nearly all of it is stored: as dense tiles.
         step = max(256, _CACHE_ITEMS // X.shape[1])
         tiles = [slice(start, start + step) for start in range(0, n, step)]

@@ -43,6 +43,8 @@ DATA = {
     "X of one dimension": (X[:, 0], y, None, r"Expected 2D array, got 1D array"),
     "X of three dimensions": (X[:, :, None], y, None, r"(dim 3|3D array)"),
     "y of three dimensions": (X, y[:, None, None], None, r"y.*(dim 3|1d or 2d)"),
+    "y too large": (X, 1e200 * y, None, r"y contains values too large"),
+    "X too large": (1e200 * X, y, None, r"X contains values too large"),
     "complex X": (X + 0j, y, None, r"^X has .*[Cc]omplex"),
     "complex y": (X, y + 0j, None, r"^y has .*[Cc]omplex"),
     "text in X": (X.astype("U"), np.array(y), None, None),

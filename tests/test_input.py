@@ -114,6 +114,17 @@ def test_sparse_blocks(kind, thinned, client):
         np.testing.assert_allclose(model.predict(blocks).compute(), expected.predict(thin))
 
 
+def test_sparse_columns_far_from_zero():
+    # Stored as sparse, but dense in fact; a column of ones is the usual constant one.
+    far = np.column_stack([X + 1e6, np.ones(N)])
+    expected = AsyncLassoRegressor(ALPHA).fit(X, y, WEIGHTS)
+    for weights in (WEIGHTS, None):
+        expected.fit(X, y, weights)
+        model = AsyncLassoRegressor(ALPHA).fit(sparse.csr_array(far), y, weights)
+        np.testing.assert_allclose(model.coef_[:-1], expected.coef_, rtol=1e-6, atol=1e-6)
+        assert model.coef_[-1] == 0
+
+
 def test_sparse_blocks_in_columns(thinned):
     thin, expected = thinned
     blocks = dask_of(thin, (100, 4)).map_blocks(

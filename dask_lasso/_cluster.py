@@ -389,8 +389,9 @@ def client_for_fit(client):
     import distributed
 
     with ExitStack() as stack:
+        active = _active_client(stack)  # inside a task even for a Client that was given
         if client is None:
-            client = _active_client(stack)
+            client = active
         if client is None:
             # No dashboard, but distributed serves health pages all the same: on any free
             # port, since it warns when its usual one is taken.

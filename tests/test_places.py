@@ -154,6 +154,22 @@ def test_inside_a_task(fit, client, thread_workers, expected):
         assert_nothing_left(outer)
 
 
+GIVEN = []
+
+
+def fit_on_the_client_given(alpha):
+    return AsyncLassoRegressor(alpha, client=GIVEN[0]).fit(*chunks()).coef_
+
+
+def test_inside_a_task_on_the_client_given(thread_workers, expected):
+    GIVEN[:] = [thread_workers]
+    futures = [thread_workers.submit(fit_on_the_client_given, ALPHA, pure=False) for _ in range(4)]
+    for coef in thread_workers.gather(futures):
+        assert_same(coef, expected)
+    del futures
+    assert_nothing_left(thread_workers)
+
+
 @pytest.mark.parametrize("backend", ["dask", "loky", "threading"])
 def test_grid_search_under_joblib(backend, client):
     grid = {"alpha": [0.01, 0.1, 1.0], "engine": ENGINES}

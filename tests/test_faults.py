@@ -74,9 +74,7 @@ def test_workers_join_and_leave(engine, kind, expected):
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        timers = [
-            threading.Timer(after, cluster.scale, [n]) for after, n in ((0.1, 3), (0.3, 1))
-        ]
+        timers = [threading.Timer(after, cluster.scale, [n]) for after, n in ((0.1, 3), (0.3, 1))]
         for timer in timers:
             timer.start()
         model = AsyncLassoRegressor(chaos.ALPHA, engine=engine, client=client, **kind)
@@ -183,5 +181,3 @@ def test_interrupted_fit_leaves_all_as_it_was(client, engine, kind):
     assert before.keys() == after.keys()
     assert all(after[name] is before[name] for name in before)
     assert_nothing_left(client)
-
-

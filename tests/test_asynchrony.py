@@ -1,0 +1,200 @@
+"""What asynchrony promises: bounded staleness, estimates early, stragglers relieved."""
+
+from __future__ import annotations
+
+import time
+
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import get_worker
+from sklearn.linear_model import Lasso
+
+from dask_lasso import AsyncLassoRegressor
+from dask_lasso._admm import Consensus
+from dask_lasso._engines import AsyncEngine, BatchedEngine
+from dask_lasso._local import Gram
+from dask_lasso._statistics import from_rows
+
+ALPHA = 0.05
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1200, 6))
+    X[0, 0] = 9.0  # marks the first chunk
+    return X, X @ np.linspace(-1, 1, 6) + 0.1 * rng.normal(size=1200)
+
+
+@pytest.fixture(scope="module")
+def expected(data):
+    return Lasso(ALPHA, tol=1e-12).fit(*data).coef_
+
+
+def chunked(data, n_chunks):
+    rows = len(data[1]) // n_chunks
+    return da.from_array(data[0], chunks=(rows, -1)), da.from_array(data[1], chunks=rows)
+
+
+def loss(beta, X, y):
+    return 0.5 * ((y - X @ beta) ** 2).sum()
+
+
+def slow_gradient(beta, X, y):
+    if X[0, 0] == 9.0:
+        time.sleep(0.1)
+    return X.T @ (X @ beta - y)
+
+
+@pytest.mark.parametrize("engine", ["async", "batched"])
+@pytest.mark.parametrize("max_staleness", [1, 2, 5])
+def test_max_staleness_is_a_promise(data, expected, client, engine, max_staleness):
+    """The first chunk takes much longer than the others, wherever it runs."""
+    model = AsyncLassoRegressor(
+        ALPHA, engine=engine, loss=(loss, slow_gradient), tol=1e-5, client=client
+    ).set_params(max_staleness=max_staleness)
+    model.fit(*chunked(data, 6))
+    assert len(model.staleness_) == 6
+    assert model.staleness_.max() <= max_staleness
+    np.testing.assert_allclose(model.coef_, expected, atol=1e-3)
+
+
+def test_without_max_staleness_others_go_on(data, expected, client):
+    model = AsyncLassoRegressor(
+        ALPHA, engine="async", loss=(loss, slow_gradient), tol=1e-5, client=client
+    ).fit(*chunked(data, 6))
+    assert model.staleness_[0] == model.staleness_.max() > 5
+    assert np.nanmax(model.history_["staleness"]) > 5
+    np.testing.assert_allclose(model.coef_, expected, atol=1e-3)
+
+
+class Watched:
+    """An engine whose run can be looked at afterwards."""
+
+    def __init__(self, engine):
+        self.engine = engine
+
+    def run(self, run):
+        self.seen = run
+        self.engine.run(run)
+
+
+def gradient_on_a_slow_worker(slow):
+    def gradient(beta, X, y):
+        time.sleep(0.2 if get_worker().address == slow else 0.002)
+        return X.T @ (X @ beta - y)
+
+    return gradient
+
+
+@pytest.mark.parametrize("engine", [AsyncEngine(), BatchedEngine()])
+def test_blocks_of_a_slow_worker_move_to_another(data, expected, client, engine):
+    slow = sorted(client.scheduler_info()["workers"])[0]
+    X, y = client.persist(chunked(data, 8))
+    watched = Watched(engine)
+    model = AsyncLassoRegressor(
+        ALPHA, engine=watched, loss=(loss, gradient_on_a_slow_worker(slow)), tol=1e-6
+    ).set_params(client=client)
+    model.fit(X, y)
+    moved = watched.seen._place._home
+    assert moved
+    assert slow not in moved.values()
+    np.testing.assert_allclose(model.coef_, expected, atol=1e-4)
+    del X, y
+
+
+class StopAt:
+    """A callback that is content with the first estimate; scikit-learn asks it after each."""
+
+    def __init__(self):
+        self.estimates = 0
+
+    def setup(self, estimator, context): ...
+
+    def teardown(self, estimator, context): ...
+
+    def on_fit_task_begin(self, *args, **kwargs): ...
+
+    def on_fit_task_end(self, *args, **kwargs):
+        self.estimates += 1
+        return True
+
+
+@pytest.mark.parametrize("engine", ["async", "batched", "sync"])
+def test_first_estimate_comes_early_and_may_be_good_enough(client, engine):
+    """100 chunks that take long to load; only the synchronous engine waits for all."""
+    n_chunks, rows, k = 100, 200, 10
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_chunks * rows, k))
+    y = X @ np.linspace(-1, 1, k) + 0.1 * rng.normal(size=len(X))
+    slow = da.from_array(X, chunks=(rows, -1)).map_blocks(
+        lambda block: (time.sleep(0.02), block)[1], dtype=float, meta=np.empty((0, 0))
+    )
+    best = _objective(X, y, Lasso(ALPHA, tol=1e-12).fit(X, y))
+    model = AsyncLassoRegressor(ALPHA, engine=engine, client=client)
+    if not hasattr(model, "set_callbacks"):
+        pytest.skip("this scikit-learn has no callbacks")
+    model.set_callbacks(StopAt()).fit(slow, da.from_array(y, chunks=rows))
+    seen = model.history_["samples_seen"][0]
+    if engine == "sync":
+        assert seen == len(y)
+    else:
+        assert seen <= 0.15 * len(y)
+        assert model.n_samples_seen_ < len(y)  # it was stopped
+    assert _objective(X, y, model) <= 1.01 * best
+
+
+def _objective(X, y, model):
+    residual = y - model.predict(X)
+    return residual @ residual / (2 * len(y)) + ALPHA * np.abs(model.coef_).sum()
+
+
+def test_an_update_does_not_touch_other_blocks():
+    """The running mean is renewed from one block's move: O(k), whatever the number of blocks."""
+    rng = np.random.default_rng(0)
+    n_blocks, k = 50, 4
+
+    class CountedSum(dict):
+        reads = 0
+
+        def __getitem__(self, key):
+            CountedSum.reads += 1
+            return super().__getitem__(key)
+
+        def values(self):
+            CountedSum.reads += len(self)
+            return super().values()
+
+    shared = dict(alpha=ALPHA, l1_ratio=1.0, weights=None, positive=False, fit_intercept=True)
+    model = Consensus(
+        local=Gram(**shared),
+        tol=0.0,
+        n_blocks=n_blocks,
+        rho="auto",
+        over_relaxation=1.6,
+        coef_init=None,
+        **shared,
+    )
+    for block in range(n_blocks):
+        X = rng.normal(size=(30, k))
+        model.absorb_report(block, from_rows(X, X[:, 0]))
+    model.update(0)
+    model._s = CountedSum(model._s)
+
+    class Here:
+        def submit(self, task, *args):
+            return task(*args)
+
+        def release(self, future): ...
+
+    data = from_rows(X, X[:, 0])
+    reads = []
+    for update in range(1, n_blocks):  # within a sweep: no certificate
+        before = CountedSum.reads
+        sent, task, args = model.task(update, data, Here())
+        model.absorb_update(update, sent, task(*args))
+        model.update(update)
+        reads.append(CountedSum.reads - before)
+    assert max(reads) <= 4
+    np.testing.assert_allclose(model._sum, np.sum(list(dict.values(model._s)), axis=0), atol=1e-9)

@@ -6,6 +6,7 @@ from ._elastic_net import AsyncElasticNetRegressor
 from ._engines import Engine
 from ._estimator import AsyncLassoRegressor
 from ._path import lasso_path
+from ._reuse import reuse_statistics
 from ._version import __version__
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "PathDisplay",
     "__version__",
     "lasso_path",
+    "reuse_statistics",
 ]

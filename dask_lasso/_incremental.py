@@ -176,7 +176,7 @@ class TrainingSummary:
     def train_score_(self) -> float:
         """R^2 on the rows of the fit, averaged over the targets."""
         statistics, coef = self._training()
-        residual = _residual_moments(statistics, coef, np.atleast_1d(self.intercept_))
+        residual = residual_squares(statistics, coef, np.atleast_1d(self.intercept_))
         flat = statistics.syy == 0
         scores = 1 - residual / np.where(flat, 1.0, statistics.syy)
         scores[flat] = np.where(residual[flat] == 0, 1.0, 0.0)
@@ -199,7 +199,7 @@ class TrainingSummary:
         return statistics, np.atleast_2d(self.coef_).T.astype(np.float64)
 
 
-def _residual_moments(statistics, coef, intercept):
+def residual_squares(statistics, coef, intercept):
     """Weighted sums of squared residuals, one per target."""
     centred = _solve.moments(statistics, True)
     off = statistics.y_mean - statistics.x_mean @ coef - intercept

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ._reuse import reusing
+
 
 def r2_score(estimator, X, y, sample_weight) -> float:
     """Coefficient of determination, averaged over the targets.
@@ -15,16 +17,22 @@ def r2_score(estimator, X, y, sample_weight) -> float:
     the place of its features.
     """
     from ._cluster import OnCluster, client_for_fit
+    from ._incremental import residual_squares
     from ._input import dask_rows
+    from ._wide import MAX_GRAM
 
     X, y, sample_weight = dask_rows(estimator, X, y, sample_weight, reset=False)
-    residual = _residuals(X, y, estimator.coef_, estimator.intercept_)
-    with (
-        client_for_fit(estimator.client) as client,
-        OnCluster(client, residual, y, sample_weight) as place,
-    ):
-        merged = place.merged_statistics()
-    of_residual = np.diagonal(merged.sxx) + merged.weight * merged.x_mean**2
+    with client_for_fit(estimator.client) as client:
+        if reusing() and X.shape[1] <= MAX_GRAM:
+            with OnCluster(client, X, y, sample_weight) as place:
+                merged = place.merged_statistics()
+            coef = np.atleast_2d(estimator.coef_).T
+            of_residual = residual_squares(merged, coef, estimator.intercept_)
+        else:
+            residual = _residuals(X, y, estimator.coef_, estimator.intercept_)
+            with OnCluster(client, residual, y, sample_weight) as place:
+                merged = place.merged_statistics()
+            of_residual = np.diagonal(merged.sxx) + merged.weight * merged.x_mean**2
     if merged.n_rows < 2:
         return float("nan")
     flat = merged.syy == 0

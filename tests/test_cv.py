@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import dask.array as da
 import dask_ml.model_selection as dask_ml
 import numpy as np
 import pytest
+from conftest import assert_nothing_left
 from scipy import sparse
 from sklearn.datasets import make_regression
 from sklearn.exceptions import DataConversionWarning
-from sklearn.linear_model import ElasticNetCV, LassoCV, LassoLarsIC
+from sklearn.linear_model import ElasticNetCV, Lasso, LassoCV, LassoLarsIC
 from sklearn.model_selection import (
+    GridSearchCV,
     GroupKFold,
     KFold,
     LeaveOneOut,
@@ -20,7 +24,7 @@ from sklearn.model_selection import (
 )
 from sklearn.utils.estimator_checks import check_estimator
 
-from dask_lasso import AsyncElasticNetCV, AsyncLassoCV, AsyncLassoRegressor
+from dask_lasso import AsyncElasticNetCV, AsyncLassoCV, AsyncLassoRegressor, reuse_statistics
 
 N = 503
 X, y = make_regression(N, 12, n_informative=5, noise=20, random_state=0)
@@ -199,18 +203,9 @@ def test_data_frame(client):
 
 
 def test_each_chunk_is_read_once(client, tmp_path):
-    def log(block, block_info=None):
-        place = block_info[0]["chunk-location"][0]
-        with open(tmp_path / f"{place}", "a") as file:
-            file.write(".")
-        return block
-
     dX, dy, _ = dask_data()
-    dX = dX.map_blocks(log, dtype=dX.dtype, meta=np.empty((0, 0)))
-    AsyncLassoCV(cv=7, client=client).fit(dX, dy)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
-        str(chunk): "." for chunk in range(len(ROWS))
-    }
+    AsyncLassoCV(cv=7, client=client).fit(logged(tmp_path, dX), dy)
+    assert reads(tmp_path) == {str(chunk): 1 for chunk in range(len(ROWS))}
 
 
 def test_coefficients_are_those_of_the_regressor():
@@ -338,3 +333,70 @@ def test_constant_target():
     model = AsyncLassoCV().fit(X, np.ones(N))
     np.testing.assert_array_equal(model.alphas_, expected.alphas_)
     np.testing.assert_array_equal(model.coef_, np.zeros(12))
+
+
+def reads(path):
+    """How often each chunk was read."""
+    return {file.name: len(file.read_text()) for file in path.iterdir()}
+
+
+def logged(path, array):
+    """The array, whose chunks write down when they are made."""
+
+    def log(block, block_info=None):
+        with open(path / str(block_info[0]["chunk-location"][0]), "a") as file:
+            file.write(".")
+        return block
+
+    return array.map_blocks(log, dtype=array.dtype, meta=array._meta)
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_grid_search_reuses_statistics(reuse, client, tmp_path):
+    dX, dy, _ = dask_data(100)
+    dX = logged(tmp_path, dX)
+    grid = {"alpha": [0.1, 1.0, 10.0], "engine": ["sync", "async"]}
+    search = GridSearchCV(AsyncLassoRegressor(client=client), grid, cv=3)
+    with reuse_statistics() if reuse else nullcontext():
+        search.fit(dX, dy)
+    expected = GridSearchCV(Lasso(tol=1e-12), {"alpha": grid["alpha"]}, cv=3).fit(X, y)
+    assert search.best_params_["alpha"] == expected.best_params_["alpha"]
+    got = search.cv_results_["mean_test_score"].reshape(3, 2)
+    np.testing.assert_allclose(got[:, 0], expected.cv_results_["mean_test_score"], rtol=1e-7)
+    np.testing.assert_allclose(got[:, 0], got[:, 1], rtol=1e-9)
+    if reuse:  # once in every split's training set, once in a test set or two, once at last
+        assert max(reads(tmp_path).values()) <= 6
+    else:
+        assert min(reads(tmp_path).values()) > 12
+
+
+def test_grid_search_of_dask_ml(client):
+    dX, dy, _ = dask_data(100)
+    alphas = {"alpha": [0.1, 1.0, 10.0]}
+    with client.as_current():
+        search = dask_ml.GridSearchCV(AsyncLassoRegressor(), alphas, cv=3, iid=False)
+        search.fit(dX, dy)
+    expected = GridSearchCV(Lasso(tol=1e-12), alphas, cv=3).fit(X, y)
+    np.testing.assert_allclose(
+        search.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"], rtol=1e-7
+    )
+
+
+def test_reuse_ends_with_its_context(client, tmp_path):
+    dX, dy, _ = dask_data(100)
+    dX = logged(tmp_path, dX)
+    with reuse_statistics():
+        for alpha in (1.0, 2.0):
+            AsyncLassoRegressor(alpha, client=client).fit(dX, dy)
+        assert set(reads(tmp_path).values()) == {1}
+        assert len(client.futures) > 0
+    assert_nothing_left(client)
+    AsyncLassoRegressor(client=client).fit(dX, dy)
+    assert set(reads(tmp_path).values()) == {2}
+
+
+def test_reuse_without_a_client_of_ones_own():
+    dX, dy, _ = dask_data(100)
+    with reuse_statistics():
+        models = [AsyncLassoRegressor(alpha).fit(dX, dy) for alpha in (1.0, 1.0)]
+    np.testing.assert_allclose(models[0].coef_, models[1].coef_, rtol=1e-10)

@@ -31,8 +31,10 @@ MAX_GRAM = 2000
 MAX_MOMENTS = 10_000
 # The client holds the Gram of the set, and a task holds its part of it: 512 MiB.
 _MAX_SET = 2**13
-# Columns in the first set, and at least as many join in each pass.
-_FIRST_SET = 256
+# Columns that join in a pass: at most this many times the square root of the number of all
+# columns, so that their Gram costs no more than the pass itself, and within these bounds.
+_JOIN = 2
+_FEWEST, _MOST = 128, 2048
 # A correlation this far above the threshold, relatively, is rounding.
 _SLACK = 1e-9
 
@@ -122,14 +124,14 @@ class Wide:
         done = self._certify(self._xy.copy(), self._yy, self._yy)
         if done:
             return
-        new = self._nearest(_FIRST_SET)
+        new = self._nearest(self._join_at_least)
         if self._coef_init is not None:
             new = np.union1d(new, np.flatnonzero(self._coef_init.any(axis=1)))
         self._join(new, self._read_residuals(new, None))
         while not done:
             self._solve()
             # Columns that join before they are known to be needed save passes.
-            new = self._nearest(max(_FIRST_SET, np.count_nonzero(self._set_coef.any(axis=1))))
+            new = self._nearest(max(self._join_at_least, self._n_active))
             self._make_room(len(new))
             found = self._read_residuals(new, self._set_coef)
             correlations = found.correlations - np.outer(self._x_mean, found.total)
@@ -285,6 +287,8 @@ class Wide:
         tied = ~violated & (excess >= threshold - rounding)
         self._distance[tied.any(axis=1) & ~violated.any(axis=1)] = np.inf
         outside = violated.any(axis=1)
+        most = np.clip(_JOIN * np.sqrt(len(outside)), _FEWEST, _MOST)
+        self._join_at_least = int(min(most, max(_FEWEST, 4 * np.count_nonzero(outside))))
         outside[self._set] = False
         return self._has_ended(bool(outside.any()), loss)
 
@@ -307,11 +311,15 @@ class Wide:
             return True
         elif now >= self._deadline:
             self.stopped_by = "max_time"
-        elif np.count_nonzero(self._set_coef.any(axis=1)) + _FIRST_SET > _MAX_SET:
+        elif self._n_active + _MOST > _MAX_SET:
             self.stopped_by = "size"
         elif self.n_updates >= self._max_iter:
             self.stopped_by = "max_iter"
         return self.stopped_by is not None
+
+    @property
+    def _n_active(self) -> int:
+        return np.count_nonzero(self._set_coef.any(axis=1))
 
     @property
     def null_loss(self):

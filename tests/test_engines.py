@@ -21,7 +21,7 @@ def exact(X, y, alpha, **params):
     return Lasso(alpha, tol=1e-12, max_iter=100_000, **params).fit(X, y).coef_
 
 
-@pytest.mark.parametrize("place", ["numpy", "dask", "cluster"])
+@pytest.mark.parametrize("place", ["numpy", "cluster"])
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", ["tall", "wide"])
 def test_admm_alone_needs_few_sweeps(name, engine, place, client):
@@ -83,7 +83,7 @@ def test_engine_of_the_user(engine, polish, on_cluster, client):
         alpha,
         engine=engine,
         polish=polish,
-        tol=1e-13,
+        tol=1e-7,
         n_blocks=6,
         client=client if on_cluster else None,
         random_state=0,
@@ -130,17 +130,11 @@ def test_history_has_columns_of_one_length(engine, polish):
     assert np.isfinite(history["rho"]).all() == (not polish)
 
 
-def test_positive_staleness_bound_gives_the_same(client):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_bounded_staleness_gives_the_same(engine, client):
     X, y, _, alpha = load("tall")
-    X_dask, y_dask = da.from_array(X, chunks=(500, -1)), da.from_array(y, chunks=500)
-    for engine in ENGINES:
-        model = AsyncLassoRegressor(
-            alpha,
-            engine=engine,
-            polish=False,
-            tol=1e-13,
-            n_blocks=5,
-            max_staleness=5,
-            client=client,
-        ).fit(X_dask, y_dask)
-        assert_close(model.coef_, exact(X, y, alpha), 1e-6)
+    model = AsyncLassoRegressor(
+        alpha, engine=engine, polish=False, tol=1e-7, n_blocks=5, max_staleness=5, client=client
+    )
+    model.fit(da.from_array(X, chunks=(500, -1)), da.from_array(y, chunks=500))
+    assert_close(model.coef_, exact(X, y, alpha), 1e-6)

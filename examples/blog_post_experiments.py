@@ -1,0 +1,152 @@
+"""The experiments of "Asynchronous Optimization Algorithms with Dask" (2017), again.
+
+The three engines on the post's problem (normal features, chunks alike) or on photographs
+(real chunks, all different), with L-BFGS local updates on raw chunks. For each engine the
+task stream as an HTML page and as a PNG; for all three one figure of the residuals, the
+objective and the staleness against time.
+
+python examples/blog_post_experiments.py --rows 200000 --workers 2
+python examples/blog_post_experiments.py --data photographs
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import dask.array as da
+import matplotlib
+import numpy as np
+from distributed import Client, LocalCluster, get_task_stream
+from sklearn.datasets import load_sample_images
+
+from dask_lasso import AsyncLassoRegressor
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+ENGINES = {"sync": "tab:blue", "async": "tab:orange", "batched": "tab:green"}
+COLOURS = {"black_box_update": "tab:blue", "sums": "tab:red", "summarise": "tab:green"}
+
+
+def blog_post(rows):
+    """The post's problem: 100 normal features, a sparse truth, noise."""
+    X = da.random.default_rng(0).normal(size=(rows, 100), chunks=(max(1, rows // 20), 100))
+    noise = da.random.default_rng(1).normal(size=rows, chunks=X.chunks[0])
+    return X, X[:, :10] @ np.arange(1.0, 11.0) + noise
+
+
+def photographs(rows, radius=3):
+    """Each pixel's green from the pixels above and to the left of it."""
+    tables = []
+    for image in load_sample_images().images:
+        image = image / 255.0
+        height, width, _ = image.shape
+        inside = slice(radius, width - radius)
+        columns = [
+            image[radius + i : height + i, radius + j : width - radius + j, colour].ravel()
+            for i in range(-radius, 1)
+            for j in range(-radius, radius + 1)
+            if i < 0 or j < 0
+            for colour in range(3)
+        ]
+        tables.append(np.column_stack([*columns, image[radius:, inside, 1].ravel()]))
+    table = np.concatenate(tables)[:rows]
+    chunks = max(1, len(table) // 20)
+    return da.from_array(table[:, :-1], chunks=(chunks, -1)), da.from_array(
+        table[:, -1], chunks=chunks
+    )
+
+
+def draw_stream(records, title, path):
+    """The task stream: one row per worker, one bar per task, a gap where it waited."""
+    workers = sorted({record["worker"] for record in records})
+    start = min(record["startstops"][0]["start"] for record in records)
+    figure, axes = plt.subplots(figsize=(11, 0.8 + 0.5 * len(workers)), layout="constrained")
+    for record in records:
+        name = str(record["key"]).split("-")[0]
+        for part in record["startstops"]:
+            colour = "black" if part["action"] == "transfer" else COLOURS.get(name, "0.7")
+            axes.broken_barh(
+                [(part["start"] - start, part["stop"] - part["start"])],
+                (workers.index(record["worker"]) - 0.4, 0.8),
+                color=colour,
+                linewidth=0,
+            )
+    axes.set(title=title, xlabel="seconds", yticks=range(len(workers)))
+    axes.set_yticklabels([f"worker {i}" for i in range(len(workers))])
+    for name, colour in COLOURS.items():
+        axes.barh(0, 0, color=colour, label=name)
+    axes.legend(loc="upper right", fontsize="small")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def draw_convergence(histories, path):
+    """Residuals, distance of the objective to its best, and staleness, against time."""
+    best = min(np.nanmin(history["objective"]) for history in histories.values())
+    figure, axes = plt.subplots(2, 2, figsize=(10, 7), sharex=True, layout="constrained")
+    panels = dict(
+        zip(["primal_residual", "dual_residual", "objective", "staleness"], axes.flat, strict=False)
+    )
+    for engine, history in histories.items():
+        for name, axis in panels.items():
+            values = history[name]
+            if name == "objective":
+                values = np.maximum(values / best - 1, 1e-16)
+            axis.plot(history["time"], values, ".-", color=ENGINES[engine], label=engine)
+    for name, axis in panels.items():
+        axis.set_title("objective / best - 1" if name == "objective" else name.replace("_", " "))
+        axis.set_yscale("linear" if name == "staleness" else "log")
+        axis.set_xlabel("seconds")
+    axes[0, 0].legend()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main():
+    """Run the three engines and write what there is to see."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", choices=["post", "photographs"], default="post")
+    parser.add_argument("--rows", type=int, default=200_000, help="at most")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--alpha", type=float, default=0.1, help="as a share of alpha_max")
+    parser.add_argument("--output", type=Path, default=Path("blog_post_experiments"))
+    args = parser.parse_args()
+    args.output.mkdir(exist_ok=True)
+    with (
+        LocalCluster(n_workers=args.workers, threads_per_worker=1) as cluster,
+        Client(cluster) as client,
+    ):
+        X, y = client.persist({"post": blog_post, "photographs": photographs}[args.data](args.rows))
+        centred = y - y.mean()
+        alpha = args.alpha * float(abs(X.T @ centred - X.mean(axis=0) * centred.sum()).max())
+        alpha /= len(y)
+        histories = {}
+        for engine in ENGINES:
+            name = args.output / f"{args.data}-{engine}"
+            with get_task_stream(client, plot="save", filename=f"{name}.html") as stream:
+                began = time.perf_counter()
+                model = AsyncLassoRegressor(alpha, engine=engine, local_solver="lbfgs").fit(X, y)
+                seconds = time.perf_counter() - began
+            histories[engine] = model.history_
+            draw_stream(stream.data, f"{engine}: {seconds:.1f} s", f"{name}.png")
+            busy = sum(
+                part["stop"] - part["start"]
+                for record in stream.data
+                for part in record["startstops"]
+                if part["action"] == "compute"
+            )
+            print(
+                f"{engine:8} {seconds:6.2f} s, {model.n_iter_:3d} sweeps,"
+                f" first estimate after {model.history_['time'][0]:.2f} s,"
+                f" workers busy {busy / seconds / args.workers:.0%},"
+                f" staleness at most {model.staleness_.max()}, gap {model.dual_gap_:.1e}"
+            )
+        draw_convergence(histories, args.output / f"{args.data}-convergence.png")
+    print(f"Task streams (HTML, PNG) and convergence are in {args.output}/.")
+
+
+if __name__ == "__main__":
+    main()

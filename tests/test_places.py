@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from contextlib import nullcontext
 
@@ -245,6 +247,27 @@ def test_nothing_left_after_an_interrupt(engine, client, thread_workers):
     with pytest.raises(KeyboardInterrupt):
         AsyncLassoRegressor(ALPHA, engine=Interrupted()).fit(*chunks(20))
     assert len(clusters()) == cluster_count
+
+
+def press_control_c(chunk, pid, event, block_info=None):
+    """A chunk that the user tires of waiting for."""
+    if block_info[0]["chunk-location"] == (3, 0):
+        os.kill(pid, signal.SIGINT)
+        distributed.Event(event).wait(60)
+    return chunk
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_control_c_while_a_chunk_is_read(engine, client):
+    event = distributed.Event(f"control-c-{engine}", client=client)
+    rows, target = chunks()
+    slow = rows.map_blocks(press_control_c, os.getpid(), event.name, dtype=float, meta=X[:0])
+    model = AsyncLassoRegressor(ALPHA, client=client, engine=engine)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(slow, target)
+    assert not hasattr(model, "coef_")
+    event.set()  # a task that runs cannot be stopped, but nobody waits for it
+    assert_nothing_left(client)
 
 
 def test_data_of_the_user_stays(client, expected):

@@ -11,7 +11,7 @@ from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.exceptions import DataConversionWarning
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from sklearn.model_selection import GroupKFold, check_cv
 from sklearn.model_selection import KFold as SklearnKFold
 from sklearn.utils import check_scalar
@@ -36,6 +36,7 @@ class Selection(Exact):
         self._l1_ratios = l1_ratios
         self._rule, self._criterion = rule, criterion
         self.selected = None
+        self.n_unconverged = 0  # solutions on the paths whose gap is above `tol`
 
     def update(self, n_updates):
         """Nothing until the last cell is in: an alpha chosen early would be thrown away."""
@@ -82,15 +83,18 @@ class Selection(Exact):
         return np.tile(np.sort(self._alphas)[::-1], (len(self._l1_ratios), 1))
 
     def _solve_paths(self, problem, grids):
+        allowed = self._tol * problem.yy[0] / problem.weight
         for grid, l1_ratio in zip(grids, self._l1_ratios, strict=True):
-            yield solve_path(
+            coefs, gaps = solve_path(
                 problem,
                 grid,
                 l1_ratio=l1_ratio,
                 positive=self._positive,
                 weights=self._weights,
                 max_iter=self._max_iter,
-            ).coefs[0]
+            )
+            self.n_unconverged += int((gaps[0] > allowed).sum())
+            yield coefs[0]
 
     def _by_cross_validation(self, cells, grids):
         splits = self._partition.splits
@@ -277,6 +281,17 @@ class SelectionBase(LassoBase):
                 " X.compute_chunk_sizes() before fit, or use consecutive folds (cv=5)."
             )
         return _cells.from_indices(int(n_rows), _pairs(cv, X, y, groups, int(n_rows)))
+
+    def _warn_unless_converged(self, model, run):
+        super()._warn_unless_converged(model, run)
+        if model.n_unconverged:
+            warnings.warn(
+                f"Objective did not converge for {model.n_unconverged} of the coefficients that"
+                f" alpha_ was chosen by, within max_iter={self.max_iter}: their duality gaps are"
+                " above tol. Increase max_iter or tol, or scale the features.",
+                ConvergenceWarning,
+                stacklevel=6,
+            )
 
     def _make_model(self, n_blocks, partition):
         return Selection(

@@ -12,7 +12,6 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
 from . import _solve
@@ -24,7 +23,7 @@ from ._incremental import StatisticsMixin, TrainingSummary, to_arrays
 from ._input import features, is_dask, open_rows
 from ._local import BlackBox, Gram
 from ._losses import Pair, Residual
-from ._score import r2_score
+from ._predict import predict_dask, predict_rows, r2_score
 from ._statistics import Statistics
 from ._weights import penalty_weights
 from ._wide import Wide, check_width, is_wide
@@ -215,11 +214,11 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         """
         check_is_fitted(self)
         if is_dask(X):
-            return _predict_dask(features(self, X, reset=False), self.coef_, self.intercept_)
+            return predict_dask(features(self, X, reset=False), self.coef_, self.intercept_)
         X = validate_data(
             self, X, reset=False, accept_sparse=["csr", "csc"], dtype=[np.float64, np.float32]
         )
-        return _predict_rows(X, self.coef_, self.intercept_)
+        return predict_rows(X, self.coef_, self.intercept_)
 
     def score(self, X, y, sample_weight=None) -> float:
         """Coefficient of determination R^2 of the predictions.
@@ -582,8 +581,7 @@ def _check_loss(loss, delta):
         return Residual(np.inf if loss == "squared" else float(delta))
     if len(loss) != 2 or not all(callable(function) for function in loss):
         raise ValueError(
-            "loss must be 'squared', 'huber' or a pair of functions (f, fprime), got"
-            f" {loss!r}."
+            f"loss must be 'squared', 'huber' or a pair of functions (f, fprime), got {loss!r}."
         )
     return Pair(*loss)
 
@@ -601,29 +599,3 @@ def _print_certificate(row, model):
         f"dual gap {np.max(model.gap):.2e}",
     ]
     print("AsyncLasso: " + ", ".join(parts))
-
-
-def _predict_rows(X, coef, intercept):
-    return safe_sparse_dot(X, coef.T, dense_output=True) + intercept
-
-
-def _predict_dask(X, coef, intercept):
-    import dask.array as da
-
-    out = "i" if coef.ndim == 1 else "it"
-    return da.blockwise(
-        _predict_chunk,
-        out,
-        X,
-        "ij",
-        coef=coef,
-        intercept=intercept,
-        new_axes={} if coef.ndim == 1 else {"t": len(coef)},
-        dtype=np.result_type(coef.dtype, np.float32),
-        meta=np.empty((0,) * coef.ndim, dtype=coef.dtype),
-    )
-
-
-def _predict_chunk(X, coef, intercept):
-    (X,) = X
-    return _predict_rows(X, coef, intercept)

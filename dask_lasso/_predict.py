@@ -1,18 +1,45 @@
-"""R^2 of predictions on dask collections, in one pass over the rows.
-
-Not `dask_ml.metrics.r2_score`: with chunks of unknown size it fails (dask-ml 2025.1.0).
-"""
+"""Predictions, lazy ones of dask collections, and their R^2 in one pass over the rows."""
 
 from __future__ import annotations
 
 import numpy as np
+from sklearn.utils.extmath import safe_sparse_dot
 
 from ._reuse import reusing
 
 
-def r2_score(estimator, X, y, sample_weight) -> float:
-    """Coefficient of determination, averaged over the targets.
+def predict_rows(X, coef, intercept):
+    """Predictions for rows in memory; `coef` is (k,) or (m, k)."""
+    return safe_sparse_dot(X, coef.T, dense_output=True) + intercept
 
+
+def predict_dask(X, coef, intercept):
+    """Predictions for a dask array, as one that is computed when it is asked for."""
+    import dask.array as da
+
+    out = "i" if coef.ndim == 1 else "it"
+    return da.blockwise(
+        _predict_chunk,
+        out,
+        X,
+        "ij",
+        coef=coef,
+        intercept=intercept,
+        new_axes={} if coef.ndim == 1 else {"t": len(coef)},
+        dtype=np.result_type(coef.dtype, np.float32),
+        meta=np.empty((0,) * coef.ndim, dtype=coef.dtype),
+    )
+
+
+def _predict_chunk(X, coef, intercept):
+    (X,) = X
+    return predict_rows(X, coef, intercept)
+
+
+def r2_score(estimator, X, y, sample_weight) -> float:
+    """Coefficient of determination on dask collections, averaged over the targets.
+
+    Not `dask_ml.metrics.r2_score`: with chunks of unknown size it fails (dask-ml 2025.1.0).
     The statistics of (residual, y) hold both sums of squares: a chunk's residuals take
     the place of its features.
     """
@@ -63,6 +90,4 @@ def _residuals(X, y, coef, intercept):
 
 
 def _chunk_residuals(X, y, coef, intercept):
-    from ._estimator import _predict_rows
-
-    return y.reshape(len(y), -1) - _predict_rows(X, coef, intercept)
+    return y.reshape(len(y), -1) - predict_rows(X, coef, intercept)

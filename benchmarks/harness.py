@@ -105,9 +105,7 @@ def run_case(case: Case, repeats: int = 5) -> dict:
                 "max": float(np.max(values)),
                 "ratio": float(np.median(values) / bare),
                 "relative_gap": gap,
-                "note": notes.get(
-                    name, f"median of {len(values)}" if len(values) > 1 else "once"
-                ),
+                "note": notes.get(name, f"median of {len(values)}" if len(values) > 1 else "once"),
             }
         )
     return {"title": case.title, "bare": case.bare, "targets": case.targets, "rows": rows}

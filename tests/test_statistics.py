@@ -1,6 +1,7 @@
 """Sufficient statistics: rows to moments, moments of disjoint rows merged."""
 
 import tracemalloc
+from itertools import pairwise
 
 import dask.array as da
 import numpy as np
@@ -63,8 +64,7 @@ def test_merged_parts_are_the_whole(rows, weighted):
     X = X + 1e6
     cuts = [0, 1, 1, 17, 4000, 4001, 6000]
     parts = [
-        from_rows(X[a:b], y[a:b], weights[a:b] if weighted else None)
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True)
+        from_rows(X[a:b], y[a:b], weights[a:b] if weighted else None) for a, b in pairwise(cuts)
     ]
     merged = merge(parts)
     assert merged.n_rows == 6000
@@ -104,7 +104,7 @@ def test_sparse_rows_are_not_different(rows, container, weighted):
 @pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint8, bool])
 def test_other_types(rows, dtype):
     X, y, _ = rows
-    X = (np.abs(X) * 10 if dtype != bool else X > 0).astype(dtype)
+    X = (np.abs(X) * 10 if dtype is not bool else X > 0).astype(dtype)
     assert_moments(from_rows(X, y), reference(X, y), rtol=3e-6 if dtype == np.float32 else 1e-10)
 
 

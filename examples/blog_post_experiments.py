@@ -112,6 +112,7 @@ def main():
     parser.add_argument("--rows", type=int, default=200_000, help="at most")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--alpha", type=float, default=0.1, help="as a share of alpha_max")
+    parser.add_argument("--tol", type=float, default=1e-4, help="relative duality gap")
     parser.add_argument("--output", type=Path, default=Path("blog_post_experiments"))
     args = parser.parse_args()
     args.output.mkdir(exist_ok=True)
@@ -128,7 +129,9 @@ def main():
             name = args.output / f"{args.data}-{engine}"
             with get_task_stream(client, plot="save", filename=f"{name}.html") as stream:
                 began = time.perf_counter()
-                model = AsyncLassoRegressor(alpha, engine=engine, local_solver="lbfgs").fit(X, y)
+                model = AsyncLassoRegressor(
+                    alpha, engine=engine, local_solver="lbfgs", tol=args.tol
+                ).fit(X, y)
                 seconds = time.perf_counter() - began
             histories[engine] = model.history_
             draw_stream(stream.data, f"{engine}: {seconds:.1f} s", f"{name}.png")

@@ -92,7 +92,10 @@ def chaos(client, n_workers, fits, wanted, seed=0):
     errors = []
     before = managed_bytes(client)
     for i in range(fits):
-        client.wait_for_workers(n_workers, timeout=60)
+        try:
+            client.wait_for_workers(n_workers, timeout=10)
+        except TimeoutError:  # its nanny does not always start a worker killed young again
+            client.restart()
         kind, engine = KINDS[i % len(KINDS)], ENGINES[i // len(KINDS) % len(ENGINES)]
         model = fit_while_killing(client, engine, kind, after=random.uniform(0.0, 0.6))
         errors.append(np.abs(model.coef_ - wanted).max() / np.abs(wanted).max())

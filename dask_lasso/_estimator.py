@@ -169,35 +169,41 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         }
 
     def _warn_unless_converged(self, model, run):
-        allowed = self.tol * model.null_loss
-        worst = np.max(np.asarray(model.gap) - allowed)
-        if run.stopped_by == "max_time":
-            left = run.n_blocks - model.n_reported
-            warnings.warn(
+        message = self._why_not_converged(model, run)
+        if message is not None:
+            warnings.warn(message, ConvergenceWarning, stacklevel=6)
+
+    def _why_not_converged(self, model, run):
+        """What a `ConvergenceWarning` has to say, if anything."""
+        allowed = np.atleast_1d(self.tol * model.null_loss)
+        above = np.atleast_1d(model.gap) - allowed
+        if run.stopped_by == "callback":
+            return None
+        if run.stopped_by == "max_time" and model.n_reported < run.n_blocks:
+            return (
                 f"fit was stopped by max_time={self.max_time} after {model.samples_seen} rows,"
-                f" with {left} of {run.n_blocks} blocks not read. Increase max_time for the lasso"
-                " of all rows.",
-                ConvergenceWarning,
-                stacklevel=6,
+                f" with {run.n_blocks - model.n_reported} of {run.n_blocks} blocks not read."
+                " Increase max_time for the lasso of all rows."
             )
-        elif np.isnan(worst) and not model.converged and run.stopped_by != "callback":
-            warnings.warn(
+        if np.isnan(above).any():
+            if model.converged:
+                return None
+            return (
                 f"ADMM did not converge: fit was stopped by max_iter={self.max_iter} with"
                 f" residuals above tol={self.tol} relative to the iterates. Increase max_iter or"
-                " tol, or scale the features.",
-                ConvergenceWarning,
-                stacklevel=6,
+                " tol, or scale the features."
             )
-        elif worst > 0 and run.stopped_by != "callback":
-            target = int(np.argmax(np.asarray(model.gap) - allowed))
-            warnings.warn(
-                "Objective did not converge: fit was stopped by"
-                f" max_iter={self.max_iter}. Duality gap: {np.max(model.gap):.3e}, tolerance:"
-                f" {np.atleast_1d(allowed)[target]:.3e}. Increase max_iter or tol, or scale the"
-                " features.",
-                ConvergenceWarning,
-                stacklevel=6,
-            )
+        if run.stopped_by not in ("max_time", "size") and above.max() <= 0:
+            return None
+        stopped_by, remedy = {
+            "max_time": (f"max_time={self.max_time}", "Increase max_time or tol"),
+            "size": ("the most columns that a working set may have", "Increase alpha"),
+        }.get(run.stopped_by, (f"max_iter={self.max_iter}", "Increase max_iter or tol"))
+        return (
+            f"Objective did not converge: fit was stopped by {stopped_by}. Duality gap:"
+            f" {np.max(model.gap):.3e}, tolerance: {allowed[np.argmax(above)]:.3e}. {remedy}, or"
+            " scale the features."
+        )
 
     def predict(self, X):
         """Predict the targets of rows.
@@ -536,7 +542,14 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
         return BlackBox(loss, **shared)
 
     def _wide(self, place, local, on_update):
-        if local is not None or self.alpha * self.l1_ratio == 0 or not is_wide(place):
+        weights = self._penalty_weights()
+        unpenalised = weights is not None and (weights == 0).any()
+        if (
+            local is not None
+            or self.alpha * self.l1_ratio == 0
+            or unpenalised
+            or not is_wide(place)
+        ):
             return super()._wide(place, local, on_update)
         settings = self._shared(1)
         del settings["n_blocks"]

@@ -51,7 +51,7 @@ def check_width(place):
             f"X has {place.n_features} columns, and this fit needs the {MAX_MOMENTS} squared"
             " moments of all pairs of at most that many. More columns can be fitted by"
             " AsyncLassoRegressor and AsyncElasticNetRegressor with polish=True, loss='squared'"
-            " and an l1 penalty (alpha > 0), or select columns first."
+            " and an l1 penalty on every column (alpha > 0), or select columns first."
         )
 
 

@@ -279,7 +279,9 @@ def _plot(cases):
         colors = ["C0" if name.startswith("dask_lasso") else "0.7" for name in names]
         axis.barh(names, [row["ratio"] for row in rows], color=colors)
         axis.axvline(1, color="k", lw=0.8)
-        axis.set_xscale("log")
+        if max(row["ratio"] for row in rows) > 20:
+            axis.set_xscale("log")
+            axis.set_xlim(left=0.1)
         axis.set_xlabel(f"time / time of '{case['bare']}'")
         axis.set_title(case["title"], fontsize=10, loc="left")
         axis.spines[["top", "right"]].set_visible(False)

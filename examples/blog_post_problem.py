@@ -38,7 +38,12 @@ def problem(rows, columns, chunk):
 
 def bare_pass(X, y):
     """The statistics of every chunk by plain `delayed`, merged here."""
-    chunks = zip(X.to_delayed().ravel(), y.to_delayed().ravel(), strict=True)
+    X, y = dask.optimize(X, y)  # together, or each would produce the chunks of X
+    chunks = zip(
+        X.to_delayed(optimize_graph=False).ravel(),
+        y.to_delayed(optimize_graph=False).ravel(),
+        strict=True,
+    )
     return merge(dask.compute(*[dask.delayed(from_rows)(a, b) for a, b in chunks]))
 
 

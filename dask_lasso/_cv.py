@@ -181,10 +181,7 @@ def mean_squared_errors(statistics, coefs, intercepts) -> np.ndarray:
 class SelectionBase(LassoBase):
     """What the two estimators that choose their penalty share."""
 
-    # How the rows are read: nothing that these could change the answer by.
-    engine = "batched"
-    max_staleness = None
-    random_state = None
+    max_staleness = None  # cells report once; no block is updated
 
     _parameter_constraints: dict = {
         "eps": [Interval(Real, 0, None, closed="neither")],
@@ -195,6 +192,7 @@ class SelectionBase(LassoBase):
         **{
             name: AsyncLassoRegressor._parameter_constraints[name]
             for name in (
+                "engine",
                 "fit_intercept",
                 "positive",
                 "penalty_weights",
@@ -203,6 +201,7 @@ class SelectionBase(LassoBase):
                 "max_time",
                 "n_blocks",
                 "client",
+                "random_state",
                 "verbose",
             )
         },
@@ -382,8 +381,10 @@ class AsyncLassoCV(SelectionBase):
         What chooses alpha. "aic" and "bic" are those of
         `sklearn.linear_model.LassoLarsIC`, on the grid; `cv` and `rule` do not count.
 
-    fit_intercept, positive, penalty_weights, tol, max_iter, max_time, n_blocks, client, verbose
-        As in `AsyncLassoRegressor`.
+    engine, fit_intercept, positive, penalty_weights, tol, max_iter, max_time, n_blocks, client, \
+            random_state, verbose
+        As in `AsyncLassoRegressor`. The alpha is chosen once all rows are in, or at
+        `max_time`, whatever the engine.
 
     Attributes
     ----------
@@ -430,6 +431,7 @@ class AsyncLassoCV(SelectionBase):
         cv=None,
         rule: str = "min",
         criterion: str = "cv",
+        engine="batched",
         fit_intercept: bool = True,
         positive: bool = False,
         penalty_weights=None,
@@ -438,6 +440,7 @@ class AsyncLassoCV(SelectionBase):
         max_time: float | None = None,
         n_blocks: int | str = "auto",
         client=None,
+        random_state=None,
         verbose: int = 0,
     ):
         self.eps = eps
@@ -445,6 +448,7 @@ class AsyncLassoCV(SelectionBase):
         self.cv = cv
         self.rule = rule
         self.criterion = criterion
+        self.engine = engine
         self.fit_intercept = fit_intercept
         self.positive = positive
         self.penalty_weights = penalty_weights
@@ -453,6 +457,7 @@ class AsyncLassoCV(SelectionBase):
         self.max_time = max_time
         self.n_blocks = n_blocks
         self.client = client
+        self.random_state = random_state
         self.verbose = verbose
 
 
@@ -466,8 +471,8 @@ class AsyncElasticNetCV(SelectionBase):
     l1_ratio : float or list of float, default=0.5
         Share of the l1 term in the penalty; of a list, the best is chosen.
 
-    eps, alphas, cv, rule, criterion, fit_intercept, positive, penalty_weights, tol, \
-            max_iter, max_time, n_blocks, client, verbose
+    eps, alphas, cv, rule, criterion, engine, fit_intercept, positive, penalty_weights, tol, \
+            max_iter, max_time, n_blocks, client, random_state, verbose
         As in `AsyncLassoCV`. With `rule="1se"`, the l1_ratio is that of the least error.
 
     Attributes
@@ -502,6 +507,7 @@ class AsyncElasticNetCV(SelectionBase):
         cv=None,
         rule: str = "min",
         criterion: str = "cv",
+        engine="batched",
         fit_intercept: bool = True,
         positive: bool = False,
         penalty_weights=None,
@@ -510,6 +516,7 @@ class AsyncElasticNetCV(SelectionBase):
         max_time: float | None = None,
         n_blocks: int | str = "auto",
         client=None,
+        random_state=None,
         verbose: int = 0,
     ):
         self.l1_ratio = l1_ratio
@@ -518,6 +525,7 @@ class AsyncElasticNetCV(SelectionBase):
         self.cv = cv
         self.rule = rule
         self.criterion = criterion
+        self.engine = engine
         self.fit_intercept = fit_intercept
         self.positive = positive
         self.penalty_weights = penalty_weights
@@ -526,4 +534,5 @@ class AsyncElasticNetCV(SelectionBase):
         self.max_time = max_time
         self.n_blocks = n_blocks
         self.client = client
+        self.random_state = random_state
         self.verbose = verbose

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from itertools import islice
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -73,7 +74,7 @@ class AsyncEngine:
             run.absorb(result)
             if run.update():
                 break
-            run.submit(run.idle()[: run.free_slots])
+            run.submit(run.idle(run.free_slots))
 
 
 class BatchedEngine:
@@ -85,7 +86,7 @@ class BatchedEngine:
                 run.absorb(result)
             if run.update():
                 break
-            run.submit(run.idle()[: run.free_slots])
+            run.submit(run.idle(run.free_slots))
 
 
 ENGINES = {"sync": SyncEngine, "async": AsyncEngine, "batched": BatchedEngine}
@@ -158,8 +159,10 @@ class Run:
             for block, future in enumerate(reports)
         }
         self._updating = set()
-        # Counted in updates: when a block was last sent, which is the order to send them
-        # in. An update is as stale as there were updates taken in while it was at work.
+        # Blocks that can be sent, in the order in which they came home: O(1) a result.
+        self._at_home = {}
+        # When a block was last sent, counted in updates: an update is as stale as there
+        # were updates taken in while it was at work.
         self._sent_at = dict.fromkeys(range(self.n_blocks), 0)
         self._staleness = np.zeros(self.n_blocks, dtype=np.int64)
         self._durations = deque(maxlen=_LAST)
@@ -216,21 +219,19 @@ class Run:
             free = min(free, self._max_staleness + 1)
         return max(0, free)
 
-    def idle(self) -> list[int]:
-        """Blocks that have reported and are not at work, the one that has waited longest first."""
+    def idle(self, limit: int | None = None) -> list[int]:
+        """Blocks at home, at most `limit`, the one that has waited longest first."""
         if not self._model.wants_updates:
             return []
-        return [
-            block
-            for block in sorted(self._sent_at, key=self._sent_at.get)
-            if block not in self._updating and self._model.has_block(block)
-        ]
+        at_home = (block for block in self._at_home if self._model.has_block(block))
+        return list(islice(at_home, limit))
 
     def submit(self, blocks) -> None:
         """Send each of `blocks` with the current estimate."""
         for block in blocks:
             sent, task, args = self._model.task(block, self._data[block], self._place)
             self._send(block, "update", sent, (task, *args))
+            self._at_home.pop(block, None)
             self._updating.add(block)
             self._sent_at[block] = self.n_updates
 
@@ -314,6 +315,8 @@ class Run:
             self._place.release(future)
         if kind == "update":
             self._updating.discard(block)
+        if kind != "answer":
+            self._at_home[block] = None
         return Result(block, kind, flight.sent, value)
 
     def _drop(self, future):

@@ -407,3 +407,11 @@ def test_paths_that_do_not_converge_warn():
     steep = X * np.logspace(-3, 3, 12) + X[:, :1]
     with pytest.warns(ConvergenceWarning, match="alpha_ was chosen by"):
         AsyncLassoCV(max_iter=1, tol=1e-15, eps=1e-9).fit(steep, y)
+
+
+@pytest.mark.parametrize("engine", ["sync", "async"])
+def test_the_engine_does_not_change_the_choice(client, engine):
+    dX, dy, _ = dask_data()
+    expected = AsyncLassoCV(client=client).fit(dX, dy)
+    model = AsyncLassoCV(engine=engine, client=client).fit(dX, dy)
+    assert_same_choice(model, expected)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 import pytest
+import sklearn
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Lasso
 from sklearn.linear_model import lasso_path as sklearn_lasso_path
+from sklearn.utils.fixes import parse_version
 
 from dask_lasso import AsyncLassoRegressor, lasso_path
 
@@ -21,7 +23,11 @@ def dask_data():
 @pytest.mark.parametrize("positive", [False, True])
 @pytest.mark.parametrize("alphas", [30, 7, [0.1, 2.0, 0.5]], ids=str)
 def test_equals_scikit_learn(alphas, positive, client):
-    expected = sklearn_lasso_path(X, y, alphas=alphas, positive=positive, tol=1e-14, max_iter=10**6)
+    options = dict(positive=positive, tol=1e-14, max_iter=10**6)
+    # Before scikit-learn 1.9 the number of alphas has an argument of its own.
+    old = parse_version(sklearn.__version__) < parse_version("1.9")
+    options["n_alphas" if old and isinstance(alphas, int) else "alphas"] = alphas
+    expected = sklearn_lasso_path(X, y, **options)
     for data, where in (((X, y), None), (dask_data(), client)):
         got = lasso_path(*data, alphas=alphas, positive=positive, client=where)
         for ours, theirs in zip(got, expected, strict=True):

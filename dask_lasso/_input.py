@@ -197,6 +197,10 @@ def _one_column_chunk(name, array):
     """Rechunk along the columns only; rows stay where they are."""
     if array.numblocks[1] == 1:
         return array
+    if sparse.issparse(array._meta):
+        # Dask joins SciPy's matrices along columns, and its arrays not in all versions.
+        meta = sparse.csr_matrix((0, 0), dtype=array.dtype)
+        array = array.map_blocks(sparse.csr_matrix, dtype=array.dtype, meta=meta)
     return array.rechunk({1: -1})
 
 

@@ -127,8 +127,11 @@ def test_metadata_routing_of_weights():
     with sklearn.config_context(enable_metadata_routing=True):
         regressor = AsyncLassoRegressor(ALPHA)
         regressor.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, regressor)
+        pipeline.set_score_request(sample_weight=True)  # not needed after scikit-learn 1.6
         routed = cross_validate(
-            make_pipeline(StandardScaler().set_fit_request(sample_weight=False), regressor),
+            pipeline,
             X,
             y,
             cv=3,

@@ -98,18 +98,34 @@ class Selection(Exact):
 
     def _by_cross_validation(self, cells, grids):
         splits = self._partition.splits
-        mse = np.empty((*grids.shape, len(splits)))
+        mse = np.full((*grids.shape, len(splits)), np.nan)
         for fold, split in enumerate(splits):
-            train = _rows(cells, split.labelling, split.train, fold, "training")
-            test = _rows(cells, split.labelling, split.test, fold, "test")
+            train = _cells.union(cells, split.labelling, split.train)
+            test = _cells.union(cells, split.labelling, split.test)
+            empty = [
+                which for which, rows in (("training", train), ("test", test)) if not _any(rows)
+            ]
+            if empty:
+                why = (
+                    f"The {empty[0]} set of split {fold} has no rows, or none with a positive"
+                    f" weight, among the {cells.n_rows} rows read: use another cv, or a longer"
+                    " max_time."
+                )
+                if self.n_reported == self._n_blocks:
+                    raise ValueError(why)
+                continue  # time is up; other splits may have what it takes
             problem = _solve.moments(train, self._fit_intercept)
             for ratio, coefs in enumerate(self._solve_paths(problem, grids)):
                 intercepts = _solve.intercept(train, coefs, self._fit_intercept)
                 mse[ratio, :, fold] = mean_squared_errors(test, coefs, intercepts)
-        mean = mse.mean(axis=-1)
+        used = mse[..., ~np.isnan(mse[0, 0])]
+        n_used = used.shape[-1]
+        if n_used == 0:
+            raise ValueError(why)
+        mean = used.mean(axis=-1)
         ratio, best = np.unravel_index(np.argmin(mean), mean.shape)
-        if self._rule == "1se":
-            error = mse[ratio, best].std(ddof=1) / np.sqrt(len(splits))
+        if self._rule == "1se" and n_used > 1:
+            error = used[ratio, best].std(ddof=1) / np.sqrt(n_used)
             best = int(np.argmax(mean[ratio] <= mean[ratio, best] + error))
         return {
             "alpha_": grids[ratio, best],
@@ -161,14 +177,8 @@ class Selection(Exact):
         return noise
 
 
-def _rows(cells, labelling, counts, fold, which):
-    statistics = _cells.union(cells, labelling, counts)
-    if statistics is None or statistics.weight == 0:
-        raise ValueError(
-            f"The {which} set of split {fold} has no rows, or none with a positive weight, among"
-            f" the {cells.n_rows} rows read: use another cv, or a longer max_time."
-        )
-    return statistics
+def _any(rows):
+    return rows is not None and rows.weight > 0
 
 
 def mean_squared_errors(statistics, coefs, intercepts) -> np.ndarray:
@@ -381,10 +391,15 @@ class AsyncLassoCV(SelectionBase):
         What chooses alpha. "aic" and "bic" are those of
         `sklearn.linear_model.LassoLarsIC`, on the grid; `cv` and `rule` do not count.
 
-    engine, fit_intercept, positive, penalty_weights, tol, max_iter, max_time, n_blocks, client, \
+    max_time : float, default=None
+        Seconds after which alpha is chosen by the rows read so far. Splits of which no
+        training or no test row has been read do not count, and are NaN in `mse_path_`; if
+        that is all of them, it is an error.
+
+    engine, fit_intercept, positive, penalty_weights, tol, max_iter, n_blocks, client, \
             random_state, verbose
-        As in `AsyncLassoRegressor`. The alpha is chosen once all rows are in, or at
-        `max_time`, whatever the engine.
+        As in `AsyncLassoRegressor`. Whatever the engine, alpha is chosen once, when all
+        rows are in.
 
     Attributes
     ----------
@@ -402,9 +417,24 @@ class AsyncLassoCV(SelectionBase):
     noise_variance_ : float
         With "aic" or "bic", the residual variance of least squares.
 
-    coef_, intercept_, dual_gap_, n_iter_, n_samples_seen_, history_, n_features_in_, \
-            feature_names_in_
+    coef_, intercept_, sparse_coef_, dual_gap_, certificate_, n_iter_, n_passes_, \
+            n_samples_seen_, history_, statistics_, train_score_, degrees_of_freedom_, \
+            n_features_in_, feature_names_in_
         Of the fit on all rows at `alpha_`, as in `AsyncLassoRegressor`.
+
+    Notes
+    -----
+    What `AsyncLassoRegressor` has and this has not:
+
+    - `polish`, `rho`, `over_relaxation` and `max_staleness` are of ADMM, and `warm_start` is
+      of a start: here every fit is the exact one from statistics, and each point of a path
+      starts from the one before.
+    - `loss` and `local_solver`: a pass is enough for the squared loss alone.
+    - `partial_fit`, `fit_statistics` and `merge`: new rows move the bounds of the folds, and
+      `statistics_` are of all rows, not of folds. With the alpha chosen, go on with
+      ``AsyncLassoRegressor(model.alpha_).fit_statistics(model.statistics_)``, whose
+      coefficients are the same, and which takes new rows with `partial_fit`.
+    - Several targets: each has an alpha of its own.
 
     See Also
     --------
@@ -488,9 +518,11 @@ class AsyncElasticNetCV(SelectionBase):
     criterion_ : ndarray of shape (n_alphas,) or (n_l1_ratio, n_alphas)
         With "aic" or "bic", its values.
 
-    noise_variance_, coef_, intercept_, dual_gap_, n_iter_, n_samples_seen_, history_, \
-            n_features_in_, feature_names_in_
-        As in `AsyncLassoCV`.
+    noise_variance_, coef_, intercept_, sparse_coef_, dual_gap_, certificate_, n_iter_, \
+            n_passes_, n_samples_seen_, history_, statistics_, train_score_, \
+            degrees_of_freedom_, n_features_in_, feature_names_in_
+        As in `AsyncLassoCV`, and so is what there is not; to go on with new rows, use
+        `AsyncElasticNetRegressor`.
     """
 
     _parameter_constraints: dict = {

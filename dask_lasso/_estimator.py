@@ -384,6 +384,9 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
     n_iter_ : int
         Sweeps: block updates over blocks, at least 1.
 
+    n_passes_ : int
+        Passes over the rows: 1, or more with more features than a Gram matrix should have.
+
     n_samples_seen_ : int
         Rows that the coefficients are from.
 

@@ -26,7 +26,13 @@ from sklearn.model_selection import (
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.fixes import parse_version
 
-from dask_lasso import AsyncElasticNetCV, AsyncLassoCV, AsyncLassoRegressor, reuse_statistics
+from dask_lasso import (
+    AsyncElasticNetCV,
+    AsyncElasticNetRegressor,
+    AsyncLassoCV,
+    AsyncLassoRegressor,
+    reuse_statistics,
+)
 
 N = 503
 X, y = make_regression(N, 12, n_informative=5, noise=20, random_state=0)
@@ -417,6 +423,54 @@ def test_reuse_without_a_client_of_ones_own():
     with reuse_statistics():
         models = [AsyncLassoRegressor(alpha).fit(dX, dy) for alpha in (1.0, 1.0)]
     np.testing.assert_allclose(models[0].coef_, models[1].coef_, rtol=1e-10)
+
+
+def test_what_the_regressor_has(client, capsys):
+    dX, dy, dw = dask_data()
+    model = AsyncElasticNetCV(client=client, verbose=1, penalty_weights=np.linspace(1, 2, 12))
+    model.fit(dX, dy, dw)
+    assert "dual gap" in capsys.readouterr().out
+    assert model.n_passes_ == 1
+    assert model.certificate_ == "duality gap"
+    assert model.sparse_coef_.shape == (1, 12)
+    assert model.history_["samples_seen"].tolist() == [N]
+    assert model.train_score_ == pytest.approx(model.score(X, y, WEIGHTS))
+    with client.as_current():
+        assert model.score(dX, dy, dw) == pytest.approx(model.train_score_)
+        np.testing.assert_allclose(model.predict(dX).compute(), model.predict(X))
+    # And on with new rows, by the regressor.
+    params = dict(l1_ratio=model.l1_ratio_, penalty_weights=model.penalty_weights)
+    regressor = AsyncElasticNetRegressor(model.alpha_, **params)
+    regressor.fit_statistics(model.statistics_)
+    np.testing.assert_allclose(regressor.coef_, model.coef_, rtol=1e-10, atol=1e-12)
+    regressor.partial_fit(X[:100], y[:100], WEIGHTS[:100])
+    assert regressor.n_samples_seen_ == N + 100
+
+
+class FirstBlocks:
+    """An engine that takes in some blocks and calls it a day."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def run(self, run):
+        for result, _ in zip(run.completed(), range(self.n), strict=False):
+            run.absorb(result)
+        run.stopped_by = "max_time"
+
+
+def test_time_that_ends_before_all_folds_are_read():
+    settings = dict(cv=KFold(5), n_blocks=10)
+    with pytest.warns(ConvergenceWarning, match="with 4 of 10 blocks not read"):
+        model = AsyncLassoCV(engine=FirstBlocks(6), **settings).fit(X, y)
+    read = model.n_samples_seen_
+    pairs = [(train[train < read], test[test < read]) for train, test in KFold(5).split(X)]
+    expected = AsyncLassoCV(cv=pairs[:3]).fit(X[:read], y[:read])
+    np.testing.assert_array_equal(np.isnan(model.mse_path_[0]), [False] * 3 + [True] * 2)
+    np.testing.assert_allclose(model.mse_path_[:, :3], expected.mse_path_, rtol=1e-9)
+    assert model.alpha_ == pytest.approx(expected.alpha_)
+    with pytest.raises(ValueError, match="set of split 4 has no rows"):
+        AsyncLassoCV(engine=FirstBlocks(1), **settings).fit(X, y)
 
 
 @pytest.mark.filterwarnings("ignore:Objective did not converge. fit was stopped")

@@ -83,7 +83,9 @@ class OnCluster:
             return self._load_cells_of_unknown(partition)
         rows = pairwise(np.r_[0, np.cumsum(self._arrays[0].chunks[0])])
         labels = [partition.between(start, stop) for start, stop in rows]
-        return self._compute(*statistics_graph(*self._arrays, self._edges, labels))
+        futures = self._compute(*statistics_graph(*self._arrays, self._edges, labels))
+        hold(futures)
+        return futures
 
     def _load_cells_of_unknown(self, partition):
         """`CellStatistics` where only reading a chunk tells how many rows it has.

@@ -46,7 +46,7 @@ def open_rows(estimator, X, y, sample_weight, *, client=None, n_blocks="auto", r
         from ._memory import InMemory
 
         arrays = memory_rows(estimator, X, y, sample_weight, reset=reset)
-        with InMemory(*arrays, n_blocks) as place:
+        with InMemory(*arrays, n_blocks, given=(X, y, sample_weight)) as place:
             yield place
 
 

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from . import _cells, _statistics
 from ._local import read_rows
+from ._reuse import recall, remember, reusing
 from ._threads import single_threaded_blas, spare_threads
 
 # Below this many values a thread costs more than it saves.
@@ -27,9 +28,12 @@ class InMemory:
     y : ndarray of shape (n, m)
     sample_weight : ndarray of shape (n,) or None
     n_blocks : int or "auto"
+    given : tuple
+        X, y and sample_weight as the user has them, by which `reuse_statistics` knows them.
     """
 
-    def __init__(self, X, y, sample_weight, n_blocks="auto"):
+    def __init__(self, X, y, sample_weight, n_blocks="auto", *, given):
+        self._given = given
         self._X, self._y, self._sample_weight = X, y, sample_weight
         self.dtype, self.y_ndim = X.dtype, y.ndim
         self.n_targets = 1 if y.ndim == 1 else y.shape[1]
@@ -55,10 +59,18 @@ class InMemory:
 
     def load_statistics(self, partition=None, few_blocks=False) -> list[Future]:
         """One future of `Statistics` per block; of `CellStatistics` with a `Partition`."""
-        return [
-            self.submit(self._statistics_of, start, stop, partition)
-            for start, stop in pairwise(self._edges)
-        ]
+        n_blocks = len(self._edges) - 1
+        # What is kept must not be larger than the rows.
+        reuse = reusing() and partition is None and n_blocks * self.n_features <= self.n_rows
+        futures = recall(self._given, n_blocks) if reuse else None
+        if futures is None:
+            futures = [
+                self.submit(self._statistics_of, start, stop, partition)
+                for start, stop in pairwise(self._edges)
+            ]
+            if reuse:
+                remember(self._given, n_blocks, futures)
+        return futures
 
     def _statistics_of(self, start, stop, partition=None):
         weight = None if self._sample_weight is None else self._sample_weight[start:stop]

@@ -26,6 +26,9 @@ _HISTORY = {
     "staleness": np.float64,
 }
 
+# Updates that are sent for each block that has reported, as long as others have not. On a
+# worker they go before blocks that are still to be read, which would else never have a turn.
+_UPDATES_PER_REPORT = 2
 # A task that takes this many times the median of the last ones is offered to another worker.
 _LAG = 4.0
 _LAST = 64
@@ -119,7 +122,8 @@ class Run:
     n_blocks : int
     free_slots : int
         Updates that can be sent now: two per thread at a time, so that no thread waits for
-        a round trip and none queues behind many, and no more than `max_staleness` allows.
+        a round trip and none queues behind many, no more than `max_staleness` allows, and
+        few while there are blocks to read.
     random_state : numpy.random.RandomState
         For engines that draw blocks at random; the built-in ones do not.
     """
@@ -159,6 +163,7 @@ class Run:
             for block, future in enumerate(reports)
         }
         self._updating = set()
+        self._n_reported = 0
         # Blocks that can be sent, in the order in which they came home: O(1) a result.
         self._at_home = {}
         # When a block was last sent, counted in updates: an update is as stale as there
@@ -210,6 +215,9 @@ class Run:
     @property
     def free_slots(self) -> int:
         free = 2 * self._place.n_threads - len(self._updating)
+        if self._n_reported < self.n_blocks:
+            sent = self.n_updates + len(self._updating)
+            free = min(free, _UPDATES_PER_REPORT * self._n_reported - sent)
         if self._max_staleness is not None and self._updating:
             # Were all others to report before the oldest one, it would be this stale.
             oldest = min(self._sent_at[block] for block in self._updating)
@@ -266,6 +274,7 @@ class Run:
                 where = self._place.locate(result.block, defect)
                 raise ValueError(f"Input {defect.argument} {defect.problem}, {where}.")
             self._model.absorb_report(result.block, result.value)
+            self._n_reported += 1
         elif result.kind == "answer":
             self._model.absorb_answer(result.sent, result.value)
         else:

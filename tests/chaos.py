@@ -67,6 +67,28 @@ def pids(client):
     return client.run(os.getpid, on_error="ignore")
 
 
+def complete(client, n_workers, patience=120.0):
+    """Wait until all workers are there again and their nannies know it.
+
+    A nanny whose worker dies while it is being started gives up; then it is replaced.
+    """
+    cluster = client.cluster
+    deadline = time.monotonic() + patience
+    while True:
+        nannies = dict(cluster.workers)
+        states = {name: nanny.status.name for name, nanny in nannies.items()}
+        started = [n for n in nannies.values() if n.process and n.process.status.name == "running"]
+        ready = len(client.scheduler_info(n_workers=-1)["workers"]) == n_workers
+        if ready and len(started) == len(nannies) == n_workers:
+            return
+        for name, state in states.items():
+            if state in ("closed", "failed", "closing") and name in cluster.worker_spec:
+                del cluster.worker_spec[name]
+        cluster.scale(n_workers)
+        assert time.monotonic() < deadline, f"workers did not come back; nannies: {states}"
+        time.sleep(0.1)
+
+
 def fit_while_killing(client, engine, kind, after):
     """One fit; `after` seconds into it a worker dies. Returns the fitted estimator."""
     alive = {address: pid for address, pid in pids(client).items() if pid}
@@ -92,10 +114,7 @@ def chaos(client, n_workers, fits, wanted, seed=0):
     errors = []
     before = managed_bytes(client)
     for i in range(fits):
-        try:
-            client.wait_for_workers(n_workers, timeout=10)
-        except TimeoutError:  # its nanny does not always start a worker killed young again
-            client.restart()
+        complete(client, n_workers)
         kind, engine = KINDS[i % len(KINDS)], ENGINES[i // len(KINDS) % len(ENGINES)]
         model = fit_while_killing(client, engine, kind, after=random.uniform(0.0, 0.6))
         errors.append(np.abs(model.coef_ - wanted).max() / np.abs(wanted).max())

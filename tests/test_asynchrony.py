@@ -63,9 +63,9 @@ def test_max_staleness_is_a_promise(data, expected, client, engine, max_stalenes
 def test_without_max_staleness_others_go_on(data, expected, client):
     model = AsyncLassoRegressor(
         ALPHA, engine="async", loss=(loss, slow_gradient), tol=1e-5, client=client
-    ).fit(*chunked(data, 6))
-    assert model.staleness_[0] == model.staleness_.max() > 5
-    assert np.nanmax(model.history_["staleness"]) > 5
+    ).fit(*chunked(data, 20))
+    assert model.staleness_[0] > 2
+    assert np.nanmax(model.history_["staleness"]) > 2
     np.testing.assert_allclose(model.coef_, expected, atol=1e-3)
 
 

@@ -7,6 +7,9 @@ import time
 
 import pytest
 
+# All engines; one of them is enough for the slowest tests on the lower bounds.
+ENGINES = [*(pytest.param(name, marks=pytest.mark.slow) for name in ("sync", "async")), "batched"]
+
 
 @pytest.fixture(scope="session")
 def cluster():

@@ -8,13 +8,13 @@ from functools import cache
 import dask.array as da
 import numpy as np
 import pytest
+from conftest import ENGINES
 from datasets import CASES, load, photographs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso
 
 from dask_lasso import AsyncLassoRegressor
 
-ENGINES = ["sync", "async", "batched"]
 PLACES = ["numpy", "dask", "cluster"]
 
 
@@ -112,7 +112,7 @@ def test_offset_without_intercept(positive, weighted, place, engine, client):
     null = float(s @ y**2 / s.sum())
     assert gap <= 1e-9 * null
     assert model.dual_gap_ <= 1e-9 * null
-    if place == "numpy" and engine == "sync":
+    if place == "numpy" and engine == "batched":
         lasso = Lasso(alpha, fit_intercept=False, positive=positive, tol=1e-12)
         with pytest.warns(ConvergenceWarning):
             theirs = lasso.fit(X, y, s).coef_

@@ -50,12 +50,12 @@ def test_workers_killed_at_random(client, expected):
 
 @KINDS
 def test_all_workers_restarted(client, expected, kind):
-    client.wait_for_workers(3)
+    chaos.complete(client, 3)
     restart = threading.Timer(0.3, client.cluster.scheduler.loop.add_callback, [_restart, client])
     restart.start()
     model = AsyncLassoRegressor(chaos.ALPHA, client=client, **kind).fit(*chaos.table())
     restart.join()
-    client.wait_for_workers(3)
+    chaos.complete(client, 3)
     assert_right(model, expected)
     assert_nothing_left(client)
 
@@ -97,7 +97,7 @@ def test_adaptive_cluster_that_starts_with_nobody(expected):
 
 
 def test_paused_worker(client, expected):
-    client.wait_for_workers(3)
+    chaos.complete(client, 3)
     address = next(iter(client.scheduler_info()["workers"]))
     client.run(_set_status, "paused", workers=[address])
     try:
@@ -132,7 +132,7 @@ def gradient(beta, X, y):
 
 
 def test_task_that_fails_once(client, expected, tmp_path):
-    client.wait_for_workers(3)
+    chaos.complete(client, 3)
     flag = tmp_path / "failed"
     loss = (FailsOnce(flag), gradient)
     model = AsyncLassoRegressor(chaos.ALPHA, loss=loss, tol=1e-7, client=client)
@@ -169,7 +169,7 @@ def test_scheduler_that_goes_away(kind):
 @pytest.mark.parametrize("engine", ENGINES)
 @KINDS
 def test_interrupted_fit_leaves_all_as_it_was(client, engine, kind):
-    client.wait_for_workers(3)
+    chaos.complete(client, 3)
     X, y = np.random.default_rng(0).normal(size=(50, chaos.COLUMNS)), np.arange(50.0)
     model = AsyncLassoRegressor(chaos.ALPHA, engine=engine, client=client, **kind).fit(X, y)
     before = {name: value for name, value in vars(model).items() if name.endswith("_")}

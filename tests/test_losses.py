@@ -5,6 +5,7 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 import pytest
+from conftest import ENGINES
 from scipy import optimize, sparse
 from sklearn.datasets import make_regression
 from sklearn.exceptions import ConvergenceWarning
@@ -12,7 +13,6 @@ from sklearn.linear_model import Lasso
 
 from dask_lasso import AsyncLassoRegressor
 
-ENGINES = ["sync", "async", "batched"]
 ALPHA = 1.0
 DELTA = 1.35
 

@@ -147,7 +147,7 @@ class OnCluster:
         return _statistics.merge(self._client.gather(reports))
 
     def reduce(self, task, merge, *args, in_order=False):
-        """``merge`` of ``task(X, y, sample_weight, *args)`` over all chunks; reads them once.
+        """``merge`` of ``task(chunks, *args)`` over all chunks; reads them once.
 
         Merged in the order of the data only on request: the order of the fewest transfers
         is that of the workers that have the chunks.
@@ -159,10 +159,10 @@ class OnCluster:
         held_by = _reduction.holders(self._client, X)
         if not first and held_by is None:
             self._advise_to_persist()
-        chains = [range(X.numblocks[0])]
+        chains, at_once = [range(X.numblocks[0])], False
         if not in_order:
-            chains = _reduction.chains(self._client, X, held_by)
-        delayed = _reduction.reduction(self._reduced, chains, task, merge, args)
+            chains, at_once = _reduction.chains(self._client, X, held_by), held_by is not None
+        delayed = _reduction.reduction(self._reduced, chains, at_once, task, merge, args)
         future = self._client.compute(delayed, optimize_graph=False, retries=2)
         self._futures.add(future)
         ((_, found),) = self.as_completed([future]).next(None, one=True)

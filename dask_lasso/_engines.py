@@ -166,8 +166,9 @@ class Run:
         self._n_reported = 0
         # Blocks that can be sent, in the order in which they came home: O(1) a result.
         self._at_home = {}
-        # When a block was last sent, counted in updates: an update is as stale as there
-        # were updates taken in while it was at work.
+        # An update is as stale as there are updates in the estimate that were not in the
+        # one that its block was sent: none behind a barrier.
+        self._in_estimate = 0
         self._sent_at = dict.fromkeys(range(self.n_blocks), 0)
         self._staleness = np.zeros(self.n_blocks, dtype=np.int64)
         self._durations = deque(maxlen=_LAST)
@@ -241,7 +242,7 @@ class Run:
             self._send(block, "update", sent, (task, *args))
             self._at_home.pop(block, None)
             self._updating.add(block)
-            self._sent_at[block] = self.n_updates
+            self._sent_at[block] = self._in_estimate
 
     def _send(self, block, kind, sent, call):
         future = self._place.submit(*call)
@@ -279,7 +280,7 @@ class Run:
             self._model.absorb_answer(result.sent, result.value)
         else:
             self._model.absorb_update(result.block, result.sent, result.value)
-            stale = self.n_updates - self._sent_at[result.block]
+            stale = self._in_estimate - self._sent_at[result.block]
             self._staleness[result.block] = max(self._staleness[result.block], stale)
             self.n_updates += 1
 
@@ -287,6 +288,7 @@ class Run:
         """Renew the estimate from all that was absorbed; True when the fit has ended."""
         model = self._model
         row = model.update(self.n_updates)
+        self._in_estimate = self.n_updates
         if row is not None and self._record(row):
             self.stopped_by = "callback"
         if model.converged:
@@ -355,7 +357,7 @@ class Run:
 
     @property
     def staleness(self) -> np.ndarray:
-        """Per block, how many updates of others were at most taken in while it was at work."""
+        """Per block, the most updates by which the estimate was ahead of the one it was sent."""
         return self._staleness
 
 

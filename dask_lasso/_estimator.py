@@ -379,7 +379,8 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
         `history_`: both at most `tol` relative to the size of the iterates.
 
     staleness_ : ndarray of shape (n_blocks,)
-        Per block, the most updates of others that were taken in while it was at work.
+        Per block, the most updates by which the estimate was ahead of the one that the
+        block was working from; 0 with the synchronous engine.
 
     n_iter_ : int
         Sweeps: block updates over blocks, at least 1.

@@ -89,7 +89,7 @@ class InMemory:
         return [read_rows(self._X[start:stop], self._y[start:stop], weight, ones=ones)]
 
     def reduce(self, task, merge, *args, in_order=True):
-        """``merge`` of ``task(X, y, sample_weight, *args)`` over parts of the rows, in order."""
+        """``merge`` of ``task(chunks, *args)`` over parts of the rows, in order."""
         edges = np.linspace(0, len(self._y), self.n_threads + 1).astype(np.intp)
         parts = [self.submit(self._task_on, task, rows, args) for rows in pairwise(edges)]
         return merge([part.result() for part in parts])
@@ -97,7 +97,7 @@ class InMemory:
     def _task_on(self, task, rows, args):
         rows = slice(*rows)
         weight = None if self._sample_weight is None else self._sample_weight[rows]
-        return task(_rows(self._X, rows), self._y[rows], weight, *args)
+        return task([(_rows(self._X, rows), self._y[rows], weight)], *args)
 
     def merged_statistics(self) -> _statistics.Statistics:
         """`Statistics` of all rows."""

@@ -1,10 +1,12 @@
 """What one pass over rows with many columns computes.
 
-Two kinds of pass. The first takes the moments of every column by itself (`columns`):
-no k x k matrix, vectors of length k alone. Each later one (`residuals`) correlates the
-residual of given coefficients with every column, and on the way takes the Gram rows of
-the columns that join the working set. Results of disjoint rows are merged; a sparse
-chunk is never made dense.
+Three kinds of pass. The first takes the moments of every column by itself (`columns`):
+no k x k matrix, vectors of length k alone. Then, by turns, one takes the Gram rows of the
+columns that join the working set (`products`), which looks at the columns of the set
+alone, and one correlates the residual of given coefficients with every column
+(`residuals`). A pass is given chunks, one or more, and sums over them in place, since
+the vectors may be longer than a sparse chunk; results of disjoint rows are merged. A
+sparse chunk is never made dense.
 """
 
 from __future__ import annotations
@@ -53,36 +55,47 @@ class ColumnMoments(NamedTuple):
     defect: Defect | None = None
 
 
-class Request(NamedTuple):
-    """What a pass over the rows is asked for.
+class Chosen(NamedTuple):
+    """Columns that a pass looks at, and what to centre them about.
 
     Attributes
     ----------
     columns : ndarray of int of shape (c,)
-        Columns with a coefficient, then the columns that are new in the working set.
+        Without repetition.
     x_mean : ndarray of shape (c,)
-        What to centre them about; zero without an intercept.
-    y_mean : ndarray of shape (m,)
-    coef : ndarray of shape (c - n_new, m) or None
-        None where no residual is asked for.
+        Zero without an intercept.
     """
 
     columns: np.ndarray
     x_mean: np.ndarray
-    y_mean: np.ndarray
-    coef: np.ndarray | None
-
-    @property
-    def n_old(self) -> int:
-        return 0 if self.coef is None else len(self.coef)
 
 
-class Residuals(NamedTuple):
-    """What a pass found; with weights, all sums are weighted.
+class Products(NamedTuple):
+    """Gram rows of the columns that join, by what a chunk's columns are centred about.
 
     Attributes
     ----------
-    correlations : ndarray of shape (k, m) or None
+    gram : ndarray of shape (n_new, c)
+        Of dense chunks: products of the last columns with all, centred.
+    raw : sparse of shape (n_new, c), or 0
+        Of sparse chunks: the same, not centred.
+    sums : ndarray of shape (c,)
+    weight : float
+        Column sums and weight of the rows of sparse chunks.
+    """
+
+    gram: np.ndarray
+    raw: sparse.csr_array | int
+    sums: np.ndarray
+    weight: float
+
+
+class Residuals(NamedTuple):
+    """The residual r and every column; with weights, all sums are weighted.
+
+    Attributes
+    ----------
+    correlations : ndarray of shape (k, m)
         ``X^T r``, X not centred.
     total : ndarray of shape (m,)
         Sum of r.
@@ -90,51 +103,49 @@ class Residuals(NamedTuple):
         ``r.r``
     with_y : ndarray of shape (m,)
         ``r.(y - y_mean)``
-    gram : ndarray or sparse of shape (n_new, c)
-        Products of the new columns with all of `Request.columns`: of dense chunks
-        centred, of sparse ones not.
-    sums : ndarray of shape (c,)
-    weight : float
-        Column sums and weight of the rows whose products are not centred.
     """
 
-    correlations: np.ndarray | None
+    correlations: np.ndarray
     total: np.ndarray
     squares: np.ndarray
     with_y: np.ndarray
-    gram: np.ndarray
-    sums: np.ndarray
-    weight: float
 
 
-def columns(X, y, sample_weight=None) -> ColumnMoments:
-    """Moments of the columns of one chunk.
+def columns(chunks) -> ColumnMoments:
+    """Moments of the columns of some chunks.
 
     Parameters
     ----------
-    X : ndarray or SciPy sparse of shape (n, k)
-    y : ndarray of shape (n,) or (n, m)
-    sample_weight : ndarray of shape (n,), optional
+    chunks : iterable of (X, y, sample_weight)
+        X an ndarray or SciPy sparse of shape (n, k), y of shape (n,) or (n, m), and
+        sample_weight of shape (n,) or None.
 
     Returns
     -------
     ColumnMoments
         With a `Defect` instead of an error where the rows cannot be used.
     """
-    X, y, sample_weight = _arrays(X, y, sample_weight)
-    defect = _statistics._lengths_defect(X, y, sample_weight)
-    if defect is None:
-        with np.errstate(invalid="ignore", over="ignore"):
-            take = _sparse_columns if sparse.issparse(X) else _dense_columns
-            found = take(X, y, np.ones(len(y)) if sample_weight is None else sample_weight)
-        finite = all(np.isfinite(part).all() for part in (found.xx, found.xy, found.yy))
-        if finite and (sample_weight is None or (sample_weight >= 0).all()):
-            return found
-        defect = _statistics._value_defect(X, y, sample_weight)
-    nothing = np.empty(0)
-    return ColumnMoments(
-        X.shape[0], 1, 0.0, nothing, nothing, nothing, nothing, nothing, defect=defect
-    )
+    parts, sums = [], None
+    for chunk in chunks:
+        X, y, sample_weight = _arrays(*chunk)
+        defect = _statistics._lengths_defect(X, y, sample_weight)
+        if defect is None:
+            weights = np.ones(len(y)) if sample_weight is None else sample_weight
+            with np.errstate(invalid="ignore", over="ignore"):
+                if sparse.issparse(X):
+                    sums = sums or _SparseSums(X.shape[1], y)
+                    finite = sums.add(X, y, weights)
+                else:
+                    parts.append(_dense_columns(X, y, weights))
+                    finite = all(np.isfinite(part).all() for part in parts[-1][5:8])
+            if finite and (sample_weight is None or (sample_weight >= 0).all()):
+                continue
+            defect = _statistics._value_defect(X, y, sample_weight)
+        none = np.empty(0)
+        return ColumnMoments(X.shape[0], 1, 0.0, none, none, none, none, none, defect=defect)
+    if sums is not None:
+        parts.append(sums.moments())
+    return merge_columns(parts)
 
 
 def _dense_columns(X, y, weights) -> ColumnMoments:
@@ -179,27 +190,55 @@ def _dense_columns(X, y, weights) -> ColumnMoments:
     )
 
 
-def _sparse_columns(X, y, weights) -> ColumnMoments:
-    weight = float(weights.sum())
-    y_shift = _shift(y)
-    y = y - y_shift
-    y_mean = weights @ y / (weight or 1.0)
-    y_centred = y - y_mean
-    weighted_y = weights[:, np.newaxis] * y_centred
-    sums = X.T @ np.column_stack([weights, weighted_y])
-    mean = sums[:, 0] / (weight or 1.0)
-    # Centring is implicit: a sparse column's mean is not large against its spread.
-    xx = X.power(2).T @ weights - weight * mean**2
-    return ColumnMoments(
-        n_rows=X.shape[0],
-        n_chunks=1,
-        weight=weight,
-        x_mean=mean,
-        y_mean=y_shift + y_mean,
-        xx=np.maximum(xx, 0.0, out=xx),
-        xy=sums[:, 1:] - np.outer(mean, weighted_y.sum(axis=0)),
-        yy=np.einsum("it,it->t", weighted_y, y_centred),
-    )
+class _SparseSums:
+    """Sums over the rows of sparse chunks, of which the moments of every column follow.
+
+    Centring is implicit: a sparse column's mean is not large against its spread.
+    """
+
+    def __init__(self, k, y):
+        self._n_rows = self._n_chunks = 0
+        self._y_shift = _shift(y)
+        m = y.shape[1]
+        # Weighted sums of x, of x squared, and of x y.
+        self._x, self._xx, self._xy = np.zeros(k), np.zeros(k), np.zeros((m, k))
+        self._weight, self._y, self._yy = 0.0, np.zeros(m), np.zeros((m, m))
+
+    def add(self, X, y, weights) -> bool:
+        """Add a chunk's rows; False where a value is not finite."""
+        y = y - self._y_shift
+        weighted = weights[:, np.newaxis] * y
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        squared = type(X)((X.data**2, X.indices, X.indptr), shape=X.shape)
+        self._x += X.T @ weights
+        self._xx += squared.T @ weights
+        for xy, column in zip(self._xy, weighted.T, strict=True):
+            xy += X.T @ column
+        self._weight += float(weights.sum())
+        self._y += weighted.sum(axis=0)
+        self._yy += weighted.T @ y
+        self._n_rows += len(y)
+        self._n_chunks += 1
+        return bool(np.isfinite(squared.data.sum() + self._yy.sum()))
+
+    def moments(self) -> ColumnMoments:
+        weight = self._weight
+        mean, y_mean = self._x / (weight or 1.0), self._y / (weight or 1.0)
+        xx = self._xx - weight * mean**2
+        # Rounding is not variation.
+        xx[xx <= 1e-13 * self._xx] = 0.0
+        return ColumnMoments(
+            n_rows=self._n_rows,
+            n_chunks=self._n_chunks,
+            weight=weight,
+            x_mean=mean,
+            y_mean=self._y_shift + y_mean,
+            xx=xx,
+            xy=self._xy.T - np.outer(mean, self._y),
+            yy=np.diagonal(self._yy) - weight * y_mean**2,
+        )
 
 
 def merge_columns(parts: Iterable[ColumnMoments]) -> ColumnMoments:
@@ -234,84 +273,105 @@ def _merge_two(a, b) -> ColumnMoments:
     )
 
 
-def residuals(X, y, sample_weight, request: Request) -> Residuals:
-    """Answer a `Request` on one chunk."""
-    X, y, sample_weight = _arrays(X, y, sample_weight)
-    y = y - request.y_mean
-    weights = None if sample_weight is None else sample_weight[:, np.newaxis]
-    take = _sparse_residuals if sparse.issparse(X) else _dense_residuals
-    r, *products = take(X, y, weights, request)
-    if request.coef is None:
-        zero = np.zeros(y.shape[1])
-        return Residuals(None, zero, zero, zero, *products)
-    weighted = r if weights is None else weights * r
-    return Residuals(
-        _correlate(X, weighted),
-        weighted.sum(axis=0),
-        *(np.einsum("it,it->t", weighted, other) for other in (r, y)),
-        *products,
-    )
+def products(chunks, chosen: Chosen, n_new: int) -> Products:
+    """Gram rows of the last `n_new` of the columns, on some chunks."""
+    c = len(chosen.columns)
+    gram, raw, sums, weight = np.zeros((n_new, c)), 0, np.zeros(c), 0.0
+    position = None
+    for chunk in chunks:
+        X, _, sample_weight = _arrays(*chunk)
+        if not sparse.issparse(X):
+            scale = None if sample_weight is None else np.sqrt(sample_weight)[:, np.newaxis]
+            for rows, tile in _tiles(X, chosen):
+                if scale is not None:
+                    tile *= scale[rows]
+                # The same array twice is one half of the work (syrk).
+                gram += (tile[:, c - n_new :] if n_new < c else tile).T @ tile
+            continue
+        position = _positions(X, chosen) if position is None else position
+        taken = _take(X, chosen, position)
+        weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+        sums += taken.T @ weights
+        weight += float(weights.sum())
+        weighted = sparse.diags_array(weights) @ taken if sample_weight is not None else taken
+        raw = raw + sparse.csr_array(taken.T)[c - n_new :] @ weighted
+    return Products(gram, raw, sums, weight)
 
 
-def _dense_residuals(X, y, weights, request):
-    """Residual of the chunk, and its Gram rows, from one gather of the columns."""
-    n, c, old = X.shape[0], len(request.columns), request.n_old
-    r = y.copy()
-    gram = np.zeros((c - old, c))
-    height = max(256, 8 * _TILE_ITEMS // max(1, c))
-    for start in range(0, n, height):
-        rows = slice(start, min(start + height, n))
-        tile = np.take(X[rows], request.columns, axis=1) - request.x_mean
-        if old:
-            r[rows] -= tile[:, :old] @ request.coef
-        if old < c:
-            if weights is not None:
-                tile *= np.sqrt(weights[rows])
-            # The same array twice is one half of the work (syrk).
-            gram += (tile[:, old:] if old else tile).T @ tile
-    return r, gram, np.zeros(c), 0.0
+def residuals(chunks, chosen: Chosen, coef, y_mean) -> Residuals:
+    """Correlate the residual of `coef` (c, m), both of `chosen`, with every column."""
+    correlations = total = squares = with_y = position = None
+    for chunk in chunks:
+        X, y, sample_weight = _arrays(*chunk)
+        y = y - y_mean
+        if sparse.issparse(X):
+            position = _positions(X, chosen) if position is None else position
+            r = y - (_take(X, chosen, position) @ coef - chosen.x_mean @ coef)
+        else:
+            r = y.copy()
+            for rows, tile in _tiles(X, chosen):
+                r[rows] -= tile @ coef
+        weighted = r if sample_weight is None else sample_weight[:, np.newaxis] * r
+        if correlations is None:
+            correlations = np.zeros((X.shape[1], y.shape[1]))
+            total, squares, with_y = np.zeros((3, y.shape[1]))
+        _correlate(X, weighted, correlations)
+        total += weighted.sum(axis=0)
+        squares += np.einsum("it,it->t", weighted, r)
+        with_y += np.einsum("it,it->t", weighted, y)
+    return Residuals(correlations, total, squares, with_y)
 
 
-def _sparse_residuals(X, y, weights, request):
-    old = request.n_old
-    chosen = X[:, request.columns]
-    r = y
-    if old:
-        r = y - (chosen[:, :old] @ request.coef - request.x_mean[:old] @ request.coef)
-    weights = np.ones(len(y)) if weights is None else weights[:, 0]
-    weighted = sparse.diags_array(weights) @ chosen
-    gram = sparse.csr_array(chosen[:, old:].T @ weighted)
-    if gram.nnz > gram.shape[0] * gram.shape[1] // 4:
-        gram = gram.toarray()
-    return r, gram, chosen.T @ weights, float(weights.sum())
+def _tiles(X, chosen):
+    """Slices of rows, and the chosen columns there, gathered and centred."""
+    height = max(256, 8 * _TILE_ITEMS // max(1, len(chosen.columns)))
+    for start in range(0, X.shape[0], height):
+        rows = slice(start, min(start + height, X.shape[0]))
+        yield rows, np.take(X[rows], chosen.columns, axis=1) - chosen.x_mean
 
 
-def _correlate(X, r):
-    if sparse.issparse(X) or X.dtype == np.float64:
-        return X.T @ r
-    found = np.zeros((X.shape[1], r.shape[1]))
-    height = max(1, _TILE_ITEMS // X.shape[1])
-    for start in range(0, len(r), height):
-        tile = X[start : start + height].astype(np.float64)
-        found += tile.T @ r[start : start + height]
-    return found
+def _positions(X, chosen):
+    """Where each column is among the chosen ones, or -1."""
+    position = np.full(X.shape[1], -1, dtype=np.int32)
+    position[chosen.columns] = np.arange(len(chosen.columns), dtype=np.int32)
+    return position
 
 
-def merge_residuals(parts: Iterable[Residuals]) -> Residuals:
-    """What a pass over the union of disjoint rows finds."""
+def _take(X, chosen, position):
+    """The chosen columns of a sparse chunk, as CSR."""
+    if X.format == "csc":
+        return sparse.csr_array(X[:, chosen.columns])
+    # SciPy's own indexing goes through every column, of which there may be more than values.
+    found = position[X.indices]
+    entries = np.flatnonzero(found >= 0)
+    indptr = np.searchsorted(entries, X.indptr)
+    shape = (X.shape[0], len(chosen.columns))
+    return sparse.csr_array((X.data[entries], found[entries], indptr), shape=shape)
+
+
+def _correlate(X, r, into):
+    """Add ``X^T r`` to `into`."""
+    if r.shape[1] == 1 and (sparse.issparse(X) or X.dtype == np.float64):
+        into[:, 0] += X.T @ r[:, 0]
+    elif sparse.issparse(X) or X.dtype == np.float64:
+        into += X.T @ r
+    else:
+        height = max(1, _TILE_ITEMS // X.shape[1])
+        for start in range(0, len(r), height):
+            tile = X[start : start + height].astype(np.float64)
+            into += tile.T @ r[start : start + height]
+
+
+def merge_sums(parts):
+    """What a pass over the union of disjoint rows finds: `Products` or `Residuals`."""
     parts = list(parts)
     merged = parts[0]
     for part in parts[1:]:
-        correlations = None
-        if part.correlations is not None:
-            correlations = merged.correlations + part.correlations
-        merged = Residuals(
-            correlations, *(a + b for a, b in zip(merged[1:], part[1:], strict=True))
-        )
+        merged = type(merged)(*(a + b for a, b in zip(merged, part, strict=True)))
     return merged
 
 
-def _arrays(X, y, sample_weight):
+def _arrays(X, y, sample_weight=None):
     """One chunk's X as it is if dense, as CSR or CSC if sparse; y as (n, m) of float64."""
     if hasattr(X, "to_scipy_sparse"):  # sparse.COO and sparse.GCXS
         X = X.to_scipy_sparse()

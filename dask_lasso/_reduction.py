@@ -2,9 +2,9 @@
 
 A pass with many columns finds vectors as long as a row, and there may be many chunks: as
 many such results must not lie about at once, nor travel. So the chunks are taken in
-chains, one for each thread, each chain on the worker that has its chunks if they are in
-memory already; a link adds its chunk's result to that of the link before it. What the
-chains end with is merged in a tree.
+chains, one for each thread. Where the chunks are in memory, a chain is one task, on the
+worker that has them; else it is a task for each chunk, which adds its result to that of
+the link before it. What the chains end with is merged in a tree.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from scipy import sparse
 _FAN_IN = 4
 
 
-def reduction(arrays, chains, task, merge, args):
-    """``merge`` of ``task(X, y, sample_weight, *args)`` over all chunks, as a Delayed.
+def reduction(arrays, chains, at_once, task, merge, args):
+    """``merge`` of ``task(chunks, *args)`` over all chunks, as a Delayed.
 
     Parameters
     ----------
@@ -30,12 +30,16 @@ def reduction(arrays, chains, task, merge, args):
         chunk along the columns.
     chains : list of sequences of int
         From `chains`.
+    at_once : bool
+        Whether a chain is one task.
+    task : callable
+        Given a list of (X, y, sample_weight) or (X, y).
     """
     from dask.delayed import Delayed
     from dask.highlevelgraph import HighLevelGraph
 
     # Apart from the tasks, so that it is not sent with each of them.
-    shared = dask.delayed((task, merge, args), traverse=False, pure=False)
+    shared = dask.delayed((len(arrays), task, merge, args), traverse=False, pure=False)
     name = "lasso-pass-" + shared.key.rsplit("-", 1)[-1]
     layer, number = {}, count()
 
@@ -48,8 +52,12 @@ def reduction(arrays, chains, task, merge, args):
     level = []
     for chain in chains:
         found = None
-        for chunk in chain:
-            blocks = [(array.name, int(chunk)) + (0,) * (array.ndim - 1) for array in arrays]
+        for links in [chain] if at_once else [[chunk] for chunk in chain]:
+            blocks = [
+                (array.name, int(chunk)) + (0,) * (array.ndim - 1)
+                for chunk in links
+                for array in arrays
+            ]
             found = add(_link, found, *blocks)
         level.append(found)
     while len(level) > 1:
@@ -59,14 +67,15 @@ def reduction(arrays, chains, task, merge, args):
     return Delayed(level[0], graph, layer=name)
 
 
-def _link(shared, before, X, y, sample_weight=None):
-    task, merge, args = shared
-    found = task(X, y, sample_weight, *args)
+def _link(shared, before, *blocks):
+    n_arrays, task, merge, args = shared
+    chunks = [blocks[i : i + n_arrays] for i in range(0, len(blocks), n_arrays)]
+    found = task(chunks, *args)
     return found if before is None else merge([before, found])
 
 
 def _merge(shared, *parts):
-    return shared[1](parts)
+    return shared[2](parts)
 
 
 def readable(client, arrays):

@@ -291,19 +291,29 @@ def _value_defect(X, y, sample_weight) -> Defect:
                 return Defect("sample_weight", problem, int(np.argmax(bad)), 0)
     largest = {}
     for name, values in (("X", X), ("y", y)):
-        values = sparse.csr_array(values) if sparse.issparse(values) else values
+        if sparse.issparse(values):
+            values = sparse.csr_array(values)
+            bad = np.flatnonzero(~np.isfinite(values.data))
+            if len(bad):
+                row = int(np.searchsorted(values.indptr, bad[0], side="right")) - 1
+                return _not_finite(name, values.data[bad[0]], row, values.indices[bad[0]])
+            largest[name] = np.abs(values.data).max(initial=0.0)
+            continue
         step = max(1, _CACHE_ITEMS // max(1, values.shape[1]))
         for start in range(0, values.shape[0], step):
-            tile = values[start : start + step]
-            tile = tile.toarray() if sparse.issparse(tile) else np.asarray(tile, dtype=float)
+            tile = np.asarray(values[start : start + step], dtype=float)
             bad = ~np.isfinite(tile)
             if bad.any():
                 row, column = np.argwhere(bad)[0]
-                what = "NaN" if np.isnan(tile[row, column]) else "infinity"
-                return Defect(name, f"contains {what} in column {column}", start + int(row), 0)
+                return _not_finite(name, tile[row, column], start + int(row), column)
             largest[name] = max(largest.get(name, 0.0), np.abs(tile).max())
     name = max(largest, key=largest.get)
     return Defect(name, "contains values too large for their squares to be summed", 0, 0)
+
+
+def _not_finite(name, value, row, column) -> Defect:
+    what = "NaN" if np.isnan(value) else "infinity"
+    return Defect(name, f"contains {what} in column {column}", row, 0)
 
 
 def _defective(X, y, defect) -> Statistics:

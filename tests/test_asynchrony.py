@@ -60,6 +60,11 @@ def test_max_staleness_is_a_promise(data, expected, client, engine, max_stalenes
     np.testing.assert_allclose(model.coef_, expected, atol=1e-3)
 
 
+def test_nothing_is_stale_behind_a_barrier(data, client):
+    model = AsyncLassoRegressor(ALPHA, engine="sync", polish=False, n_blocks=6, client=client)
+    assert (model.fit(*chunked(data, 6)).staleness_ == 0).all()
+
+
 def test_without_max_staleness_others_go_on(data, expected, client):
     model = AsyncLassoRegressor(
         ALPHA, engine="async", loss=(loss, slow_gradient), tol=1e-5, client=client

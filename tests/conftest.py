@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import gc
+import signal
 import time
 
 import pytest
 
 # All engines; one of them is enough for the slowest tests on the lower bounds.
 ENGINES = [*(pytest.param(name, marks=pytest.mark.slow) for name in ("sync", "async")), "batched"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts():
+    """Ctrl-C interrupts, also where a shell started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -18,14 +18,17 @@ import numpy as np
 from ._anderson import Anderson
 from ._local import Metric
 
-# The sweep after which rho may be adapted, once, and only where the residuals are far
-# apart: a change costs the sweeps that the iteration needs to settle again, and a fixed
-# rho afterwards is what the proofs need.
+# Residual balancing is for a rho that is far off: a change costs the sweeps, and Anderson's
+# memory, that the iteration needs to settle again, and residuals that are less than a
+# hundred times apart are no sign of a better rho. It is looked for after this sweep and
+# whenever their number has doubled, so that rho settles, which is what the proofs need.
 _BALANCING_SWEEP = 10
-_BALANCING_RATIO = 10.0
+_BALANCING_RATIO = 100.0
 _CURVATURE_RATIO = 3.0
 # The most sweeps without a certificate where it costs a look at all rows.
 _SWEEPS_UNASKED = 5
+# While blocks join, a certificate whenever they have grown by this factor: it looks at all.
+_GROWTH = 1.1
 _TINY = np.finfo(float).tiny
 
 
@@ -76,7 +79,8 @@ class Consensus:
         self._tol = tol
         self._n_blocks = n_blocks
         self._rho = rho
-        self._balance = rho == "auto"
+        self._balance_at = _BALANCING_SWEEP if rho == "auto" else np.inf
+        self._ratios = []  # of primal to dual residual, logarithms, since the last look
         self._over_relaxation = over_relaxation
         self._coef_init = coef_init
         self._metric = None
@@ -85,12 +89,12 @@ class Consensus:
         self._s = {}  # block -> s_i, of shape (d, m)
         self._x = {}  # block -> x_i, where the next update starts
         self._primal = {}  # block -> ||x_i - z||^2 when it last reported
-        self._primal_sum = 0.0
         self._round = {}  # block -> s_i before its update, for updates from the current z
         self._anderson = Anderson()
         self._next_check = 0
         self._question = None
         self._unsent = None
+        self._n_looked = 0  # blocks at the last look at their residuals
         self._asked_at = 0, 0  # blocks and updates at the last question
         self._last_residual = None  # the last relative gap, and the residual it came with
         self._all_in_metric = False
@@ -203,9 +207,7 @@ class Consensus:
         self._s[block] = self._s[block] + move
         self._x[block] = x
         self._sum = self._sum + move
-        primal = float(np.vdot(step, step))
-        self._primal_sum += primal - self._primal[block]
-        self._primal[block] = primal
+        self._primal[block] = float(np.vdot(step, step))
 
     def update(self, n_updates):
         """The z-update, and once a sweep the certificate."""
@@ -218,7 +220,9 @@ class Consensus:
             self._accelerate()
         self._round = {}
         self._renew()
-        if self._question is None and (joined or n_updates >= self._next_check):
+        n = len(self._s)
+        grown = joined and (n >= _GROWTH * self._n_looked or n == self._n_blocks)
+        if self._question is None and (grown or n_updates >= self._next_check):
             if n_updates >= self._next_check:
                 self._next_check = n_updates + self._n_blocks
             self._ask(n_updates)
@@ -251,8 +255,8 @@ class Consensus:
 
     def _ask(self, n_updates, final=False):
         """Freeze the estimate and its residuals (Boyd et al. 2011, section 3.3)."""
-        n = len(self._s)
-        primal = np.sqrt(max(self._primal_sum, 0.0))
+        n = self._n_looked = len(self._s)
+        primal = np.sqrt(sum(self._primal.values()))
         # Over a sweep: the change by a single result is small however far there is to go.
         dual = np.sqrt(n) * np.linalg.norm(self._z - self._z_checked)
         self._z_checked = self._z
@@ -331,7 +335,7 @@ class Consensus:
         return {**question.row, "objective": found.objective.sum()}
 
     def _adapt(self, n_updates, primal, dual):
-        """Once all blocks are in, the metric of all; residual balancing in the first sweeps."""
+        """Once all blocks are in, the metric of all; then the rho that its residuals ask for."""
         if not self._all_in_metric:
             self._all_in_metric = True
             scale = _usable(self._local.standardise()[2])
@@ -339,19 +343,24 @@ class Consensus:
                 self._rho_began = self._rho_for(len(scale))
                 self._rescale(scale, self._rho_began)
             return
-        if not self._balance:
+        if self._rho != "auto":
             return
         # The loss may have turned out to be far more curved than where it began.
         rho = self._rho_for(len(self._metric.scale))
-        if not 1 / _CURVATURE_RATIO < rho / self._rho_began < _CURVATURE_RATIO:
+        early = self._balance_at == _BALANCING_SWEEP
+        if early and not 1 / _CURVATURE_RATIO < rho / self._rho_began < _CURVATURE_RATIO:
             self._rho_began = rho
+            self._ratios = []
             self._rescale(self._metric.scale, rho)
             return
-        if n_updates < _BALANCING_SWEEP * self._n_blocks:
+        # Relative residuals (Wohlberg 2017), so that neither depends on units; the median of
+        # many, for with acceleration they jump.
+        self._ratios.append(np.log(max(primal, _TINY) / max(dual, _TINY)))
+        if n_updates < self._balance_at * self._n_blocks:
             return
-        self._balance = False
-        # Relative residuals (Wohlberg 2017), so that neither depends on units.
-        ratio = primal / max(dual, _TINY)
+        ratio = np.exp(np.median(self._ratios[len(self._ratios) // 2 :]))
+        self._ratios = []
+        self._balance_at *= 2
         if not 1 / _BALANCING_RATIO < ratio < _BALANCING_RATIO:
             self._rescale(self._metric.scale, self.rho * np.clip(np.sqrt(ratio), 0.1, 10.0))
 

@@ -329,7 +329,7 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
 
     rho : float or "auto", default="auto"
         Penalty parameter of ADMM, in units of the mean column variance. "auto" starts at
-        ``1 / n_blocks`` and balances the residuals in the first sweeps. Used with
+        ``1 / n_blocks`` and changes where the residuals are far apart. Used with
         ``polish=False``.
 
     over_relaxation : float, default=1.6
@@ -375,8 +375,9 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
 
     certificate_ : {"duality gap", "residuals"}
         What ended the fit. The losses "squared" and "huber" have a duality gap. For other
-        losses it is the primal and the dual residual of ADMM, of which the last are in
-        `history_`: both at most `tol` relative to the size of the iterates.
+        losses, and for zeros among `penalty_weights` on raw rows, it is the primal and the
+        dual residual of ADMM, of which the last are in `history_`: both at most `tol`
+        relative to the size of the iterates.
 
     staleness_ : ndarray of shape (n_blocks,)
         Per block, the most updates by which the estimate was ahead of the one that the
@@ -524,11 +525,6 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
         if not by_rows:
             weights = self._penalty_weights()
             return None if self.polish else Gram(l1_ratio=self.l1_ratio, weights=weights, **shared)
-        if self.penalty_weights is not None:
-            raise ValueError(
-                "penalty_weights needs loss='squared' and local_solver='gram': use those, or"
-                " multiply the columns of X with 1 / penalty_weights."
-            )
         if self.local_solver == "gram":
             raise ValueError(
                 "local_solver='gram' needs loss='squared', the only loss with sufficient"
@@ -543,7 +539,7 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
             raise ValueError(
                 f"y has {place.n_targets} targets; loss=(f, fprime) is of one: fit each by itself."
             )
-        return BlackBox(loss, **shared)
+        return BlackBox(loss, weights=self._penalty_weights(), **shared)
 
     def _wide(self, place, local, on_update):
         weights = self._penalty_weights()

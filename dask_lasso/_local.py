@@ -429,9 +429,10 @@ class BlackBox:
 
     answers_are_free = False
 
-    def __init__(self, loss, *, alpha, positive, fit_intercept):
+    def __init__(self, loss, *, alpha, weights, positive, fit_intercept):
         self._loss = loss
         self._alpha = alpha
+        self._penalties = np.ones(1) if weights is None else weights
         self._positive = positive
         self._fit_intercept = fit_intercept
         # A user's functions see the intercept as a column of ones.
@@ -491,8 +492,8 @@ class BlackBox:
         """The duality gap of the rows that have answered, where the loss has a conjugate.
 
         The dual point is theta, the derivative of the loss at the residuals, moved to sum
-        to zero if there is an intercept, and scaled into ``|X^T theta| <= n alpha`` and
-        ``|theta| <= delta``.
+        to zero if there is an intercept, and scaled into ``|X^T theta| <= n alpha`` (times the
+        penalty's weights) and ``|theta| <= delta``.
         """
         total = add_sums(answers)
         asked = self._asked
@@ -500,9 +501,11 @@ class BlackBox:
         self._curved = total.curved / weight
         coef = beta[:k]
         intercept = beta[k] if self._fit_intercept else np.zeros(coef.shape[1])
-        penalty = self._alpha * np.abs(coef).sum(axis=0)
+        penalties = self._penalties[:, np.newaxis]
+        penalty = self._alpha * (penalties * np.abs(coef)).sum(axis=0)
         loss = total.loss
-        if not self._loss.has_conjugate:
+        # Scaling makes no dual point feasible where the penalty allows no correlation.
+        if not (self._loss.has_conjugate and self._penalties.all()):
             return Certificate(coef, intercept, loss / weight + penalty, None)
         shift = total.theta / weight if self._fit_intercept else np.zeros_like(intercept)
         theta_y = total.theta_y - shift * weight * asked.y_mean
@@ -518,6 +521,7 @@ class BlackBox:
         if self._alpha == 0:
             return Certificate(coef, intercept, objective, None)
         tiny = np.finfo(float).tiny
+        correlations = correlations / penalties
         largest = (correlations if self._positive else np.abs(correlations)).max(axis=0)
         best = theta_y / np.maximum(theta_theta, tiny)
         feasible = np.minimum(self._alpha * weight / np.maximum(largest, tiny), in_box)

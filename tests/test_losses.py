@@ -244,3 +244,30 @@ def test_residuals_that_do_not_converge_warn(data):
         AsyncLassoRegressor(
             ALPHA, loss=(squared, squared_prime), tol=1e-9, max_iter=2, n_blocks=4
         ).fit(*data)
+
+
+@pytest.mark.parametrize("kwargs", [{"local_solver": "lbfgs"}, {"loss": (squared, squared_prime)}])
+def test_penalty_weights_on_raw_rows(data, kwargs):
+    weights = np.linspace(0.2, 2.0, 20)
+    exact = AsyncLassoRegressor(ALPHA, penalty_weights=weights, tol=1e-12).fit(*data)
+    model = AsyncLassoRegressor(ALPHA, penalty_weights=weights, tol=1e-9, n_blocks=4, **kwargs)
+    model.fit(*data)
+    assert model.predict(data[0]) == pytest.approx(exact.predict(data[0]), abs=2e-2)
+    free = np.r_[0.0, weights[1:]]
+    exact.set_params(penalty_weights=free).fit(*data)
+    model.set_params(penalty_weights=free).fit(*data)
+    assert model.certificate_ == "residuals"  # no scaled dual point is feasible
+    assert model.predict(data[0]) == pytest.approx(exact.predict(data[0]), abs=2e-2)
+
+
+def test_huber_with_penalty_weights_is_certified(data):
+    """A column divided by its weight is the same problem."""
+    weights = np.linspace(0.2, 2.0, 20)
+    weighted = AsyncLassoRegressor(
+        0.1, loss="huber", penalty_weights=weights, tol=1e-8, n_blocks=4
+    ).fit(*data)
+    divided = AsyncLassoRegressor(0.1, loss="huber", tol=1e-8, n_blocks=4)
+    divided.fit(data[0] / weights, data[1])
+    assert weighted.certificate_ == "duality gap"
+    objective = weighted.history_["objective"][-1]
+    assert objective == pytest.approx(divided.history_["objective"][-1], rel=1e-7)

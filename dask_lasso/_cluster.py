@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 
 import numpy as np
+from scipy import sparse
 
 from . import _cells, _reduction, _statistics
 from ._local import read_rows
@@ -81,8 +82,7 @@ class OnCluster:
             return futures
         if np.isnan(self.n_rows):
             return self._load_cells_of_unknown(partition)
-        rows = pairwise(np.r_[0, np.cumsum(self._arrays[0].chunks[0])])
-        labels = [partition.between(start, stop) for start, stop in rows]
+        labels = self._labels(partition)
         futures = self._compute(*statistics_graph(*self._arrays, self._edges, labels))
         hold(futures)
         return futures
@@ -146,23 +146,45 @@ class OnCluster:
         reports = self.load_statistics()
         return _statistics.merge(self._client.gather(reports))
 
-    def reduce(self, task, merge, *args, in_order=False):
+    def of_columns(self, columns):
+        """A place of the same rows, and of these columns alone."""
+        X, *of_rows = self._readable()
+        taken = X.map_blocks(
+            _columns_of, columns, chunks=(X.chunks[0], (len(columns),)), dtype=X.dtype, meta=X._meta
+        )
+        y, sample_weight = of_rows if len(of_rows) == 2 else (*of_rows, None)
+        return OnCluster(self._client, taken, y, sample_weight, self._n_blocks)
+
+    def _readable(self):
+        """The arrays as passes read them; no sample_weight where there is none."""
+        if not self._reduced:
+            self._reduced = _reduction.readable(self._client, self._arrays)
+        return self._reduced
+
+    def _labels(self, partition):
+        """Each chunk's part of a `Partition`."""
+        rows = pairwise(np.r_[0, np.cumsum(self._arrays[0].chunks[0])])
+        return [partition.between(start, stop) for start, stop in rows]
+
+    def reduce(self, task, merge, *args, in_order=False, partition=None):
         """``merge`` of ``task(chunks, *args)`` over all chunks; reads them once.
 
         Merged in the order of the data only on request: the order of the fewest transfers
-        is that of the workers that have the chunks.
+        is that of the workers that have the chunks. With a `Partition`, the last of each
+        chunk is the labels of its rows.
         """
         first = not self._reduced
-        if first:
-            self._reduced = _reduction.readable(self._client, self._arrays)
-        X = self._reduced[0]
+        arrays = self._readable()
+        X = arrays[0]
         held_by = _reduction.holders(self._client, X)
         if not first and held_by is None:
             self._advise_to_persist()
         chains, at_once = [range(X.numblocks[0])], False
         if not in_order:
             chains, at_once = _reduction.chains(self._client, X, held_by), held_by is not None
-        delayed = _reduction.reduction(self._reduced, chains, at_once, task, merge, args)
+        if partition is not None:
+            arrays = (*arrays, _as_array(self._labels(partition), X.chunks[:1]))
+        delayed = _reduction.reduction(arrays, chains, at_once, task, merge, args)
         future = self._client.compute(delayed, optimize_graph=False, retries=2)
         self._futures.add(future)
         ((_, found),) = self.as_completed([future]).next(None, one=True)
@@ -235,6 +257,14 @@ def _auto_blocks(n_chunks, n_features, n_threads):
     home = max(1, _HOME_BYTES // (8 * n_features**2))
     few = _FEW_BLOCKS if n_chunks <= _FEW_BLOCKS else max(8, _BLOCKS_PER_THREAD * n_threads)
     return min(few, home)
+
+
+def _columns_of(chunk, columns):
+    if hasattr(chunk, "to_scipy_sparse"):  # sparse.COO and sparse.GCXS
+        chunk = chunk.to_scipy_sparse()
+    if sparse.issparse(chunk) and chunk.format not in ("csr", "csc"):
+        chunk = chunk.tocsr()
+    return chunk[:, columns]
 
 
 def _n_rows(statistics):

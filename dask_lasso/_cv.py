@@ -6,6 +6,7 @@ alpha a small solve, and a validation score a formula on the moments of the test
 
 from __future__ import annotations
 
+import time
 import warnings
 from functools import partial
 from numbers import Integral, Real
@@ -19,11 +20,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from . import _cells, _solve
 from ._callbacks import with_callbacks
+from ._engines import HISTORY
 from ._estimator import AsyncLassoRegressor, LassoBase
 from ._exact import Exact
 from ._incremental import degrees_of_freedom
 from ._input import is_dask
 from ._path import alpha_grid, solve_path
+from ._wide_path import WidePath, is_wide_path
 
 
 class Selection(Exact):
@@ -52,7 +55,7 @@ class Selection(Exact):
             self.converged = False
             return None
         problem = _solve.moments(self.statistics, self._fit_intercept)
-        grids = self._grids(problem)
+        grids = self._grids(problem, self._weights)
         if self._criterion == "cv":
             selected = self._by_cross_validation(cells, grids)
         else:
@@ -65,7 +68,7 @@ class Selection(Exact):
     def samples_seen(self) -> int:
         return sum(part.n_rows for part in self._waiting)
 
-    def _grids(self, problem):
+    def _grids(self, problem, weights):
         if isinstance(self._alphas, Integral):
             return np.array(
                 [
@@ -73,7 +76,7 @@ class Selection(Exact):
                         problem,
                         l1_ratio=l1_ratio,
                         positive=self._positive,
-                        weights=self._weights,
+                        weights=weights,
                         eps=self._eps,
                         n_alphas=self._alphas,
                     )
@@ -118,10 +121,14 @@ class Selection(Exact):
             for ratio, coefs in enumerate(self._solve_paths(problem, grids)):
                 intercepts = _solve.intercept(train, coefs, self._fit_intercept)
                 mse[ratio, :, fold] = mean_squared_errors(test, coefs, intercepts)
+        if np.isnan(mse[0, 0]).all():
+            raise ValueError(why)
+        return self._choose(grids, mse)
+
+    def _choose(self, grids, mse):
+        """The penalty of the least mean error; splits that are NaN do not count."""
         used = mse[..., ~np.isnan(mse[0, 0])]
         n_used = used.shape[-1]
-        if n_used == 0:
-            raise ValueError(why)
         mean = used.mean(axis=-1)
         ratio, best = np.unravel_index(np.argmin(mean), mean.shape)
         if self._rule == "1se" and n_used > 1:
@@ -175,6 +182,72 @@ class Selection(Exact):
                 ' use criterion="cv".'
             )
         return noise
+
+
+class WideSelection(Selection):
+    """The same of rows with many columns: every path through working sets."""
+
+    # Every column is everywhere, so there is one block, and nothing is stale.
+    n_blocks = 1
+    staleness = np.zeros(1, dtype=np.int64)
+    stopped_by = None
+    n_updates = n_passes = 0
+
+    def __init__(self, place, *, max_time, on_update, **selection):
+        super().__init__(n_blocks=1, **selection)
+        self._place, self._on_update = place, on_update
+        self._max_time = np.inf if max_time is None else max_time
+
+    def run(self):
+        start = time.perf_counter()
+        paths = WidePath(
+            self._place,
+            self._partition,
+            positive=self._positive,
+            fit_intercept=self._fit_intercept,
+            weights=self._weights,
+            max_iter=self._max_iter,
+            deadline=start + self._max_time,
+        )
+        self.statistics, self.n_reported = paths.statistics, 1
+        self._null_loss = paths.problem.yy / paths.problem.weight
+        grids = self._grids(paths.problem, None)
+        found = [
+            paths.run(grid, l1_ratio) for grid, l1_ratio in zip(grids, self._l1_ratios, strict=True)
+        ]
+        self.n_passes, self.n_updates = paths.n_passes, paths.n_updates
+        mse = np.full((*grids.shape, len(self._partition.splits)), np.inf)
+        for errors, path in zip(mse, found, strict=True):
+            errors[: len(path.errors)] = path.errors
+            self.n_unconverged += int((path.gaps > self._tol * self._null_loss[0]).sum())
+            if len(path.errors) < len(errors):
+                self.stopped_by = "max_time"
+        self.selected = self._choose(grids, mse)
+        mse[np.isinf(mse)] = np.nan
+        self._alpha, self._l1_ratio = self.selected["alpha_"], self.selected["l1_ratio_"]
+        ratio = int(np.flatnonzero(self._l1_ratios == self._l1_ratio)[0])
+        best = int(np.flatnonzero(grids[ratio] == self._alpha)[0])
+        self.coef = found[ratio].coefs[:, [best]].toarray()
+        self.gap = found[ratio].gaps[:1, best]
+        self.converged = True
+        row = {
+            "time": time.perf_counter() - start,
+            "n_updates": self.n_updates,
+            "samples_seen": self.samples_seen,
+            "objective": np.nan,
+        }
+        self.history = {
+            name: np.array([row.get(name, np.nan)], dtype) for name, dtype in HISTORY.items()
+        }
+        self._on_update(row)
+
+    @property
+    def null_loss(self):
+        return self._null_loss
+
+    @property
+    def samples_seen(self) -> int:
+        return self.statistics.n_rows
 
 
 def _any(rows):
@@ -303,7 +376,10 @@ class SelectionBase(LassoBase):
             )
 
     def _make_model(self, n_blocks, partition):
-        return Selection(
+        return Selection(n_blocks=n_blocks, **self._settings(partition))
+
+    def _settings(self, partition):
+        return dict(
             partition=partition,
             alphas=self.alphas,
             eps=self.eps,
@@ -315,8 +391,22 @@ class SelectionBase(LassoBase):
             tol=self.tol,
             max_iter=self.max_iter,
             weights=self._penalty_weights(),
-            n_blocks=n_blocks,
         )
+
+    def _wide(self, place, local, on_update, partition):
+        weights = self._penalty_weights()
+        l1_ratios = np.atleast_1d(self.l1_ratio)
+        given = () if isinstance(self.alphas, Integral) else self.alphas
+        if (
+            not is_wide_path(place)
+            or self.criterion != "cv"
+            or (weights is not None and (weights == 0).any())
+            or not np.all(l1_ratios > 0)
+            or not np.all(np.asarray(given) > 0)
+        ):
+            return super()._wide(place, local, on_update, partition)
+        settings = self._settings(partition)
+        return WideSelection(place, max_time=self.max_time, on_update=on_update, **settings)
 
     def _attributes(self, model, place):
         attributes = super()._attributes(model, place)
@@ -367,7 +457,8 @@ class AsyncLassoCV(SelectionBase):
 
     `sklearn.linear_model.LassoCV` for data larger than one machine's memory: the same
     grid, the same errors, the same choice. The rows are read once, whatever the number of
-    folds and alphas.
+    folds and alphas; with more columns than rows, or than 10,000, two or three times for
+    every few alphas, all folds together (`n_passes_`).
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-_HISTORY = {
+HISTORY = {
     "time": np.float64,
     "n_updates": np.int64,
     "samples_seen": np.int64,
@@ -151,7 +151,7 @@ class Run:
         self._on_update = on_update
         self._start = time.perf_counter()
         self._deadline = None if max_time is None else self._start + max_time
-        self._history = {name: [] for name in _HISTORY}
+        self._history = {name: [] for name in HISTORY}
 
         if load is None:
             self._data = reports = place.load_statistics(partition)
@@ -353,7 +353,7 @@ class Run:
 
     @property
     def history(self) -> dict[str, np.ndarray]:
-        return {name: np.array(self._history[name], dtype) for name, dtype in _HISTORY.items()}
+        return {name: np.array(self._history[name], dtype) for name, dtype in HISTORY.items()}
 
     @property
     def staleness(self) -> np.ndarray:

@@ -97,7 +97,7 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
 
             partition = None if split is None else split(place)
             local = self._local_problem(place, sample_weight)
-            wide = self._wide(place, local, on_update)
+            wide = self._wide(place, local, on_update, partition)
             if wide is not None:
                 model = run = wide
                 run.run()
@@ -136,7 +136,7 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
             names = getattr(self, "feature_names_in_", None)
             self.statistics_ = to_arrays(model.statistics, place.y_ndim, names)
 
-    def _wide(self, place, local, on_update):
+    def _wide(self, place, local, on_update, partition):
         """The fit through working sets; None where the Gram of all columns does it."""
         check_width(place)
 
@@ -541,7 +541,7 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
             )
         return BlackBox(loss, weights=self._penalty_weights(), **shared)
 
-    def _wide(self, place, local, on_update):
+    def _wide(self, place, local, on_update, partition):
         weights = self._penalty_weights()
         unpenalised = weights is not None and (weights == 0).any()
         if (
@@ -550,7 +550,7 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
             or unpenalised
             or not is_wide(place)
         ):
-            return super()._wide(place, local, on_update)
+            return super()._wide(place, local, on_update, partition)
         settings = self._shared(1)
         del settings["n_blocks"]
         limits = dict(max_iter=self.max_iter, max_time=self.max_time)

@@ -88,16 +88,28 @@ class InMemory:
         weight = None if self._sample_weight is None else self._sample_weight[start:stop]
         return [read_rows(self._X[start:stop], self._y[start:stop], weight, ones=ones)]
 
-    def reduce(self, task, merge, *args, in_order=True):
-        """``merge`` of ``task(chunks, *args)`` over parts of the rows, in order."""
+    def of_columns(self, columns):
+        """A place of the same rows, and of these columns alone."""
+        return InMemory(
+            self._X[:, columns], self._y, self._sample_weight, len(self._edges) - 1, given=None
+        )
+
+    def reduce(self, task, merge, *args, in_order=True, partition=None):
+        """``merge`` of ``task(chunks, *args)`` over parts of the rows, in order.
+
+        With a `Partition`, the last of each chunk is the labels of its rows.
+        """
         edges = np.linspace(0, len(self._y), self.n_threads + 1).astype(np.intp)
-        parts = [self.submit(self._task_on, task, rows, args) for rows in pairwise(edges)]
+        parts = [
+            self.submit(self._task_on, task, rows, args, partition) for rows in pairwise(edges)
+        ]
         return merge([part.result() for part in parts])
 
-    def _task_on(self, task, rows, args):
+    def _task_on(self, task, rows, args, partition):
+        labels = () if partition is None else (partition.between(*rows),)
         rows = slice(*rows)
         weight = None if self._sample_weight is None else self._sample_weight[rows]
-        return task([(_rows(self._X, rows), self._y[rows], weight)], *args)
+        return task([(_rows(self._X, rows), self._y[rows], weight, *labels)], *args)
 
     def merged_statistics(self) -> _statistics.Statistics:
         """`Statistics` of all rows."""

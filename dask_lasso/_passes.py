@@ -168,7 +168,7 @@ def _dense_columns(X, y, weights) -> ColumnMoments:
         for start in range(0, n, height):
             rows = slice(start, min(start + height, n))
             tile = buffer[: rows.stop - start, : block.stop - first]
-            np.subtract(X[rows, block], shift[block], out=tile)
+            np.subtract(_aligned(X, rows, block), shift[block], out=tile)
             if weight != n:
                 tile *= scale[rows]
             sums[:, block] += sides[rows].T @ tile
@@ -322,12 +322,82 @@ def residuals(chunks, chosen: Chosen, coef, y_mean) -> Residuals:
     return Residuals(correlations, total, squares, with_y)
 
 
+class PathResiduals(NamedTuple):
+    """As `Residuals`, of p solutions; with the squares on the rows of their test sets."""
+
+    correlations: np.ndarray
+    squares: np.ndarray
+    with_y: np.ndarray
+    errors: np.ndarray
+
+
+def path_residuals(chunks, chosen: Chosen, coef, intercepts, y_mean, train, test):
+    """Correlate the residuals of solutions on several sets of rows with every column.
+
+    Parameters
+    ----------
+    chunks : iterable of (X, y, sample_weight, labels)
+        The labels are those of `Partition.between`.
+    coef : ndarray of shape (c, p)
+        As many solutions of each training set as of the next.
+    intercepts : ndarray of shape (p,)
+        About the means in `chosen`.
+    train, test : list of (labelling, ndarray)
+        How often the rows of each cell are in each set.
+    """
+    correlations, position, p = 0.0, None, coef.shape[1]
+    squares, with_y, errors = np.zeros((3, p))
+    for *rows, labels in chunks:
+        X, y, sample_weight = _arrays(*rows)
+        if len(y) == 0:
+            continue
+        if sparse.issparse(X):
+            position = _positions(X, chosen) if position is None else position
+            fitted = _take(X, chosen, position) @ coef - chosen.x_mean @ coef
+        else:
+            fitted = np.empty((len(y), p))
+            for part, tile in _tiles(X, chosen):
+                fitted[part] = tile @ coef
+        r = y - intercepts - fitted
+        codes = [_codes(cells, len(y)) for cells in labels]
+        weights = np.ones(len(y)) if sample_weight is None else sample_weight
+        in_train, in_test = (
+            np.repeat(
+                np.column_stack([weights * counts[codes[which]] for which, counts in sets]),
+                p // len(sets),
+                axis=1,
+            )
+            for sets in (train, test)
+        )
+        errors += np.einsum("ip,ip,ip->p", in_test, r, r)
+        weighted = in_train * r
+        squares += np.einsum("ip,ip->p", weighted, r)
+        with_y += np.einsum("ip,it->p", weighted, y - y_mean)
+        if np.ndim(correlations) == 0:
+            correlations = np.zeros((X.shape[1], p))
+        _correlate(X, weighted, correlations)
+    return PathResiduals(correlations, squares, with_y, errors)
+
+
+def _codes(cells, n):
+    """The cell of each of n rows, from runs or codes."""
+    if cells.ndim == 1:
+        return cells
+    codes = np.empty(n, dtype=np.intp)
+    for start, stop, cell in cells.tolist():
+        codes[start:stop] = cell
+    return codes
+
+
 def _tiles(X, chosen):
     """Slices of rows, and the chosen columns there, gathered and centred."""
     height = max(256, 8 * _TILE_ITEMS // max(1, len(chosen.columns)))
     for start in range(0, X.shape[0], height):
         rows = slice(start, min(start + height, X.shape[0]))
-        yield rows, np.take(X[rows], chosen.columns, axis=1) - chosen.x_mean
+        # `take` is the faster one, but copies all of what is not aligned.
+        aligned = X.flags.aligned
+        tile = np.take(X[rows], chosen.columns, axis=1) if aligned else X[rows, chosen.columns]
+        yield rows, tile - chosen.x_mean
 
 
 def _positions(X, chosen):
@@ -351,15 +421,35 @@ def _take(X, chosen, position):
 
 def _correlate(X, r, into):
     """Add ``X^T r`` to `into`."""
-    if r.shape[1] == 1 and (sparse.issparse(X) or X.dtype == np.float64):
+    whole = sparse.issparse(X) or (X.dtype == np.float64 and X.flags.aligned)
+    if r.shape[1] == 1 and whole:
         into[:, 0] += X.T @ r[:, 0]
-    elif sparse.issparse(X) or X.dtype == np.float64:
+    elif whole:
         into += X.T @ r
     else:
-        height = max(1, _TILE_ITEMS // X.shape[1])
+        height = max(8, 8 * _TILE_ITEMS // X.shape[1])
         for start in range(0, len(r), height):
-            tile = X[start : start + height].astype(np.float64)
-            into += tile.T @ r[start : start + height]
+            rows = slice(start, min(start + height, len(r)))
+            tile = _aligned(X, rows, slice(0, X.shape[1])).astype(np.float64, copy=False)
+            if r.shape[1] == 1:
+                into[:, 0] += tile.T @ r[rows, 0]
+            else:
+                into += tile.T @ r[rows]
+
+
+def _aligned(X, rows, columns):
+    """Part of a dense chunk, copied where its values do not lie at multiples of their size.
+
+    So they may where a chunk came with a message. NumPy and BLAS copy it then as a whole,
+    value by value; as bytes a part is copied at the speed of memory.
+    """
+    if X.flags.aligned:
+        return X[rows, columns]
+    if not X.flags.c_contiguous:
+        return X[rows, columns].copy()
+    size = X.itemsize
+    values = X.view(np.uint8)[rows, columns.start * size : columns.stop * size]
+    return values.copy().view(X.dtype)
 
 
 def merge_sums(parts):

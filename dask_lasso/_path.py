@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _solve
+from . import _cells, _solve
 from ._estimator import AsyncLassoRegressor
 from ._incremental import from_arrays
+from ._input import open_rows
 from ._weights import Reduction
+from ._wide import MAX_GRAM
 
 
 def lasso_path(
@@ -27,6 +29,8 @@ def lasso_path(
     client=None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coefficients of the lasso at every alpha of a grid, in one pass over the rows.
+
+    With more columns than rows, or than 10,000, it is a few passes for every few alphas.
 
     `sklearn.linear_model.lasso_path` for data larger than one machine's memory. As there,
     the columns are not centred unless `fit_intercept` asks for it.
@@ -72,12 +76,51 @@ def lasso_path(
         penalty_weights=penalty_weights,
         max_iter=max_iter,
         client=client,
-    ).fit(X, y, sample_weight)
+    )
     if not isinstance(alphas, Integral):
         alphas = np.sort(np.asarray(alphas, dtype=np.float64))[::-1]
         if alphas.ndim != 1 or not (alphas >= 0).all():
             raise ValueError("alphas must be a number of alphas or a list of values >= 0.")
-    return path_of(model, alphas, eps)
+    if np.ndim(X) == 2 and X.shape[1] > MAX_GRAM:
+        found = _wide_path_of(model, X, y, sample_weight, alphas, eps)
+        if found is not None:
+            return found
+    return path_of(model.fit(X, y, sample_weight), alphas, eps)
+
+
+def _wide_path_of(model, X, y, sample_weight, alphas, eps):
+    """The path through working sets; None where the Gram of all columns does it."""
+    from ._wide_path import WidePath, is_wide_path
+
+    model._validate_params()
+    with open_rows(
+        model, X, y, sample_weight, client=model.client, n_blocks=model.n_blocks
+    ) as place:
+        weights = model._penalty_weights()
+        unpenalised = weights is not None and (weights == 0).any()
+        if not is_wide_path(place) or unpenalised or not np.all(np.asarray(alphas) > 0):
+            return None
+        if place.n_targets > 1:
+            raise ValueError(
+                f"y has {place.n_targets} targets and X {place.n_features} columns: take a path of"
+                " so many columns for each target by itself."
+            )
+        path = WidePath(
+            place,
+            _cells.one_cell(),
+            positive=model.positive,
+            fit_intercept=model.fit_intercept,
+            weights=weights,
+            max_iter=model.max_iter,
+        )
+        if isinstance(alphas, Integral):
+            shared = dict(l1_ratio=1.0, positive=model.positive)
+            alphas = alpha_grid(path.problem, eps=eps, n_alphas=alphas, **shared)
+        found = path.run(alphas, 1.0)
+        coefs, gaps = found.coefs.toarray(), found.gaps[0]
+        if place.y_ndim == 2:
+            coefs, gaps = coefs[np.newaxis], gaps[np.newaxis]
+    return alphas, coefs, gaps
 
 
 def path_of(model, alphas, eps):

@@ -23,7 +23,7 @@ import numpy as np
 from scipy import sparse
 
 from . import _passes, _solve
-from ._engines import _HISTORY
+from ._engines import HISTORY
 from ._passes import Chosen
 
 # Columns up to which rows are read once, for the Gram of all.
@@ -38,7 +38,7 @@ _MAX_SET = 2**13
 _JOIN = 4
 _FEWEST, _MOST = 128, 2048
 # A correlation this far above the threshold, relatively, is rounding.
-_SLACK = 1e-9
+SLACK = 1e-9
 
 
 def is_wide(place) -> bool:
@@ -51,10 +51,48 @@ def check_width(place):
     if place.n_features > MAX_MOMENTS:
         raise ValueError(
             f"X has {place.n_features} columns, and this fit needs the {MAX_MOMENTS} squared"
-            " moments of all pairs of at most that many. More columns can be fitted by"
-            " AsyncLassoRegressor and AsyncElasticNetRegressor with polish=True, loss='squared'"
-            " and an l1 penalty on every column (alpha > 0), or select columns first."
+            " moments of all pairs of at most that many. More columns take polish=True,"
+            " loss='squared' and an l1 penalty on every column (alpha > 0, l1_ratio > 0), and"
+            " where alpha is chosen, criterion='cv'; or select columns first."
         )
+
+
+def n_joining(k: int) -> int:
+    """How many of k columns make the first working set."""
+    return int(np.clip(_JOIN * np.sqrt(k), _FEWEST, _MOST))
+
+
+def first_pass(place, fit_intercept):
+    """Moments of every column by itself: about the means, and about where they are centred.
+
+    Raises
+    ------
+    ValueError
+        Of values that cannot be used, or where there are no rows.
+    """
+    moments = place.reduce(_passes.columns, _passes.merge_columns)
+    if moments.defect is not None:
+        # Where a defect is can be told only of rows that are merged in their order.
+        moments = place.reduce(_passes.columns, _passes.merge_columns, in_order=True)
+        defect = moments.defect
+        raise ValueError(f"Input {defect.argument} {defect.problem}, {place.locate(0, defect)}.")
+    if moments.n_rows == 0:
+        raise ValueError(
+            "Found array with 0 sample(s) while a minimum of 1 is required: no chunk of X"
+            " has a row."
+        )
+    if moments.weight == 0:
+        raise ValueError("sample_weight is zero for every row: give some row a positive weight.")
+    if fit_intercept:
+        return moments, moments
+    weight, x, y = moments.weight, moments.x_mean, moments.y_mean
+    return moments, moments._replace(
+        x_mean=np.zeros_like(x),
+        y_mean=np.zeros_like(y),
+        xx=moments.xx + weight * x**2,
+        xy=moments.xy + weight * np.outer(x, y),
+        yy=moments.yy + weight * y**2,
+    )
 
 
 class Wide:
@@ -115,7 +153,7 @@ class Wide:
         self._on_update = on_update
         self._start = time.perf_counter()
         self._deadline = np.inf if max_time is None else self._start + max_time
-        self._history = {name: [] for name in _HISTORY}
+        self._history = {name: [] for name in HISTORY}
         self.n_passes = 0
         self.n_updates = 0
         self.stopped_by = None
@@ -140,41 +178,17 @@ class Wide:
 
     def _read_columns(self):
         """Take the first pass: the moments of every column by itself."""
-        place = self._place
-        moments = place.reduce(_passes.columns, _passes.merge_columns)
+        self.statistics, centred = first_pass(self._place, self._fit_intercept)
         self.n_passes = 1
-        if moments.defect is not None:
-            # Where a defect is can be told only of rows that are merged in their order.
-            moments = place.reduce(_passes.columns, _passes.merge_columns, in_order=True)
-            defect = moments.defect
-            raise ValueError(
-                f"Input {defect.argument} {defect.problem}, {place.locate(0, defect)}."
-            )
-        if moments.n_rows == 0:
-            raise ValueError(
-                "Found array with 0 sample(s) while a minimum of 1 is required: no chunk of X"
-                " has a row."
-            )
-        if moments.weight == 0:
-            raise ValueError(
-                "sample_weight is zero for every row: give some row a positive weight."
-            )
-        self.statistics = moments
-        weight, x, y = moments.weight, moments.x_mean, moments.y_mean
-        xx, xy, yy = moments.xx, moments.xy, moments.yy
-        if not self._fit_intercept:
-            xx = xx + weight * x**2
-            xy = xy + weight * np.outer(x, y)
-            yy = yy + weight * y**2
-            x, y = np.zeros_like(x), np.zeros_like(y)
-        self._x_mean, self._y_mean = x, y
+        weight, xx, xy, yy = centred.weight, centred.xx, centred.xy, centred.yy
+        self._x_mean, self._y_mean = centred.x_mean, centred.y_mean
         xx, xy = xx / self._weights**2, xy / self._weights[:, np.newaxis]
         # A ridge term counts as k further rows, ``sqrt(n l2) w``.
         self._ridge = weight * self._l2
         self._norms, self._xy, self._yy = np.sqrt(xx + self._ridge), xy, yy
         # A column without variation cannot have a coefficient.
         self._eligible = xx > 0
-        self._most = int(np.clip(_JOIN * np.sqrt(len(xx)), _FEWEST, _MOST))
+        self._most = n_joining(len(xx))
         self._set, self._gram = np.empty(0, dtype=np.intp), np.empty((0, 0))
         self._set_coef = np.empty((0, xy.shape[1]))
 
@@ -291,7 +305,7 @@ class Wide:
         radius = np.sqrt(2 * weight * self.gap)
         self._eligible &= (threshold - scale * excess <= radius * norms).any(axis=1)
         # What exceeds the threshold by rounding alone does not count.
-        rounding = _SLACK * threshold + 1e-13 * norms * np.sqrt(self._yy)
+        rounding = SLACK * threshold + 1e-13 * norms * np.sqrt(self._yy)
         excess -= threshold
         outside = (excess > rounding).any(axis=1)
         # A copy of a column with a coefficient is at the threshold too, and of no use.
@@ -344,4 +358,4 @@ class Wide:
 
     @property
     def history(self) -> dict[str, np.ndarray]:
-        return {name: np.array(self._history[name], dtype) for name, dtype in _HISTORY.items()}
+        return {name: np.array(self._history[name], dtype) for name, dtype in HISTORY.items()}

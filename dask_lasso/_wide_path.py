@@ -1,0 +1,276 @@
+"""Paths of many columns, for every training set at once: working sets along the alphas.
+
+The alphas are taken a few at a time, from the largest down. For each few: the statistics
+of the working set's columns, cell by cell, in one pass; from them, exactly, the solution
+of every training set at every alpha; and the correlations of all those residuals with
+*all* columns in a second pass. Columns that violate optimality anywhere join the set, and
+when there are none the next few alphas begin with the columns that come nearest (Tibshirani
+et al., "Strong rules for discarding predictors in lasso-type problems", JRSS B 2012,
+section 7, where the rule is a promise; here it only orders the columns, since every
+solution is certified).
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from . import _cells, _passes, _solve
+from ._passes import Chosen
+from ._path import solve_path
+from ._wide import MAX_GRAM, MAX_MOMENTS, SLACK, first_pass, n_joining
+
+# Alphas that are solved for before their residuals are read; fewer where the correlations
+# of all their residuals would take more than 2**24 values, 128 MiB.
+_AT_ONCE = 10
+_MOST_VALUES = 2**24
+
+
+class Paths(NamedTuple):
+    """What is known of a grid of alphas; of the first of them, where time was up.
+
+    Attributes
+    ----------
+    coefs : sparse of shape (k, n_alphas)
+        Of all rows.
+    gaps : ndarray of shape (1 + n_splits, n_alphas)
+        Duality gaps: of all rows, then of each training set.
+    errors : ndarray of shape (n_alphas, n_splits)
+        Mean squared errors on the test sets.
+    """
+
+    coefs: sparse.csc_array
+    gaps: np.ndarray
+    errors: np.ndarray
+
+
+def is_wide_path(place) -> bool:
+    """Whether paths go through working sets: where one pass for all moments is too much."""
+    k = place.n_features
+    return k > MAX_MOMENTS or (k > MAX_GRAM and place.n_rows < k)
+
+
+class WidePath:
+    """Solver of paths on rows with many columns.
+
+    Parameters
+    ----------
+    place : InMemory or OnCluster
+    partition : Partition
+        Its splits are solved for as well as all rows.
+    positive, fit_intercept, max_iter : as in the estimators
+    weights : ndarray of shape (k,) or None
+        `penalty_weights`, all positive.
+    deadline : float
+        Of `time.perf_counter`; a path ends there, with the alphas that are done, the first
+        few at least.
+
+    Attributes
+    ----------
+    statistics : ColumnMoments
+        Of every column, on all rows.
+    n_passes, n_updates : int
+        How often the rows were read; solutions, one for each alpha and training set.
+    """
+
+    def __init__(
+        self, place, partition, *, positive, fit_intercept, weights, max_iter, deadline=np.inf
+    ):
+        if np.isnan(place.n_rows):
+            raise ValueError(
+                f"X has {place.n_features} columns and chunks of unknown size: call"
+                " X.compute_chunk_sizes() before a path or a cross-validation of so many."
+            )
+        self._place, self._partition = place, partition
+        self._positive, self._fit_intercept = positive, fit_intercept
+        self._weights = np.ones(place.n_features) if weights is None else weights
+        self._max_iter, self._deadline = max_iter, deadline
+        self.n_passes, self.n_updates = 1, 0
+        self.statistics, self._centre = first_pass(place, fit_intercept)
+        self._norms = np.sqrt(self._centre.xx) / self._weights
+        self._most = n_joining(place.n_features)
+        # All rows, then the training and the test set of each split.
+        labelling = dict.fromkeys(range(partition.labellings[0].n_cells), 1)
+        self._train = [(0, labelling), *((s.labelling, s.train) for s in partition.splits)]
+        self._test = [(0, {}), *((s.labelling, s.test) for s in partition.splits)]
+
+    @property
+    def problem(self) -> _solve.Moments:
+        """Moments whose largest correlation is that of the penalised columns; no Gram."""
+        xy = self._centre.xy / self._weights[:, np.newaxis]
+        return _solve.Moments(np.empty((0, 0)), xy, self._centre.yy, self.statistics.weight)
+
+    def run(self, alphas, l1_ratio) -> Paths:
+        """Solve for falling `alphas`."""
+        k, n_sets = self._place.n_features, len(self._train)
+        few = int(max(1, min(_AT_ONCE, _MOST_VALUES // (k * n_sets))))
+        chosen = self._first_columns(alphas[:few], l1_ratio)
+        coefs, gaps, errors = [], [], []
+        for start in range(0, len(alphas), few):
+            # The first of them whatever the time: without them there is nothing to choose.
+            deadline = self._deadline if coefs else np.inf
+            found = self._solve(alphas[start : start + few], l1_ratio, chosen, deadline)
+            if found is None:
+                break
+            chosen, solutions, found_gaps, found_errors, nearest = found
+            coefs.append(_spread(solutions[0], chosen, k))
+            gaps.append(found_gaps)
+            errors.append(found_errors)
+            if time.perf_counter() >= self._deadline:
+                break
+            if start + few < len(alphas):
+                used = chosen[np.any([s.any(axis=1) for s in solutions], axis=0)]
+                chosen = np.union1d(used, nearest(alphas[start + few :][:few].min() * l1_ratio))
+        return Paths(sparse.hstack(coefs, format="csc"), np.hstack(gaps), np.vstack(errors))
+
+    def _first_columns(self, alphas, l1_ratio):
+        score = np.abs(self._centre.xy[:, 0]) / self._weights
+        score -= self.statistics.weight * alphas.min() * l1_ratio
+        return self._top(score, np.empty(0, dtype=np.intp), self._most)
+
+    def _top(self, score, but, most):
+        """Columns of the highest scores in units of their norms, at most so many."""
+        candidates = self._norms > 0
+        candidates[but] = False
+        candidates = np.flatnonzero(candidates)
+        if len(candidates) > most:
+            score = score[candidates] / self._norms[candidates]
+            candidates = np.sort(candidates[np.argpartition(-score, most)[:most]])
+        return candidates
+
+    def _solve(self, alphas, l1_ratio, chosen, deadline):
+        """Solve for a few alphas on all sets, with as many columns as that takes."""
+        for _ in count():
+            cells = self._read_cells(chosen)
+            sets = [_cells.union(cells, *which) for which in self._train]
+            empty = [i for i, rows in enumerate(sets) if rows is None or rows.weight == 0]
+            if empty:
+                raise ValueError(
+                    f"The training set of split {empty[0] - 1} has no rows, or none with a"
+                    " positive weight: use another cv."
+                )
+            solutions = [self._solve_set(rows, alphas, l1_ratio, chosen) for rows in sets]
+            found = self._read_residuals(chosen, sets, solutions)
+            gaps, excess = self._certify(sets, solutions, found, alphas, l1_ratio, chosen)
+            worst = excess(alphas * l1_ratio).max(axis=0)
+            worst[chosen] = -np.inf
+            n_violating = np.count_nonzero(worst > 0)
+            if n_violating == 0:
+                break
+            if time.perf_counter() >= deadline:
+                return None
+            joining = min(n_violating, max(self._most, len(chosen) // 2))
+            chosen = np.union1d(chosen, self._top(worst, chosen, joining))
+        errors = self._errors(cells, found.errors.reshape(len(sets), -1))
+        last = len(alphas) - 1
+
+        def nearest(l1):
+            """The columns that come nearest to a coefficient below the last alpha."""
+            score = excess(np.full(len(alphas), l1))[last :: len(alphas)].max(axis=0)
+            return self._top(score, chosen, self._most)
+
+        return chosen, solutions, gaps, errors, nearest
+
+    def _read_cells(self, chosen):
+        """Statistics of the chosen columns, cell by cell: a pass."""
+        self.n_passes += 1
+        with self._place.of_columns(chosen) as place:
+            futures = place.load_statistics(self._partition)
+            stream, parts = place.as_completed(futures), []
+            while len(parts) < len(futures):
+                parts += [part for _, part in stream.next(None, one=True)]
+        return _cells.merge(parts)
+
+    def _solve_set(self, rows, alphas, l1_ratio, chosen):
+        self.n_updates += len(alphas)
+        path = solve_path(
+            _solve.moments(rows, self._fit_intercept),
+            alphas,
+            l1_ratio=l1_ratio,
+            positive=self._positive,
+            weights=self._weights[chosen],
+            max_iter=self._max_iter,
+        )
+        return path.coefs[0]
+
+    def _read_residuals(self, chosen, sets, solutions):
+        """Correlate the residuals of all solutions with all columns: a pass."""
+        self.n_passes += 1
+        coef = np.hstack(solutions)
+        used = coef.any(axis=1)
+        x_mean = self._centre.x_mean[chosen]
+        intercepts = [
+            _solve.intercept(rows, solution, self._fit_intercept) + x_mean @ solution
+            for rows, solution in zip(sets, solutions, strict=True)
+        ]
+        return self._place.reduce(
+            _passes.path_residuals,
+            _passes.merge_sums,
+            Chosen(chosen[used], x_mean[used]),
+            coef[used],
+            np.concatenate(intercepts),
+            self._centre.y_mean,
+            self._counts(self._train),
+            self._counts(self._test),
+            partition=self._partition,
+        )
+
+    def _counts(self, sets):
+        """How often the rows of each cell are in each set, as arrays."""
+        found = []
+        for labelling, counts in sets:
+            times = np.zeros(self._partition.labellings[labelling].n_cells)
+            times[list(counts)] = list(counts.values())
+            found.append((labelling, times))
+        return found
+
+    def _certify(self, sets, solutions, found, alphas, l1_ratio, chosen):
+        """Gaps (n_sets, n_alphas), and how far correlations exceed l1, as a function of it."""
+        n_alphas = len(alphas)
+        weight = np.repeat([rows.weight for rows in sets], n_alphas)
+        l1 = np.tile(alphas, len(sets)) * l1_ratio * weight
+        ridge = np.tile(alphas, len(sets)) * (1 - l1_ratio) * weight
+        # In units in which all columns are penalised alike.
+        coef = np.hstack(solutions) * self._weights[chosen, np.newaxis]
+        correlations = found.correlations.T / self._weights
+        correlations[:, chosen] -= ridge[:, np.newaxis] * coef.T
+        if not self._positive:
+            np.abs(correlations, out=correlations)
+        squares = found.squares + ridge * (coef**2).sum(axis=0)
+        largest = correlations.max(axis=1)
+        scale = np.divide(l1, largest, out=np.ones_like(l1), where=largest > l1)
+        primal = squares / 2 + l1 * np.abs(coef).sum(axis=0)
+        dual = scale * found.with_y - 0.5 * scale**2 * squares
+        gaps = np.maximum(primal - dual, 0.0) / weight
+
+        def excess(l1):
+            threshold = np.tile(l1, len(sets)) * weight
+            rounding = SLACK * threshold[:, np.newaxis] + 1e-13 * np.sqrt(
+                self._centre.yy[0]
+            ) * np.outer(weight / self.statistics.weight, self._norms)
+            return correlations - threshold[:, np.newaxis] - rounding
+
+        return gaps.reshape(len(sets), n_alphas), excess
+
+    def _errors(self, cells, squares):
+        errors = np.empty((squares.shape[1], len(self._test) - 1))
+        for split, which in enumerate(self._test[1:]):
+            rows = _cells.union(cells, *which)
+            if rows is None or rows.weight == 0:
+                raise ValueError(
+                    f"The test set of split {split} has no rows, or none with a positive"
+                    " weight: use another cv."
+                )
+            errors[:, split] = squares[split + 1] / rows.weight
+        return errors
+
+
+def _spread(coef, chosen, k):
+    """Coefficients of the chosen columns among all k."""
+    rows, columns = np.nonzero(coef)
+    shape = (k, coef.shape[1])
+    return sparse.csc_array((coef[rows, columns], (chosen[rows], columns)), shape=shape)

@@ -3,6 +3,7 @@
 python benchmarks/wide.py dense                    # 2,000 x 50,000 in 8 chunks
 python benchmarks/wide.py sparse                   # 100,000 x 1,000,000, 100 values a row
 python benchmarks/wide.py border                   # working sets against the Gram of all
+python benchmarks/wide.py path                     # 100 alphas, and 5 folds of 50 alphas
 python benchmarks/wide.py dense --peers PYTHON     # an interpreter with celer and skglm
 
 Everybody's gap is measured here, from the rows, by one function.
@@ -24,7 +25,7 @@ from distributed import Client, LocalCluster, wait
 from scipy import sparse
 from sklearn.linear_model import Lasso
 
-from dask_lasso import AsyncLassoRegressor, _wide
+from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, _wide, lasso_path
 
 REPEATS = 5
 
@@ -173,6 +174,30 @@ def border(repeats):
         print(f"{n:,} x {k:,}: {chosen} {taken:.2f} s, the other {other:.2f} s")
 
 
+def path():
+    """Passes and seconds of a path and of a cross-validation, down to alpha_max / 100."""
+    X, y = dense("independent")
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0
+    ) as cluster:
+        with Client(cluster) as client:
+            dX = da.from_array(X, chunks=(250, -1), asarray=False)
+            dX, dy = client.persist([dX, da.from_array(y, chunks=250)])
+            wait([dX, dy])
+            start = time.perf_counter()
+            alphas, coefs, _ = lasso_path(dX, dy, eps=0.01, fit_intercept=True, client=client)
+            seconds = time.perf_counter() - start
+            worst = max(
+                gap(X, y, alpha, coef)
+                for alpha, coef in zip(alphas[::20], coefs.T[::20], strict=True)
+            )
+            print(f"lasso_path, {len(alphas)} alphas: {seconds:.1f} s, largest gap {worst:.1e}")
+            start = time.perf_counter()
+            model = AsyncLassoCV(alphas=50, eps=0.1, cv=5, client=client).fit(dX, dy)
+            seconds = time.perf_counter() - start
+            print(f"AsyncLassoCV, 5 folds x 50 alphas: {seconds:.1f} s, {model.n_passes_} passes")
+
+
 def route(X, y, alpha, max_gram, repeats):
     kept = _wide.MAX_GRAM
     _wide.MAX_GRAM = kept if max_gram is None else max_gram
@@ -187,7 +212,7 @@ def route(X, y, alpha, max_gram, repeats):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("case", choices=["dense", "sparse", "border"])
+    parser.add_argument("case", choices=["dense", "sparse", "border", "path"])
     parser.add_argument("--peers", metavar="PYTHON", help="an interpreter with celer and skglm")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     options = parser.parse_args()
@@ -198,8 +223,10 @@ def main():
             compare(kind, *dense(kind), chunk=250, with_sklearn=False, **common)
     elif options.case == "sparse":
         compare("sparse", *sparse_rows(), chunk=5000, with_sklearn=True, **common)
-    else:
+    elif options.case == "border":
         border(options.repeats)
+    else:
+        path()
 
 
 if __name__ == "__main__":

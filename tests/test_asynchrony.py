@@ -16,6 +16,8 @@ from dask_lasso._engines import AsyncEngine, BatchedEngine
 from dask_lasso._local import Gram
 from dask_lasso._statistics import from_rows
 
+pytestmark = pytest.mark.slow
+
 ALPHA = 0.05
 
 

@@ -15,6 +15,8 @@ from distributed import Client, LocalCluster
 
 from dask_lasso import AsyncLassoRegressor
 
+pytestmark = pytest.mark.slow
+
 ENGINES = ["sync", "async", "batched"]
 KINDS = pytest.mark.parametrize("kind", chaos.KINDS, ids=["polish", "gram", "lbfgs"])
 

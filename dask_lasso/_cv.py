@@ -234,7 +234,7 @@ class WideSelection(Selection):
             "time": time.perf_counter() - start,
             "n_updates": self.n_updates,
             "samples_seen": self.samples_seen,
-            "objective": np.nan,
+            "objective": found[ratio].objectives[0, best],
         }
         self.history = {
             name: np.array([row.get(name, np.nan)], dtype) for name, dtype in HISTORY.items()

@@ -72,8 +72,19 @@ class PathDisplay:
         Returns
         -------
         PathDisplay
+
+        Raises
+        ------
+        ValueError
+            If the estimator has no `statistics_`: plot what `lasso_path` returns.
         """
-        check_is_fitted(estimator, "statistics_")
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "statistics_"):
+            raise ValueError(
+                f"This {type(estimator).__name__} has no statistics_ to draw a path from, as with"
+                " working sets (many columns) or another loss: call lasso_path(X, y) and then"
+                " PathDisplay(alphas, coefs).plot()."
+            )
         alphas, coefs, _ = path_of(estimator, alphas, eps)
         if coefs.ndim != 2:
             raise ValueError(

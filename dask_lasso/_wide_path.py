@@ -41,11 +41,13 @@ class Paths(NamedTuple):
         Duality gaps: of all rows, then of each training set.
     errors : ndarray of shape (n_alphas, n_splits)
         Mean squared errors on the test sets.
+    objectives : ndarray of shape (1 + n_splits, n_alphas)
     """
 
     coefs: sparse.csc_array
     gaps: np.ndarray
     errors: np.ndarray
+    objectives: np.ndarray
 
 
 def is_wide_path(place) -> bool:
@@ -109,23 +111,25 @@ class WidePath:
         k, n_sets = self._place.n_features, len(self._train)
         few = int(max(1, min(_AT_ONCE, _MOST_VALUES // (k * n_sets))))
         chosen = self._first_columns(alphas[:few], l1_ratio)
-        coefs, gaps, errors = [], [], []
+        coefs, gaps, errors, objectives = [], [], [], []
         for start in range(0, len(alphas), few):
             # The first of them whatever the time: without them there is nothing to choose.
             deadline = self._deadline if coefs else np.inf
             found = self._solve(alphas[start : start + few], l1_ratio, chosen, deadline)
             if found is None:
                 break
-            chosen, solutions, found_gaps, found_errors, nearest = found
+            chosen, solutions, found_gaps, found_errors, found_objectives, nearest = found
             coefs.append(_spread(solutions[0], chosen, k))
             gaps.append(found_gaps)
             errors.append(found_errors)
+            objectives.append(found_objectives)
             if time.perf_counter() >= self._deadline:
                 break
             if start + few < len(alphas):
                 used = chosen[np.any([s.any(axis=1) for s in solutions], axis=0)]
                 chosen = np.union1d(used, nearest(alphas[start + few :][:few].min() * l1_ratio))
-        return Paths(sparse.hstack(coefs, format="csc"), np.hstack(gaps), np.vstack(errors))
+        coefs = sparse.hstack(coefs, format="csc")
+        return Paths(coefs, np.hstack(gaps), np.vstack(errors), np.hstack(objectives))
 
     def _first_columns(self, alphas, l1_ratio):
         score = np.abs(self._centre.xy[:, 0]) / self._weights
@@ -155,7 +159,9 @@ class WidePath:
                 )
             solutions = [self._solve_set(rows, alphas, l1_ratio, chosen) for rows in sets]
             found = self._read_residuals(chosen, sets, solutions)
-            gaps, excess = self._certify(sets, solutions, found, alphas, l1_ratio, chosen)
+            gaps, objectives, excess = self._certify(
+                sets, solutions, found, alphas, l1_ratio, chosen
+            )
             worst = excess(alphas * l1_ratio).max(axis=0)
             worst[chosen] = -np.inf
             n_violating = np.count_nonzero(worst > 0)
@@ -173,7 +179,7 @@ class WidePath:
             score = excess(np.full(len(alphas), l1))[last :: len(alphas)].max(axis=0)
             return self._top(score, chosen, self._most)
 
-        return chosen, solutions, gaps, errors, nearest
+        return chosen, solutions, gaps, errors, objectives, nearest
 
     def _read_cells(self, chosen):
         """Statistics of the chosen columns, cell by cell: a pass."""
@@ -229,7 +235,7 @@ class WidePath:
         return found
 
     def _certify(self, sets, solutions, found, alphas, l1_ratio, chosen):
-        """Gaps (n_sets, n_alphas), and how far correlations exceed l1, as a function of it."""
+        """Gaps and objectives (n_sets, n_alphas), and by how much correlations exceed an l1."""
         n_alphas = len(alphas)
         weight = np.repeat([rows.weight for rows in sets], n_alphas)
         l1 = np.tile(alphas, len(sets)) * l1_ratio * weight
@@ -254,7 +260,8 @@ class WidePath:
             ) * np.outer(weight / self.statistics.weight, self._norms)
             return correlations - threshold[:, np.newaxis] - rounding
 
-        return gaps.reshape(len(sets), n_alphas), excess
+        by_set = len(sets), n_alphas
+        return gaps.reshape(by_set), (primal / weight).reshape(by_set), excess
 
     def _errors(self, cells, squares):
         errors = np.empty((squares.shape[1], len(self._test) - 1))

@@ -117,8 +117,8 @@ def main():
             + ", ".join(f"{part} {size}" for part, size in sizes.items())
         )
         models = []
-        model = AsyncLassoRegressor(warm_start=True, tol=1e-4)
-        for alpha in np.geomspace(4e-3, 8e-5, 6):
+        model = AsyncLassoRegressor(warm_start=True, tol=1e-3)
+        for alpha in np.geomspace(4e-3, 8e-5, 5):
             model.set_params(alpha=alpha).fit(*data["training"])
             scores = model.score(*data["training"]), model.score(*data["choice"])
             models.append((scores[1], alpha, model.coef_, model.intercept_))

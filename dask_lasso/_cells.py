@@ -163,11 +163,16 @@ def from_rows(X, y, sample_weight, labels: list[np.ndarray]) -> CellStatistics:
     n = X.shape[0]
     if sparse.issparse(X):
         X = sparse.csr_array(X)
+    elif any(rows.ndim == 1 for rows in labels):  # rows here and there, not runs of them
+        X = _statistics.to_host(X)
+    y = _statistics.to_host(y)
+    if sample_weight is not None:
+        sample_weight = _statistics.to_host(sample_weight)
     cells = {}
     for labelling, rows in enumerate(labels):
         for cell, index in _rows_of_cells(rows):
             weight = None if sample_weight is None else sample_weight[index]
-            part = _statistics.from_rows(X[index], y[index], weight)
+            part = _statistics.from_rows(X[index, :], y[index], weight)
             if part.defect is not None:
                 return CellStatistics(n, 1, {}, _statistics.from_rows(X, y, sample_weight).defect)
             key = labelling, cell

@@ -6,11 +6,12 @@ import numpy as np
 from sklearn.utils.extmath import safe_sparse_dot
 
 from ._reuse import reusing
+from ._statistics import to_host
 
 
 def predict_rows(X, coef, intercept):
     """Predictions for rows in memory; `coef` is (k,) or (m, k)."""
-    return safe_sparse_dot(X, coef.T, dense_output=True) + intercept
+    return safe_sparse_dot(to_host(X), coef.T, dense_output=True) + intercept
 
 
 def predict_dask(X, coef, intercept):
@@ -90,4 +91,5 @@ def _residuals(X, y, coef, intercept):
 
 
 def _chunk_residuals(X, y, coef, intercept):
+    y = to_host(y)
     return y.reshape(len(y), -1) - predict_rows(X, coef, intercept)

@@ -7,6 +7,7 @@ certificate, cross-validation) sees only the result.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from scipy import sparse
 # itself (2**23 float64 are 64 MiB).
 _CACHE_ITEMS = 2**17
 _BUFFER_ITEMS = 2**23
+# The tiles of another device: large enough to keep it busy, a small part of its memory.
+_DEVICE_ITEMS = 2**26
 # Squared distance of a mean from the point that the moments are taken about, in variances,
 # beyond which the digits lost (its logarithm) are worth a second look at the chunk.
 _FAR = 1e4
@@ -77,9 +80,10 @@ def from_rows(X, y, sample_weight=None) -> Statistics:
 
     Parameters
     ----------
-    X : ndarray or SciPy sparse of shape (n, k)
+    X : ndarray, SciPy sparse or array-API array (CuPy, PyTorch) of shape (n, k)
         Float32 is accumulated in float32 within a tile and in float64 across tiles;
-        everything else in float64. Read once, in row tiles, never copied whole.
+        everything else in float64. Read once, in row tiles, never copied whole; multiplied
+        where it is, if that is another device.
     y : ndarray of shape (n,) or (n, m)
     sample_weight : ndarray of shape (n,), optional
 
@@ -89,23 +93,25 @@ def from_rows(X, y, sample_weight=None) -> Statistics:
         With a `Defect` instead of an error where the rows cannot be used, so that a
         scheduler does not run a hopeless task again.
     """
-    y = np.asarray(y)
+    y = to_host(y)
     if y.ndim == 1:
         y = y[:, np.newaxis]
     if sample_weight is not None:
-        sample_weight = np.asarray(sample_weight, dtype=np.float64).reshape(-1)
+        sample_weight = np.asarray(to_host(sample_weight), dtype=np.float64).reshape(-1)
     defect = _lengths_defect(X, y, sample_weight)
     if defect is not None:
         return _defective(X, y, defect)
     if sparse.issparse(X):
         statistics = _from_sparse(X, y, sample_weight)
     else:
-        statistics = _from_dense(np.asarray(X), y, sample_weight)
+        if namespace(X) is None:
+            X = np.asarray(X)
+        statistics = _from_dense(X, y, sample_weight)
     finite = np.isfinite(statistics.sxx).all() and np.isfinite(statistics.sxy).all()
     if not (finite and np.isfinite(statistics.syy).all()):
-        return _defective(X, y, _value_defect(X, y, sample_weight))
+        return _defective(X, y, _value_defect(to_host(X), y, sample_weight))
     if sample_weight is not None and not (sample_weight >= 0).all():
-        return _defective(X, y, _value_defect(X, y, sample_weight))
+        return _defective(X, y, _value_defect(to_host(X), y, sample_weight))
     return statistics
 
 
@@ -169,8 +175,33 @@ def first_defect(parts) -> Defect | None:
     return None
 
 
+def namespace(X):
+    """The array-API namespace of an array that is neither NumPy's nor sparse; else None."""
+    if isinstance(X, np.ndarray) or sparse.issparse(X):
+        return None
+    library = type(X).__module__.split(".")[0]
+    if library in ("cupy", "torch"):  # close enough to the standard for what is done here
+        return sys.modules[library]
+    if hasattr(X, "__array_namespace__") and library != "sparse":
+        return X.__array_namespace__()
+    return None
+
+
+def to_host(array):
+    """An array, wherever it is, in NumPy's memory; SciPy's stay as they are."""
+    if sparse.issparse(array):
+        return array
+    if namespace(array) is not None:
+        if hasattr(array, "get"):  # CuPy
+            array = array.get()
+        elif hasattr(array, "cpu"):  # PyTorch
+            array = array.cpu()
+    return np.asarray(array)
+
+
 def _from_dense(X, y, sample_weight) -> Statistics:
-    dtype = np.float32 if X.dtype == np.float32 else np.float64
+    xp = namespace(X)
+    dtype = np.float32 if X.dtype == (xp or np).float32 else np.float64
     x_shift, y_shift = _shift(X, dtype), _shift(y, dtype)
     statistics = _about(x_shift, y_shift, X, y, sample_weight)
     off = statistics.x_mean - x_shift
@@ -183,30 +214,11 @@ def _from_dense(X, y, sample_weight) -> Statistics:
 
 def _about(x_shift, y_shift, X, y, sample_weight) -> Statistics:
     """Statistics from sums about a point near the means, in row tiles."""
-    n, k = X.shape
-    m = y.shape[1]
-    dtype = x_shift.dtype
-    tile = max(1, min(n, max(_CACHE_ITEMS // (k + 1), 2 * k), max(256, _BUFFER_ITEMS // (k + 1))))
-    # Nothing to shift, weigh or convert: the rows need no buffer.
-    as_they_are = sample_weight is None and X.dtype == dtype and not x_shift.any()
-    buffer = None if as_they_are else np.empty((tile, k), dtype=dtype)
-    side = np.empty((tile, m + 1), dtype=dtype)  # y and ones
-    xx, xs, ss = np.zeros((k, k)), np.zeros((k, m + 1)), np.zeros((m + 1, m + 1))
+    n = X.shape[0]
     with np.errstate(invalid="ignore", over="ignore"):
-        for start in range(0, n, tile):
-            stop = min(start + tile, n)
-            rows, beside = X[start:stop], side[: stop - start]
-            if not as_they_are:
-                rows = np.subtract(rows, x_shift, out=buffer[: stop - start], casting="unsafe")
-            np.subtract(y[start:stop], y_shift, out=beside[:, :m], casting="unsafe")
-            beside[:, m] = 1
-            if sample_weight is not None:
-                root = np.sqrt(sample_weight[start:stop, np.newaxis]).astype(dtype)
-                rows *= root
-                beside *= root
-            xx += rows.T @ rows
-            xs += rows.T @ beside
-            ss += beside.T @ beside
+        sums = _sums if namespace(X) is None else _sums_on_device
+        xx, xs, ss = sums(x_shift, y_shift, X, y, sample_weight)
+        m = y.shape[1]
         weight = ss[m, m] if sample_weight is not None else float(n)
         x_mean, y_mean = xs[:, m] / (weight or 1.0), ss[:m, m] / (weight or 1.0)
         xx -= np.outer(x_mean * weight, x_mean)
@@ -225,6 +237,72 @@ def _about(x_shift, y_shift, X, y, sample_weight) -> Statistics:
         )
 
 
+def _sums(x_shift, y_shift, X, y, sample_weight):
+    """Products of shifted X with itself and with (shifted y, ones), and of those; weighted."""
+    n, k = X.shape
+    m = y.shape[1]
+    dtype = x_shift.dtype
+    tile = max(1, min(n, max(_CACHE_ITEMS // (k + 1), 2 * k), max(256, _BUFFER_ITEMS // (k + 1))))
+    # Nothing to shift, weigh or convert: the rows need no buffer.
+    as_they_are = sample_weight is None and X.dtype == dtype and not x_shift.any()
+    buffer = None if as_they_are else np.empty((tile, k), dtype=dtype)
+    side = np.empty((tile, m + 1), dtype=dtype)
+    xx, xs, ss = np.zeros((k, k)), np.zeros((k, m + 1)), np.zeros((m + 1, m + 1))
+    for start in range(0, n, tile):
+        stop = min(start + tile, n)
+        rows = X[start:stop]
+        if not as_they_are:
+            rows = np.subtract(rows, x_shift, out=buffer[: stop - start], casting="unsafe")
+        beside, root = _beside(slice(start, stop), y_shift, y, sample_weight, side)
+        if root is not None:
+            rows *= root
+        xx += rows.T @ rows
+        xs += rows.T @ beside
+        ss += beside.T @ beside
+    return xx, xs, ss
+
+
+def _sums_on_device(x_shift, y_shift, X, y, sample_weight):
+    """`_sums` of an X of another library, where it is; k numbers a row are worth the trip."""
+    xp = namespace(X)
+    n, k = X.shape
+    m = y.shape[1]
+    dtype = x_shift.dtype
+
+    where = {} if xp.__name__ == "cupy" else {"device": X.device}  # CuPy has a current device
+
+    def move(array):
+        return xp.asarray(array, **where)
+
+    tile = max(256, _DEVICE_ITEMS // (k + m + 1))
+    side = np.empty((min(tile, n), m + 1), dtype=dtype)
+    xx, xs, ss = np.zeros((k, k)), np.zeros((k, m + 1)), np.zeros((m + 1, m + 1))
+    shift = move(x_shift)
+    for start in range(0, n, tile):
+        stop = min(start + tile, n)
+        rows = xp.asarray(X[start:stop, :], dtype=shift.dtype) - shift
+        beside, root = _beside(slice(start, stop), y_shift, y, sample_weight, side)
+        if root is not None:
+            rows = rows * move(root)
+        xx += to_host(rows.T @ rows)
+        xs += to_host(rows.T @ move(beside))
+        ss += beside.T @ beside
+    return xx, xs, ss
+
+
+def _beside(rows, y_shift, y, sample_weight, out):
+    """What stands beside X in a tile, (shifted y, ones), and the roots of the weights."""
+    beside = out[: rows.stop - rows.start]
+    m = y.shape[1]
+    np.subtract(y[rows], y_shift, out=beside[:, :m], casting="unsafe")
+    beside[:, m] = 1
+    if sample_weight is None:
+        return beside, None
+    root = np.sqrt(sample_weight[rows, np.newaxis]).astype(out.dtype)
+    beside *= root
+    return beside, root
+
+
 def _shift(A, dtype):
     """A point near the column means, so that the moments about it lose no digits.
 
@@ -234,7 +312,7 @@ def _shift(A, dtype):
     """
     if A.shape[0] == 0:
         return np.zeros(A.shape[1], dtype=dtype)
-    sample = A[:: max(1, A.shape[0] // 256)].astype(dtype)
+    sample = to_host(A[:: max(1, A.shape[0] // 256), :]).astype(dtype)
     with np.errstate(invalid="ignore", over="ignore"):
         constant = (sample == sample[0]).all(axis=0)
         mean = np.where(constant, sample[0], sample.mean(axis=0))

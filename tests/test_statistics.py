@@ -7,8 +7,9 @@ import dask.array as da
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.model_selection import KFold
 
-from dask_lasso import _cluster
+from dask_lasso import AsyncLassoCV, _cluster, _statistics
 from dask_lasso._statistics import from_rows, merge
 
 
@@ -149,3 +150,62 @@ def test_one_task_per_chunk_and_few_merges():
     # The chunks are made in the task that takes their statistics.
     assert sum(str(key[0]).startswith("lasso-statistics") for key in tasks) == 1000
     assert len(tasks) <= 1000 * 1.05
+
+
+def strict(array):
+    return pytest.importorskip("array_api_strict").asarray(array)
+
+
+def cupy(array):
+    return pytest.importorskip("cupy").asarray(array)
+
+
+def torch(array):
+    return pytest.importorskip("torch").asarray(array)
+
+
+LIBRARIES = pytest.mark.parametrize("library", [strict, cupy, torch])
+
+
+@LIBRARIES
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("far", [0, 1000])
+def test_chunks_of_other_libraries(library, dtype, weighted, far, rows, monkeypatch):
+    X, y, weights = rows
+    X = (10 * X + far).astype(dtype)
+    X[:, 1] = 3
+    weights = weights if weighted else None
+    library(X[:1])
+    monkeypatch.setattr(_statistics, "_DEVICE_ITEMS", 10_000)  # several tiles
+    expected = from_rows(X, y, weights)
+    statistics = from_rows(library(X), library(y), None if weights is None else library(weights))
+    assert all(type(a) is type(b) for a, b in zip(statistics, expected, strict=True))
+    size = np.sqrt(np.diagonal(expected.sxx))
+    rtol = 1e-4 if dtype == np.float32 else 1e-10
+    np.testing.assert_allclose(statistics.x_mean, expected.x_mean, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(statistics.sxx, expected.sxx, atol=rtol * np.outer(size, size).max())
+    np.testing.assert_allclose(statistics.syy, expected.syy, rtol=rtol)
+    assert statistics.sxx[1, 1] == 0
+
+
+@LIBRARIES
+def test_fit_on_chunks_of_other_libraries(library):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 6)), rng.normal(size=300)
+    library(X[:1])
+    dX, dy = da.from_array(X, chunks=(90, 6)), da.from_array(y, chunks=90)
+    there = dX.map_blocks(library, dtype=float, meta=np.empty((0, 0)))
+    for cv in (5, KFold(3, shuffle=True, random_state=0)):
+        expected = AsyncLassoCV(cv=cv).fit(X, y)
+        model = AsyncLassoCV(cv=cv).fit(there, dy)
+        np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(model.predict(there).compute(), model.predict(X))
+    assert model.score(there, dy) == pytest.approx(model.score(X, y))
+    bad = X.copy()
+    bad[100, 2] = np.nan
+    there = da.from_array(bad, chunks=(90, 6)).map_blocks(
+        library, dtype=float, meta=np.empty((0, 0))
+    )
+    with pytest.raises(ValueError, match="NaN in column 2, row 100"):
+        AsyncLassoCV().fit(there, dy)

@@ -4,8 +4,9 @@
 
 Consensus ADMM from statistics of 100 columns with the "async" engine: one estimate a
 result. First with tasks that are answered at once, off the clock, which leaves the client's
-own work; then 10,000 blocks on a LocalCluster in another process, with a profile of the
-client: the fit's thread by cProfile, the thread of distributed's messages by its CPU time.
+own work; then 10,000 blocks of 20 columns on a LocalCluster in another process, with a
+profile of the client: the fit's thread by cProfile, the thread of distributed's messages by
+its CPU time.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ COLUMNS = 100
 _factors = {}
 
 
-def statistics(seed=0):
-    X = np.random.default_rng(seed).normal(size=(500, COLUMNS))
+def statistics(columns=COLUMNS):
+    X = np.random.default_rng(0).normal(size=(500, columns))
     return from_rows(X, X[:, 0])
 
 
@@ -118,7 +119,7 @@ def microseconds(n_blocks, updates=20_000, repeat=3):
 def profile(n_blocks):
     """Seconds of the client in one sweep of a run on a cluster, by what it does."""
     with local_cluster(2) as client:
-        (data,) = client.scatter([statistics()])
+        (data,) = client.scatter([statistics(columns=20)])  # 10,000 of them come home
         place = OnCluster.__new__(OnCluster)  # without arrays: blocks are made on the workers
         place._client, place._futures, place._home, place._offers = client, set(), {}, {}
         place._slow, place.n_threads = set(), 2
@@ -126,6 +127,7 @@ def profile(n_blocks):
         def load(place):
             reports = client.map(lambda i, part: part, range(n_blocks), part=data, pure=False)
             wait(reports)
+            place._futures.update(reports)
             return reports, reports
 
         run = consensus_run(place, load, sweeps=1)

@@ -224,14 +224,14 @@ class Simulated(_memory.InMemory):
             if self.cluster.spread:
                 work *= self._random.lognormal(0.0, self.cluster.spread)
             seconds += work
-            self.busy["workers"] += work
             self._running[worker] = future
             begins = max(at, self._up[worker])
-            self._at(begins + seconds, self._end, worker, future, self._life[worker])
+            self._at(begins + seconds, self._end, worker, future, work, self._life[worker])
 
-    def _end(self, at, worker, future, life):
+    def _end(self, at, worker, future, work, life):
         if life != self._life[worker]:
             return  # it died with its worker
+        self.busy["workers"] += work
         self._running[worker] = None
         future.holders.add(worker)
         self._held[worker].add(future)

@@ -122,8 +122,10 @@ class Run:
     n_blocks : int
     free_slots : int
         Updates that can be sent now: two per thread at a time, so that no thread waits for
-        a round trip and none queues behind many, no more than `max_staleness` allows, and
-        few while there are blocks to read.
+        a round trip and none queues behind many, but no more than half of the blocks if
+        that leaves no thread idle: with all at work on old estimates ADMM takes several
+        times the sweeps. No more than `max_staleness` allows, and few while there are blocks
+        to read.
     random_state : numpy.random.RandomState
         For engines that draw blocks at random; the built-in ones do not.
     """
@@ -215,7 +217,8 @@ class Run:
 
     @property
     def free_slots(self) -> int:
-        free = 2 * self._place.n_threads - len(self._updating)
+        threads = self._place.n_threads
+        free = min(2 * threads, max(threads, self.n_blocks // 2)) - len(self._updating)
         if self._n_reported < self.n_blocks:
             sent = self.n_updates + len(self._updating)
             free = min(free, _UPDATES_PER_REPORT * self._n_reported - sent)

@@ -185,11 +185,14 @@ class OnCluster:
         if partition is not None:
             arrays = (*arrays, _as_array(self._labels(partition), X.chunks[:1]))
         delayed = _reduction.reduction(arrays, chains, at_once, task, merge, args)
-        future = self._client.compute(delayed, optimize_graph=False, retries=2)
-        self._futures.add(future)
-        ((_, found),) = self.as_completed([future]).next(None, one=True)
-        self.release(future)
-        return found
+        futures = self._client.compute(delayed, optimize_graph=False, retries=2)
+        self._futures.update(futures)
+        stream, found = self.as_completed(futures), {}
+        while len(found) < len(futures):
+            found.update(stream.next(None, one=False))
+        for future in futures:
+            self.release(future)
+        return merge([found[future] for future in futures])
 
     def _advise_to_persist(self):
         X = self._arrays[0]
@@ -448,8 +451,9 @@ def client_for_fit(client):
                 f"client is {client.status}: pass a running distributed.Client, or None to"
                 " use the active one."
             )
-        if client.scheduler.address.startswith("inproc"):
-            stack.enter_context(single_threaded_blas())  # its workers are threads of ours
+        # Workers may be threads of ours, or take the cores from BLAS threads of ours that
+        # wait for each other then: a Cholesky of 5 ms was seen to take 110.
+        stack.enter_context(single_threaded_blas())
         yield client
 
 

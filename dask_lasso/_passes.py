@@ -24,8 +24,8 @@ from ._statistics import Defect
 _TILE_ITEMS = 2**17
 # Columns of such a tile while all columns are gone through.
 _TILE_COLUMNS = 1024
-# Rows whose mean is near enough to the column means to lose no digits about it.
-_SHIFT_ROWS = 16
+# Rows that tell whether a column is far from zero.
+_SHIFT_ROWS = 4
 
 
 class ColumnMoments(NamedTuple):
@@ -130,13 +130,13 @@ def columns(chunks) -> ColumnMoments:
         X, y, sample_weight = _arrays(*chunk)
         defect = _statistics._lengths_defect(X, y, sample_weight)
         if defect is None:
-            weights = np.ones(len(y)) if sample_weight is None else sample_weight
             with np.errstate(invalid="ignore", over="ignore"):
                 if sparse.issparse(X):
                     sums = sums or _SparseSums(X.shape[1], y)
+                    weights = np.ones(len(y)) if sample_weight is None else sample_weight
                     finite = sums.add(X, y, weights)
                 else:
-                    parts.append(_dense_columns(X, y, weights))
+                    parts.append(_dense_columns(X, y, sample_weight))
                     finite = all(np.isfinite(part).all() for part in parts[-1][5:8])
             if finite and (sample_weight is None or (sample_weight >= 0).all()):
                 continue
@@ -148,32 +148,36 @@ def columns(chunks) -> ColumnMoments:
     return merge_columns(parts)
 
 
-def _dense_columns(X, y, weights) -> ColumnMoments:
+def _dense_columns(X, y, sample_weight) -> ColumnMoments:
     n, k = X.shape
+    weights = np.ones(n) if sample_weight is None else sample_weight
     weight = float(weights.sum())
     scale = np.sqrt(weights)[:, np.newaxis]
     y_shift = _shift(y)
     y = y - y_shift
     y_mean = weights @ y / (weight or 1.0)
     y_centred = scale * (y - y_mean)
-    sides = np.hstack([scale, y_centred])
+    sides = np.vstack([scale.T, y_centred.T])
     shift = _shift(X)
-    sums = np.zeros((sides.shape[1], k))
+    sums = np.zeros((len(sides), k))
     xx = np.zeros(k)
     width = min(k, _TILE_COLUMNS)
     height = max(1, min(n, _TILE_ITEMS // width))
-    buffer = np.empty((height, width))
+    as_bytes, shifted = np.empty(height * width, dtype=X.dtype), np.empty((height, width))
     for first in range(0, k, width):
         block = slice(first, min(first + width, k))
+        as_it_is = sample_weight is None and X.dtype == np.float64 and not shift[block].any()
         for start in range(0, n, height):
             rows = slice(start, min(start + height, n))
-            tile = buffer[: rows.stop - start, : block.stop - first]
-            np.subtract(_aligned(X, rows, block), shift[block], out=tile)
-            if weight != n:
+            tile = _aligned(X, rows, block, as_bytes)
+            if not as_it_is:
+                out = shifted[: rows.stop - start, : block.stop - first]
+                tile = np.subtract(tile, shift[block], out=out)
+            if sample_weight is not None:
                 tile *= scale[rows]
-            sums[:, block] += sides[rows].T @ tile
-            np.multiply(tile, tile, out=tile)
-            xx[block] += tile.sum(axis=0)
+            for total, side in zip(sums, sides, strict=True):  # faster than a product of so few
+                total[block] += side[rows] @ tile
+            xx[block] += np.einsum("ij,ij->j", tile, tile)
     mean = sums[0] / (weight or 1.0)
     xx -= weight * mean**2
     return ColumnMoments(
@@ -277,7 +281,7 @@ def products(chunks, chosen: Chosen, n_new: int) -> Products:
     """Gram rows of the last `n_new` of the columns, on some chunks."""
     c = len(chosen.columns)
     gram, raw, sums, weight = np.zeros((n_new, c)), 0, np.zeros(c), 0.0
-    position = None
+    position = of_tile = None
     for chunk in chunks:
         X, _, sample_weight = _arrays(*chunk)
         if not sparse.issparse(X):
@@ -286,7 +290,8 @@ def products(chunks, chosen: Chosen, n_new: int) -> Products:
                 if scale is not None:
                     tile *= scale[rows]
                 # The same array twice is one half of the work (syrk).
-                gram += (tile[:, c - n_new :] if n_new < c else tile).T @ tile
+                of_tile = np.empty_like(gram) if of_tile is None else of_tile
+                gram += np.matmul((tile[:, c - n_new :] if n_new < c else tile).T, tile, out=of_tile)
             continue
         position = _positions(X, chosen) if position is None else position
         taken = _take(X, chosen, position)
@@ -390,14 +395,20 @@ def _codes(cells, n):
 
 
 def _tiles(X, chosen):
-    """Slices of rows, and the chosen columns there, gathered and centred."""
-    height = max(256, 8 * _TILE_ITEMS // max(1, len(chosen.columns)))
-    for start in range(0, X.shape[0], height):
-        rows = slice(start, min(start + height, X.shape[0]))
-        # `take` is the faster one, but copies all of what is not aligned.
-        aligned = X.flags.aligned
-        tile = np.take(X[rows], chosen.columns, axis=1) if aligned else X[rows, chosen.columns]
-        yield rows, tile - chosen.x_mean
+    """Slices of rows, and the chosen columns there, gathered and centred, until the next."""
+    n, c = X.shape[0], len(chosen.columns)
+    height = min(n, max(256, 8 * _TILE_ITEMS // max(1, c)))
+    gathered, centred = np.empty((height, c), dtype=X.dtype), np.empty((height, c))
+    for start in range(0, n, height):
+        rows = slice(start, min(start + height, n))
+        if X.flags.aligned:
+            # The faster one, but it copies all of what is not aligned. Columns are all there:
+            # with "raise" for those that are not, `out` would be copied too.
+            out = gathered[: rows.stop - start]
+            tile = np.take(X[rows], chosen.columns, axis=1, out=out, mode="clip")
+        else:
+            tile = X[rows, chosen.columns]
+        yield rows, np.subtract(tile, chosen.x_mean, out=centred[: rows.stop - start])
 
 
 def _positions(X, chosen):
@@ -421,35 +432,43 @@ def _take(X, chosen, position):
 
 def _correlate(X, r, into):
     """Add ``X^T r`` to `into`."""
-    whole = sparse.issparse(X) or (X.dtype == np.float64 and X.flags.aligned)
-    if r.shape[1] == 1 and whole:
+    if sparse.issparse(X) or (X.dtype == np.float64 and X.flags.aligned):
+        _add_product(X, r, into)
+        return
+    k = X.shape[1]
+    height = max(8, _TILE_ITEMS // k)
+    as_bytes = np.empty(height * k, dtype=X.dtype)
+    for start in range(0, len(r), height):
+        rows = slice(start, min(start + height, len(r)))
+        tile = _aligned(X, rows, slice(0, k), as_bytes)
+        _add_product(tile.astype(np.float64, copy=False), r[rows], into)
+
+
+def _add_product(X, r, into):
+    if r.shape[1] == 1:  # half the time of a product of matrices
         into[:, 0] += X.T @ r[:, 0]
-    elif whole:
-        into += X.T @ r
     else:
-        height = max(8, 8 * _TILE_ITEMS // X.shape[1])
-        for start in range(0, len(r), height):
-            rows = slice(start, min(start + height, len(r)))
-            tile = _aligned(X, rows, slice(0, X.shape[1])).astype(np.float64, copy=False)
-            if r.shape[1] == 1:
-                into[:, 0] += tile.T @ r[rows, 0]
-            else:
-                into += tile.T @ r[rows]
+        into += X.T @ r
 
 
-def _aligned(X, rows, columns):
-    """Part of a dense chunk, copied where its values do not lie at multiples of their size.
+def _aligned(X, rows, columns, buffer):
+    """Part of a dense chunk, in `buffer` where its values do not lie at multiples of their size.
 
     So they may where a chunk came with a message. NumPy and BLAS copy it then as a whole,
-    value by value; as bytes a part is copied at the speed of memory.
+    value by value; as bytes a part is copied at the speed of memory. Buffers are used again,
+    for new ones come in new pages, which cost more than what is done with them.
     """
+    part = X[rows, columns]
     if X.flags.aligned:
-        return X[rows, columns]
+        return part
+    tile = buffer[: part.size].reshape(part.shape)
     if not X.flags.c_contiguous:
-        return X[rows, columns].copy()
-    size = X.itemsize
-    values = X.view(np.uint8)[rows, columns.start * size : columns.stop * size]
-    return values.copy().view(X.dtype)
+        np.copyto(tile, part)
+    else:
+        size = X.itemsize
+        values = X.view(np.uint8)[rows, columns.start * size : columns.stop * size]
+        np.copyto(tile.view(np.uint8), values)
+    return tile
 
 
 def merge_sums(parts):
@@ -478,6 +497,14 @@ def _arrays(X, y, sample_weight=None):
 
 
 def _shift(A):
-    """A point near the column means, from few rows, since there are many columns."""
-    sample = A[:: max(1, A.shape[0] // _SHIFT_ROWS)]
-    return _statistics._shift(sample, np.float64)
+    """A point to take the moments about: a row's value in columns that are far from zero.
+
+    Against how few rows lie apart, since there are many columns; zero elsewhere, which
+    loses two digits at most.
+    """
+    if A.shape[0] == 0:
+        return np.zeros(A.shape[1])
+    sample = A[:: max(1, A.shape[0] // _SHIFT_ROWS)].astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        spread = np.abs(sample - sample[0]).max(axis=0)
+        return np.where(np.abs(sample[0]) > 10 * spread, sample[0], 0.0)

@@ -4,24 +4,33 @@ A pass with many columns finds vectors as long as a row, and there may be many c
 many such results must not lie about at once, nor travel. So the chunks are taken in
 chains, one for each thread. Where the chunks are in memory, a chain is one task, on the
 worker that has them; else it is a task for each chunk, which adds its result to that of
-the link before it. What the chains end with is merged in a tree.
+the link before it. What the chains end with is merged in a tree, whose root is the client.
 """
 
 from __future__ import annotations
 
 from itertools import count
+from uuid import uuid4
 
 import dask
 import numpy as np
 from dask._task_spec import DataNode, Task, TaskRef
+from dask.sizeof import sizeof
 from scipy import sparse
 
 # Results of chains that are merged at once.
 _FAN_IN = 4
+# Bytes of arguments up to which each chain is sent its own.
+_OWN_ARGS = 2**18
 
 
 def reduction(arrays, chains, at_once, task, merge, args):
-    """``merge`` of ``task(chunks, *args)`` over all chunks, as a Delayed.
+    """Parts that ``merge`` joins to what ``task(chunks, *args)`` finds on all chunks.
+
+    Returns
+    -------
+    list of Delayed
+        As few as are merged at once, for the client: the root of the tree.
 
     Parameters
     ----------
@@ -38,15 +47,18 @@ def reduction(arrays, chains, at_once, task, merge, args):
     from dask.delayed import Delayed
     from dask.highlevelgraph import HighLevelGraph
 
-    # Apart from the tasks, so that it is not sent with each of them.
-    shared = dask.delayed((len(arrays), task, merge, args), traverse=False, pure=False)
-    name = "lasso-pass-" + shared.key.rsplit("-", 1)[-1]
+    name = "lasso-pass-" + uuid4().hex
+    shared, of_shared = (len(arrays), task, merge, args), []
+    if not at_once or sizeof(args) > _OWN_ARGS:
+        # A task of its own, so that it is not sent with each of the others; which they wait for.
+        of_shared = [dask.delayed(shared, traverse=False, pure=False)]
+        shared = TaskRef(of_shared[0].key)
     layer, number = {}, count()
 
     def add(function, *keys):
         key = (name, next(number))
         refs = [None if k is None else TaskRef(k) for k in keys]
-        layer[key] = Task(key, function, TaskRef(shared.key), *refs)
+        layer[key] = Task(key, function, shared, *refs)
         return key
 
     level = []
@@ -60,11 +72,11 @@ def reduction(arrays, chains, at_once, task, merge, args):
             ]
             found = add(_link, found, *blocks)
         level.append(found)
-    while len(level) > 1:
+    while len(level) > _FAN_IN:
         tree = range(0, len(level), _FAN_IN)
         level = [add(_merge, *level[i : i + _FAN_IN]) for i in tree]
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=[*arrays, shared])
-    return Delayed(level[0], graph, layer=name)
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[*arrays, *of_shared])
+    return [Delayed(key, graph, layer=name) for key in level]
 
 
 def _link(shared, before, *blocks):

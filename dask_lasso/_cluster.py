@@ -179,12 +179,13 @@ class OnCluster:
         held_by = _reduction.holders(self._client, X)
         if not first and held_by is None:
             self._advise_to_persist()
-        chains, at_once = [range(X.numblocks[0])], False
-        if not in_order:
-            chains, at_once = _reduction.chains(self._client, X, held_by), held_by is not None
+        if in_order:
+            chains = [_reduction.Chain(range(X.numblocks[0]), None)]
+        else:
+            chains = _reduction.chains(self._client, X, held_by)
         if partition is not None:
             arrays = (*arrays, _as_array(self._labels(partition), X.chunks[:1]))
-        delayed = _reduction.reduction(arrays, chains, at_once, task, merge, args)
+        delayed = _reduction.reduction(arrays, chains, task, merge, args)
         futures = self._client.compute(delayed, optimize_graph=False, retries=2)
         self._futures.update(futures)
         stream, found = self.as_completed(futures), {}

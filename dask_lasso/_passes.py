@@ -75,7 +75,7 @@ class Products(NamedTuple):
 
     Attributes
     ----------
-    gram : ndarray of shape (n_new, c)
+    gram : ndarray of shape (n_new, c), or 0
         Of dense chunks: products of the last columns with all, centred.
     raw : sparse of shape (n_new, c), or 0
         Of sparse chunks: the same, not centred.
@@ -84,7 +84,7 @@ class Products(NamedTuple):
         Column sums and weight of the rows of sparse chunks.
     """
 
-    gram: np.ndarray
+    gram: np.ndarray | int
     raw: sparse.csr_array | int
     sums: np.ndarray
     weight: float
@@ -215,11 +215,11 @@ class _SparseSums:
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
-        squared = type(X)((X.data**2, X.indices, X.indptr), shape=X.shape)
-        self._x += X.T @ weights
-        self._xx += squared.T @ weights
+        _add_product(X, weights, self._x)
         for xy, column in zip(self._xy, weighted.T, strict=True):
-            xy += X.T @ column
+            _add_product(X, column, xy)
+        squared = type(X)((X.data**2, X.indices, X.indptr), shape=X.shape)
+        _add_product(squared, weights, self._xx)
         self._weight += float(weights.sum())
         self._y += weighted.sum(axis=0)
         self._yy += weighted.T @ y
@@ -280,7 +280,7 @@ def _merge_two(a, b) -> ColumnMoments:
 def products(chunks, chosen: Chosen, n_new: int) -> Products:
     """Gram rows of the last `n_new` of the columns, on some chunks."""
     c = len(chosen.columns)
-    gram, raw, sums, weight = np.zeros((n_new, c)), 0, np.zeros(c), 0.0
+    gram, raw, sums, weight = 0, 0, np.zeros(c), 0.0
     position = of_tile = None
     for chunk in chunks:
         X, _, sample_weight = _arrays(*chunk)
@@ -290,8 +290,10 @@ def products(chunks, chosen: Chosen, n_new: int) -> Products:
                 if scale is not None:
                     tile *= scale[rows]
                 # The same array twice is one half of the work (syrk).
-                of_tile = np.empty_like(gram) if of_tile is None else of_tile
-                gram += np.matmul((tile[:, c - n_new :] if n_new < c else tile).T, tile, out=of_tile)
+                new = tile[:, c - n_new :] if n_new < c else tile
+                if of_tile is None:
+                    gram, of_tile = np.zeros((2, n_new, c))
+                gram += np.matmul(new.T, tile, out=of_tile)
             continue
         position = _positions(X, chosen) if position is None else position
         taken = _take(X, chosen, position)
@@ -305,13 +307,15 @@ def products(chunks, chosen: Chosen, n_new: int) -> Products:
 
 def residuals(chunks, chosen: Chosen, coef, y_mean) -> Residuals:
     """Correlate the residual of `coef` (c, m), both of `chosen`, with every column."""
-    correlations = total = squares = with_y = position = None
+    correlations = total = squares = with_y = of_all = None
     for chunk in chunks:
         X, y, sample_weight = _arrays(*chunk)
         y = y - y_mean
         if sparse.issparse(X):
-            position = _positions(X, chosen) if position is None else position
-            r = y - (_take(X, chosen, position) @ coef - chosen.x_mean @ coef)
+            if of_all is None:
+                of_all = np.zeros((X.shape[1], coef.shape[1]))
+                of_all[chosen.columns] = coef
+            r = y - (X @ of_all - chosen.x_mean @ coef)
         else:
             r = y.copy()
             for rows, tile in _tiles(X, chosen):
@@ -445,7 +449,8 @@ def _correlate(X, r, into):
 
 
 def _add_product(X, r, into):
-    if r.shape[1] == 1:  # half the time of a product of matrices
+    """Add ``X^T r`` to `into`."""
+    if r.ndim == 2 and r.shape[1] == 1:  # half the time of a product of matrices
         into[:, 0] += X.T @ r[:, 0]
     else:
         into += X.T @ r

@@ -2,14 +2,16 @@
 
 A pass with many columns finds vectors as long as a row, and there may be many chunks: as
 many such results must not lie about at once, nor travel. So the chunks are taken in
-chains, one for each thread. Where the chunks are in memory, a chain is one task, on the
+chains, one for each thread. Where the chunks are in memory, a chain is one task, sent to the
 worker that has them; else it is a task for each chunk, which adds its result to that of
 the link before it. What the chains end with is merged in a tree, whose root is the client.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
+from typing import NamedTuple
 from uuid import uuid4
 
 import dask
@@ -24,7 +26,14 @@ _FAN_IN = 4
 _OWN_ARGS = 2**18
 
 
-def reduction(arrays, chains, at_once, task, merge, args):
+class Chain(NamedTuple):
+    """Chunks to take one after the other, and the worker that has them all, if one has."""
+
+    chunks: Sequence[int]
+    worker: str | None
+
+
+def reduction(arrays, chains, task, merge, args):
     """Parts that ``merge`` joins to what ``task(chunks, *args)`` finds on all chunks.
 
     Returns
@@ -37,10 +46,8 @@ def reduction(arrays, chains, at_once, task, merge, args):
     arrays : tuple of dask Array
         X, y and, where there is one, sample_weight, in the same row chunks; X in one
         chunk along the columns.
-    chains : list of sequences of int
-        From `chains`.
-    at_once : bool
-        Whether a chain is one task.
+    chains : list of Chain
+        From `chains`: all with a worker, and then each is one task, or none.
     task : callable
         Given a list of (X, y, sample_weight) or (X, y).
     """
@@ -49,14 +56,16 @@ def reduction(arrays, chains, at_once, task, merge, args):
 
     name = "lasso-pass-" + uuid4().hex
     shared, of_shared = (len(arrays), task, merge, args), []
-    if not at_once or sizeof(args) > _OWN_ARGS:
+    in_memory = chains[0].worker is not None
+    if not in_memory or sizeof(args) > _OWN_ARGS:
         # A task of its own, so that it is not sent with each of the others; which they wait for.
         of_shared = [dask.delayed(shared, traverse=False, pure=False)]
         shared = TaskRef(of_shared[0].key)
-    layer, number = {}, count()
+    layer, homes, number = {}, {}, count()
 
-    def add(function, *keys):
+    def add(function, worker, *keys):
         key = (name, next(number))
+        homes[key] = worker
         refs = [None if k is None else TaskRef(k) for k in keys]
         layer[key] = Task(key, function, shared, *refs)
         return key
@@ -64,18 +73,22 @@ def reduction(arrays, chains, at_once, task, merge, args):
     level = []
     for chain in chains:
         found = None
-        for links in [chain] if at_once else [[chunk] for chunk in chain]:
+        for links in [chain.chunks] if in_memory else [[chunk] for chunk in chain.chunks]:
             blocks = [
                 (array.name, int(chunk)) + (0,) * (array.ndim - 1)
                 for chunk in links
                 for array in arrays
             ]
-            found = add(_link, found, *blocks)
+            found = add(_link, chain.worker, found, *blocks)
         level.append(found)
     while len(level) > _FAN_IN:
         tree = range(0, len(level), _FAN_IN)
-        level = [add(_merge, *level[i : i + _FAN_IN]) for i in tree]
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=[*arrays, *of_shared])
+        level = [add(_merge, homes[level[i]], *level[i : i + _FAN_IN]) for i in tree]
+    # The scheduler would move chunks to idle workers, for it takes SciPy's sparse arrays to be
+    # a few bytes.
+    pinned = dict(workers=homes.get, allow_other_workers=True) if in_memory else {}
+    with dask.annotate(**pinned):
+        graph = HighLevelGraph.from_collections(name, layer, dependencies=[*arrays, *of_shared])
     return [Delayed(key, graph, layer=name) for key in level]
 
 
@@ -119,8 +132,8 @@ def holders(client, X):
     return None if None in found else found
 
 
-def chains(client, X, held_by):
-    """Chunks of `X` to take one after the other, a chain for each thread.
+def chains(client, X, held_by) -> list[Chain]:
+    """The chunks of `X` in chains, one for each thread.
 
     Parameters
     ----------
@@ -131,12 +144,12 @@ def chains(client, X, held_by):
     threads = client.nthreads()
     if held_by is None:
         n_chains = min(X.numblocks[0], max(1, sum(threads.values())))
-        return np.array_split(np.arange(X.numblocks[0]), n_chains)
+        return [Chain(c, None) for c in np.array_split(np.arange(X.numblocks[0]), n_chains)]
     found = []
     for worker in dict.fromkeys(held_by):
         chunks = [chunk for chunk, holder in enumerate(held_by) if holder == worker]
         n_chains = max(1, threads.get(worker, 1))
-        found += [chunks[i::n_chains] for i in range(min(n_chains, len(chunks)))]
+        found += [Chain(chunks[i::n_chains], worker) for i in range(min(n_chains, len(chunks)))]
     return found
 
 

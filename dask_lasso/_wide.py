@@ -245,7 +245,7 @@ class Wide:
         rows = found.gram
         if sparse.issparse(found.raw):
             mean = chosen.x_mean
-            rows += found.raw.toarray()
+            rows = rows + found.raw.toarray()
             rows -= np.outer(found.sums[n_old:], mean) + np.outer(mean[n_old:], found.sums)
             rows += found.weight * np.outer(mean[n_old:], mean)
         rows /= np.outer(self._weights[new], self._weights[columns])

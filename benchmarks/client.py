@@ -19,7 +19,7 @@ from concurrent.futures import Future
 
 import numpy as np
 from distributed import wait
-from simulate import local_cluster
+from harness import local_cluster
 
 from dask_lasso._admm import Consensus
 from dask_lasso._cluster import OnCluster
@@ -147,13 +147,15 @@ def profile(n_blocks):
         for name in ("update", "absorb_update", "absorb_report", "task", "question")
     ) - times.get(("_admm.py", "submit"), 0.0)
     sending = times["_cluster.py", "submit"] + times.get(("_cluster.py", "release"), 0.0)
-    waiting = times.get(("threading.py", "wait"), 0.0)
-    taking = times["_cluster.py", "next"] - waiting
+    looking = times.get(("_engines.py", "_offer_laggards"), 0.0)  # asks the scheduler, and waits
+    waiting = max(0.0, times.get(("threading.py", "wait"), 0.0) - looking)
+    taking = max(0.0, times["_cluster.py", "next"] - waiting)
     rows = {
         "model (ADMM, certificates)": model,
         "distributed: submit, release": sending,
         "distributed: as_completed": taking,
-        "engine loop": max(0.0, seconds - model - sending - taking - waiting),
+        "looking for laggards": looking,
+        "engine loop": max(0.0, seconds - model - sending - taking - looking - waiting),
         "waiting for results": waiting,
         "distributed: messages, in their own thread": process - thread,
     }

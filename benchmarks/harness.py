@@ -10,11 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from distributed import Client, LocalCluster
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "output"
@@ -201,6 +204,35 @@ class Elsewhere:
         self._process.kill()
         self._process.wait()
         self._folder.cleanup()
+
+
+@contextmanager
+def local_cluster(n_workers):
+    """A Client of a LocalCluster in another process, so that each has its own CPU time."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve_cluster, args=(n_workers, theirs))
+    process.start()
+    try:
+        with Client(ours.recv()) as client:
+            client.wait_for_workers(n_workers)
+            yield client
+    finally:
+        ours.send("stop")
+        process.join()
+
+
+def _serve_cluster(n_workers, pipe):
+    options = dict(threads_per_worker=1, dashboard_address=None)
+    with LocalCluster(n_workers=n_workers, **options) as cluster:
+        pipe.send(cluster.scheduler_address)
+        pipe.recv()
+
+
+def cpu_seconds(client):
+    """CPU time so far of the client, the scheduler, and the workers together."""
+    workers = sum(client.run(time.process_time).values())
+    return np.array([time.process_time(), client.run_on_scheduler(time.process_time), workers])
 
 
 def machine() -> dict:

@@ -15,9 +15,7 @@ import argparse
 import json
 import time
 import warnings
-from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -25,8 +23,8 @@ from unittest import mock
 import dask.array as da
 import matplotlib
 import numpy as np
-from distributed import Client, LocalCluster, wait
-from harness import OUTPUT
+from distributed import wait
+from harness import OUTPUT, cpu_seconds, local_cluster
 from simulated_cluster import Cluster, Simulated, TimedRun, simulated_fit
 
 from dask_lasso import AsyncLassoRegressor, _engines
@@ -38,6 +36,7 @@ import matplotlib.pyplot as plt
 CALIBRATION = OUTPUT / "calibration.json"
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 ENGINES = {"sync": "tab:blue", "async": "tab:orange", "batched": "tab:green"}
+MARKS = {"sync": "o", "async": "o", "batched": "x"}  # where two lines are one, both show
 
 
 # -- fits whose tasks sleep ----------------------------------------------------------------
@@ -94,37 +93,8 @@ def seconds_of(fit, *args):
 # -- calibration -----------------------------------------------------------------------------
 
 
-@contextmanager
-def local_cluster(n_workers):
-    """A Client of a LocalCluster in another process, so that each has its own CPU time."""
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve_cluster, args=(n_workers, theirs))
-    process.start()
-    try:
-        with Client(ours.recv()) as client:
-            client.wait_for_workers(n_workers)
-            yield client
-    finally:
-        ours.send("stop")
-        process.join()
-
-
-def _serve_cluster(n_workers, pipe):
-    options = dict(threads_per_worker=1, dashboard_address=None)
-    with LocalCluster(n_workers=n_workers, **options) as cluster:
-        pipe.send(cluster.scheduler_address)
-        pipe.recv()
-
-
 def nothing(data):
     """The task that costs its overhead only."""
-
-
-def cpu_seconds(client):
-    """CPU time so far of the client, the scheduler, and the workers together."""
-    workers = sum(client.run(time.process_time).values())
-    return np.array([time.process_time(), client.run_on_scheduler(time.process_time), workers])
 
 
 def calibrate():
@@ -247,6 +217,7 @@ class Sweeps:
     """The model of a fit of which only the time is of interest: ends after so many updates."""
 
     wants_updates, converged, samples_seen = True, False, 1
+    updates_per_report = 2
 
     def __init__(self, updates):
         self.updates, self.reported, self.first = updates, set(), None
@@ -340,7 +311,7 @@ def saturation():
         for i, w in enumerate(sizes):
             print(f"{update} | {w} | " + " ".join(f"{shares[e][i]:.0%}" for e in ENGINES))
         for engine, colour in ENGINES.items():
-            axis.plot(sizes, shares[engine], "o-", color=colour, label=engine)
+            axis.plot(sizes, shares[engine], "-" + MARKS[engine], color=colour, label=engine)
         axis.set(xscale="log", xlabel="workers", title=f"an update takes {update} s")
     axes[0].set_ylabel("share of the time that workers work")
     axes[0].legend()
@@ -359,7 +330,7 @@ def blocks_per_worker():
                 fit(engine, calibrated(16, spread=spread), 16 * b, work=160.0) for b in per_worker
             ]
             seconds = [model.history_["time"][-1] for model in found[engine]]
-            axis.plot(per_worker, seconds, "o-", color=colour, label=engine)
+            axis.plot(per_worker, seconds, "-" + MARKS[engine], color=colour, label=engine)
         for i, b in enumerate(per_worker):
             row = (
                 f"{found[e][i].history_['time'][-1]:.0f} ({found[e][i].n_iter_})" for e in ENGINES
@@ -408,9 +379,8 @@ def stragglers():
             for engine, colour in ENGINES.items():
                 if workers == 16:
                     label = f"{engine}, {'blocks may move' if moves else 'blocks pinned'}"
-                    axis.plot(
-                        factors, lines[engine], "-" if moves else ":", color=colour, label=label
-                    )
+                    style = ("-" if moves else ":") + MARKS[engine]
+                    axis.plot(factors, lines[engine], style, color=colour, label=label)
     axis.set(xlabel="one of 16 workers slower by", ylabel="time / undisturbed", yscale="log")
     axis.legend(fontsize="small")
     figure.savefig(IMAGES / "simulated_stragglers.png", dpi=120)

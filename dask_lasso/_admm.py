@@ -27,6 +27,8 @@ _BALANCING_RATIO = 100.0
 _CURVATURE_RATIO = 3.0
 # The most sweeps without a certificate where it costs a look at all rows.
 _SWEEPS_UNASKED = 5
+# See `Consensus.updates_per_report`.
+_UPDATES_FROM_STATISTICS, _UPDATES_FROM_ROWS = 10, 2
 # While blocks join, a certificate whenever they have grown by this factor: it looks at all.
 _GROWTH = 1.1
 _TINY = np.finfo(float).tiny
@@ -104,6 +106,15 @@ class Consensus:
         self.rho = np.nan
 
     # -- reports ---------------------------------------------------------------------
+
+    @property
+    def updates_per_report(self) -> int:
+        """Updates that are sent for each block that has reported, as long as others have not.
+
+        On a worker they go before blocks that are still to be read, which would never have a
+        turn if updates took as long as reading.
+        """
+        return _UPDATES_FROM_STATISTICS if self._local.answers_are_free else _UPDATES_FROM_ROWS
 
     @property
     def samples_seen(self) -> int:
@@ -355,7 +366,7 @@ class Consensus:
             return
         # Relative residuals (Wohlberg 2017), so that neither depends on units; the median of
         # many, for with acceleration they jump.
-        self._ratios.append(np.log(max(primal, _TINY) / max(dual, _TINY)))
+        self._ratios.append(np.log(max(primal, _TINY)) - np.log(max(dual, _TINY)))
         if n_updates < self._balance_at * self._n_blocks:
             return
         ratio = np.exp(np.median(self._ratios[len(self._ratios) // 2 :]))

@@ -10,14 +10,15 @@ from itertools import pairwise
 import numpy as np
 from scipy import sparse
 
-from . import _cells, _reduction, _statistics
+from . import _cells, _passes, _reduction, _statistics
 from ._local import read_rows
 from ._reuse import hold
 from ._threads import single_threaded_blas
 
 # More statistics than this at once make one merge task too large a message.
 _FAN_IN = 32
-# Reports that the client takes in itself; more chunks than that are merged on the workers.
+# Reports that the client takes in itself, if the threads are few. More chunks are merged on
+# the workers, where the first estimate waits for the first of so many blocks.
 _FEW_BLOCKS = 32
 _BLOCKS_PER_THREAD = 4
 # Bytes of statistics that may travel to the client in one fit.
@@ -50,8 +51,7 @@ class OnCluster:
         self.n_threads = max(1, sum(client.nthreads().values()))
         self.n_rows, self.n_features = X.shape  # n_rows is NaN for chunks of unknown size
         self._n_blocks = n_blocks
-        n_chunks = X.numblocks[0]
-        self._set_edges(_auto_blocks(n_chunks, X.shape[1], self.n_threads))
+        self._set_edges(_auto_blocks(X.shape[1], self.n_threads))
 
     def _set_edges(self, auto):
         """Share the chunks out among `n_blocks` blocks, or `auto` where it is "auto"."""
@@ -257,10 +257,9 @@ class OnCluster:
         return _Stream(futures, self._client, self._futures)
 
 
-def _auto_blocks(n_chunks, n_features, n_threads):
+def _auto_blocks(n_features, n_threads):
     home = max(1, _HOME_BYTES // (8 * n_features**2))
-    few = _FEW_BLOCKS if n_chunks <= _FEW_BLOCKS else max(8, _BLOCKS_PER_THREAD * n_threads)
-    return min(few, home)
+    return min(max(_FEW_BLOCKS, _BLOCKS_PER_THREAD * n_threads), home)
 
 
 def _columns_of(chunk, columns):
@@ -268,7 +267,7 @@ def _columns_of(chunk, columns):
         chunk = chunk.to_scipy_sparse()
     if sparse.issparse(chunk) and chunk.format not in ("csr", "csc"):
         chunk = chunk.tocsr()
-    return chunk[:, columns]
+    return _passes.take_columns(chunk, columns)
 
 
 def _n_rows(statistics):

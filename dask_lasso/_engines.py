@@ -26,9 +26,6 @@ HISTORY = {
     "staleness": np.float64,
 }
 
-# Updates that are sent for each block that has reported, as long as others have not. On a
-# worker they go before blocks that are still to be read, which would else never have a turn.
-_UPDATES_PER_REPORT = 2
 # A task that takes this many times the median of the last ones is offered to another worker.
 _LAG = 4.0
 _LAST = 64
@@ -217,11 +214,13 @@ class Run:
 
     @property
     def free_slots(self) -> int:
+        if not self._model.wants_updates:
+            return 0
         threads = self._place.n_threads
         free = min(2 * threads, max(threads, self.n_blocks // 2)) - len(self._updating)
         if self._n_reported < self.n_blocks:
             sent = self.n_updates + len(self._updating)
-            free = min(free, _UPDATES_PER_REPORT * self._n_reported - sent)
+            free = min(free, self._model.updates_per_report * self._n_reported - sent)
         if self._max_staleness is not None and self._updating:
             # Were all others to report before the oldest one, it would be this stale.
             oldest = min(self._sent_at[block] for block in self._updating)

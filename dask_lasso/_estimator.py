@@ -102,30 +102,37 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
                 model = run = wide
                 run.run()
             else:
-                run = Run(
-                    place,
-                    partition,
-                    load=None if local is None else local.load,
-                    max_iter=self.max_iter,
-                    max_time=self.max_time,
-                    max_staleness=self.max_staleness,
-                    random_state=check_random_state(self.random_state),
-                    on_update=on_update,
-                )
+                load = None if local is None else local.load
+                run = self._start_run(place, load, on_update, self.max_time, partition)
                 if local is None:
                     model = self._make_model(run.n_blocks, partition)
                 else:
                     model = self._make_consensus(local, run.n_blocks)
-                run.start(model)
-                engine = ENGINES[self.engine]() if isinstance(self.engine, str) else self.engine
-                engine.run(run)
-                run.finish()
+                self._run_engine(run, model)
         self._set_fitted(model, place, n_iter=max(1, run.n_updates // run.n_blocks))
         self.history_ = run.history
         self.staleness_ = run.staleness
         self.n_passes_ = run.n_passes
         self._warn_unless_converged(model, run)
         callbacks.on_end(attributes)
+
+    def _start_run(self, place, load, on_update, max_time, partition=None):
+        return Run(
+            place,
+            partition,
+            load=load,
+            max_iter=self.max_iter,
+            max_time=max_time,
+            max_staleness=self.max_staleness,
+            random_state=check_random_state(self.random_state),
+            on_update=on_update,
+        )
+
+    def _run_engine(self, run, model):
+        run.start(model)
+        engine = ENGINES[self.engine]() if isinstance(self.engine, str) else self.engine
+        engine.run(run)
+        run.finish()
 
     def _set_fitted(self, model, place, n_iter):
         vars(self).update(self._attributes(model, place))
@@ -521,10 +528,8 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
     def _local_problem(self, place, sample_weight):
         loss = _check_loss(self.loss, self.huber_delta)
         by_rows = self.local_solver == "lbfgs" or self.loss != "squared"
-        shared = dict(alpha=self.alpha, positive=self.positive, fit_intercept=self.fit_intercept)
         if not by_rows:
-            weights = self._penalty_weights()
-            return None if self.polish else Gram(l1_ratio=self.l1_ratio, weights=weights, **shared)
+            return None if self.polish else self._gram(self._penalty_weights())
         if self.local_solver == "gram":
             raise ValueError(
                 "local_solver='gram' needs loss='squared', the only loss with sufficient"
@@ -539,32 +544,53 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
             raise ValueError(
                 f"y has {place.n_targets} targets; loss=(f, fprime) is of one: fit each by itself."
             )
-        return BlackBox(loss, weights=self._penalty_weights(), **shared)
+        return BlackBox(
+            loss,
+            alpha=self.alpha,
+            weights=self._penalty_weights(),
+            positive=self.positive,
+            fit_intercept=self.fit_intercept,
+        )
 
     def _wide(self, place, local, on_update, partition):
+        if isinstance(local, BlackBox):
+            return None  # needs no moments of pairs
         weights = self._penalty_weights()
         unpenalised = weights is not None and (weights == 0).any()
-        if (
-            local is not None
-            or self.alpha * self.l1_ratio == 0
-            or unpenalised
-            or not is_wide(place)
-        ):
+        if self.alpha * self.l1_ratio == 0 or unpenalised or not is_wide(place):
             return super()._wide(place, local, on_update, partition)
         settings = self._shared(1)
         del settings["n_blocks"]
         limits = dict(max_iter=self.max_iter, max_time=self.max_time)
-        return Wide(place, **settings, **limits, on_update=on_update)
+        run_engine = None if self.polish else self._run_engine_on_set
+        return Wide(place, **settings, **limits, on_update=on_update, run_engine=run_engine)
+
+    def _run_engine_on_set(self, place, on_update, max_time, **settings):
+        """ADMM on a place of a working set's columns, and its `Run`."""
+        local = self._gram(settings["weights"])
+        run = self._start_run(place, local.load, on_update, max_time)
+        model = self._make_consensus(local, run.n_blocks, **settings)
+        self._run_engine(run, model)
+        return model, run
+
+    def _gram(self, weights):
+        return Gram(
+            alpha=self.alpha,
+            l1_ratio=self.l1_ratio,
+            weights=weights,
+            positive=self.positive,
+            fit_intercept=self.fit_intercept,
+        )
 
     def _make_model(self, n_blocks, partition):
         return Exact(max_iter=self.max_iter, **self._shared(n_blocks))
 
-    def _make_consensus(self, local, n_blocks):
+    def _make_consensus(self, local, n_blocks, **settings):
         return Consensus(
             local=local,
             rho=self.rho,
             over_relaxation=self.over_relaxation,
-            **self._shared(n_blocks),
+            **{**self._shared(n_blocks), **settings},
         )
 
     def _shared(self, n_blocks):

@@ -209,10 +209,10 @@ class Sums(NamedTuple):
 
 
 def read_rows(X, y, sample_weight=None, *, ones=False) -> Rows:
-    """One chunk as `Rows`, without a copy where it is a float array already."""
-    y = np.asarray(y)
+    """One chunk as `Rows` of NumPy, without a copy where it is a float array already."""
+    y = _statistics.to_host(y)
     y = y.reshape(len(y), -1).astype(np.float64, copy=False)
-    X = sparse.csr_array(X) if sparse.issparse(X) else np.asarray(X)
+    X = sparse.csr_array(X) if sparse.issparse(X) else _statistics.to_host(X)
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
     if ones:
@@ -221,7 +221,7 @@ def read_rows(X, y, sample_weight=None, *, ones=False) -> Rows:
         X = stack([X, column])
         X = sparse.csr_array(X) if sparse.issparse(X) else X
     if sample_weight is not None:
-        sample_weight = np.asarray(sample_weight, dtype=np.float64).reshape(-1, 1)
+        sample_weight = _statistics.to_host(sample_weight).astype(np.float64).reshape(-1, 1)
     return Rows(X, y, sample_weight)
 
 

@@ -6,7 +6,8 @@ columns that join the working set (`products`), which looks at the columns of th
 alone, and one correlates the residual of given coefficients with every column
 (`residuals`). A pass is given chunks, one or more, and sums over them in place, since
 the vectors may be longer than a sparse chunk; results of disjoint rows are merged. A
-sparse chunk is never made dense.
+sparse chunk is never made dense, and a chunk of another array library is worked on where it
+is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from scipy import sparse
 
 from . import _statistics
-from ._statistics import Defect
+from ._statistics import DEVICE_ITEMS, Defect, aligned, namespace, to_device, to_host
 
 # Values in a tile that is worked on in a core's second-level cache (1 MiB).
 _TILE_ITEMS = 2**17
@@ -140,7 +141,7 @@ def columns(chunks) -> ColumnMoments:
                     finite = all(np.isfinite(part).all() for part in parts[-1][5:8])
             if finite and (sample_weight is None or (sample_weight >= 0).all()):
                 continue
-            defect = _statistics._value_defect(X, y, sample_weight)
+            defect = _statistics._value_defect(to_host(X), y, sample_weight)
         none = np.empty(0)
         return ColumnMoments(X.shape[0], 1, 0.0, none, none, none, none, none, defect=defect)
     if sums is not None:
@@ -149,7 +150,7 @@ def columns(chunks) -> ColumnMoments:
 
 
 def _dense_columns(X, y, sample_weight) -> ColumnMoments:
-    n, k = X.shape
+    n = X.shape[0]
     weights = np.ones(n) if sample_weight is None else sample_weight
     weight = float(weights.sum())
     scale = np.sqrt(weights)[:, np.newaxis]
@@ -159,25 +160,8 @@ def _dense_columns(X, y, sample_weight) -> ColumnMoments:
     y_centred = scale * (y - y_mean)
     sides = np.vstack([scale.T, y_centred.T])
     shift = _shift(X)
-    sums = np.zeros((len(sides), k))
-    xx = np.zeros(k)
-    width = min(k, _TILE_COLUMNS)
-    height = max(1, min(n, _TILE_ITEMS // width))
-    as_bytes, shifted = np.empty(height * width, dtype=X.dtype), np.empty((height, width))
-    for first in range(0, k, width):
-        block = slice(first, min(first + width, k))
-        as_it_is = sample_weight is None and X.dtype == np.float64 and not shift[block].any()
-        for start in range(0, n, height):
-            rows = slice(start, min(start + height, n))
-            tile = _aligned(X, rows, block, as_bytes)
-            if not as_it_is:
-                out = shifted[: rows.stop - start, : block.stop - first]
-                tile = np.subtract(tile, shift[block], out=out)
-            if sample_weight is not None:
-                tile *= scale[rows]
-            for total, side in zip(sums, sides, strict=True):  # faster than a product of so few
-                total[block] += side[rows] @ tile
-            xx[block] += np.einsum("ij,ij->j", tile, tile)
+    sums_of = _sums_of_columns if namespace(X) is None else _sums_of_columns_on_device
+    sums, xx = sums_of(X, shift, sides, None if sample_weight is None else scale)
     mean = sums[0] / (weight or 1.0)
     xx -= weight * mean**2
     return ColumnMoments(
@@ -192,6 +176,54 @@ def _dense_columns(X, y, sample_weight) -> ColumnMoments:
         xy=sums[1:].T - np.outer(mean, (scale * y_centred).sum(axis=0)),
         yy=np.einsum("it,it->t", y_centred, y_centred),
     )
+
+
+def _sums_of_columns(X, shift, sides, scale):
+    """Products of rows of `sides` with shifted and scaled X, and of X's columns with themselves."""
+    n, k = X.shape
+    sums = np.zeros((len(sides), k))
+    xx = np.zeros(k)
+    width = min(k, _TILE_COLUMNS)
+    height = max(1, min(n, _TILE_ITEMS // width))
+    as_bytes, shifted = np.empty(height * width, dtype=X.dtype), np.empty((height, width))
+    for first in range(0, k, width):
+        block = slice(first, min(first + width, k))
+        as_it_is = scale is None and X.dtype == np.float64 and not shift[block].any()
+        for start in range(0, n, height):
+            rows = slice(start, min(start + height, n))
+            tile = aligned(X, rows, block, as_bytes)
+            if not as_it_is:
+                out = shifted[: rows.stop - start, : block.stop - first]
+                tile = np.subtract(tile, shift[block], out=out)
+            if scale is not None:
+                tile *= scale[rows]
+            for total, side in zip(sums, sides, strict=True):  # faster than a product of so few
+                total[block] += side[rows] @ tile
+            xx[block] += np.einsum("ij,ij->j", tile, tile)
+    return sums, xx
+
+
+def _sums_of_columns_on_device(X, shift, sides, scale):
+    """`_sums_of_columns` of an X of another library, where it is."""
+    xp = namespace(X)
+    k = X.shape[1]
+    sums, xx = np.zeros((len(sides), k)), np.zeros(k)
+    for start, tile in _device_rows(X):
+        rows = slice(start, start + tile.shape[0])
+        tile = tile - to_device(shift, X)
+        if scale is not None:
+            tile = tile * to_device(scale[rows], X)
+        sums += to_host(to_device(np.ascontiguousarray(sides[:, rows]), X) @ tile)
+        xx += to_host(xp.sum(tile * tile, axis=0))
+    return sums, xx
+
+
+def _device_rows(X):
+    """Tiles of rows of an X of another library, in float64, and where each starts."""
+    xp = namespace(X)
+    height = max(1, DEVICE_ITEMS // X.shape[1])
+    for start in range(0, X.shape[0], height):
+        yield start, xp.asarray(X[start : start + height, :], dtype=xp.float64)
 
 
 class _SparseSums:
@@ -286,14 +318,15 @@ def products(chunks, chosen: Chosen, n_new: int) -> Products:
         X, _, sample_weight = _arrays(*chunk)
         if not sparse.issparse(X):
             scale = None if sample_weight is None else np.sqrt(sample_weight)[:, np.newaxis]
-            for rows, tile in _tiles(X, chosen):
-                if scale is not None:
-                    tile *= scale[rows]
+            for _, tile in _tiles(X, chosen, scale):
                 # The same array twice is one half of the work (syrk).
                 new = tile[:, c - n_new :] if n_new < c else tile
                 if of_tile is None:
                     gram, of_tile = np.zeros((2, n_new, c))
-                gram += np.matmul(new.T, tile, out=of_tile)
+                if isinstance(tile, np.ndarray):
+                    gram += np.matmul(new.T, tile, out=of_tile)
+                else:
+                    gram += to_host(new.T @ tile)
             continue
         position = _positions(X, chosen) if position is None else position
         taken = _take(X, chosen, position)
@@ -319,7 +352,7 @@ def residuals(chunks, chosen: Chosen, coef, y_mean) -> Residuals:
         else:
             r = y.copy()
             for rows, tile in _tiles(X, chosen):
-                r[rows] -= tile @ coef
+                r[rows] -= _apply(tile, coef)
         weighted = r if sample_weight is None else sample_weight[:, np.newaxis] * r
         if correlations is None:
             correlations = np.zeros((X.shape[1], y.shape[1]))
@@ -366,7 +399,7 @@ def path_residuals(chunks, chosen: Chosen, coef, intercepts, y_mean, train, test
         else:
             fitted = np.empty((len(y), p))
             for part, tile in _tiles(X, chosen):
-                fitted[part] = tile @ coef
+                fitted[part] = _apply(tile, coef)
         r = y - intercepts - fitted
         codes = [_codes(cells, len(y)) for cells in labels]
         weights = np.ones(len(y)) if sample_weight is None else sample_weight
@@ -398,8 +431,14 @@ def _codes(cells, n):
     return codes
 
 
-def _tiles(X, chosen):
-    """Slices of rows, and the chosen columns there, gathered and centred, until the next."""
+def _tiles(X, chosen, scale=None):
+    """Slices of rows, and the chosen columns there, centred and scaled, until the next."""
+    if namespace(X) is not None:
+        for start, tile in _device_rows(X):
+            rows = slice(start, start + tile.shape[0])
+            tile = take_columns(tile, chosen.columns) - to_device(chosen.x_mean, X)
+            yield rows, tile if scale is None else tile * to_device(scale[rows], X)
+        return
     n, c = X.shape[0], len(chosen.columns)
     height = min(n, max(256, 8 * _TILE_ITEMS // max(1, c)))
     gathered, centred = np.empty((height, c), dtype=X.dtype), np.empty((height, c))
@@ -412,7 +451,27 @@ def _tiles(X, chosen):
             tile = np.take(X[rows], chosen.columns, axis=1, out=out, mode="clip")
         else:
             tile = X[rows, chosen.columns]
-        yield rows, np.subtract(tile, chosen.x_mean, out=centred[: rows.stop - start])
+        tile = np.subtract(tile, chosen.x_mean, out=centred[: rows.stop - start])
+        if scale is not None:
+            tile *= scale[rows]
+        yield rows, tile
+
+
+def take_columns(X, columns):
+    """Columns of a chunk, an array of the same library."""
+    xp = namespace(X)
+    if xp is None:
+        return X[:, columns]
+    columns = to_device(columns, X)
+    if xp.__name__ == "torch":  # whose `take` is another function
+        return xp.index_select(X, 1, columns)
+    return xp.take(X, columns, axis=1)
+
+
+def _apply(tile, coef):
+    if isinstance(tile, np.ndarray):
+        return tile @ coef
+    return to_host(tile @ to_device(coef, tile))
 
 
 def _positions(X, chosen):
@@ -436,6 +495,10 @@ def _take(X, chosen, position):
 
 def _correlate(X, r, into):
     """Add ``X^T r`` to `into`."""
+    if namespace(X) is not None:
+        for start, tile in _device_rows(X):
+            into += to_host(tile.T @ to_device(r[start : start + tile.shape[0]], X))
+        return
     if sparse.issparse(X) or (X.dtype == np.float64 and X.flags.aligned):
         _add_product(X, r, into)
         return
@@ -444,7 +507,7 @@ def _correlate(X, r, into):
     as_bytes = np.empty(height * k, dtype=X.dtype)
     for start in range(0, len(r), height):
         rows = slice(start, min(start + height, len(r)))
-        tile = _aligned(X, rows, slice(0, k), as_bytes)
+        tile = aligned(X, rows, slice(0, k), as_bytes)
         _add_product(tile.astype(np.float64, copy=False), r[rows], into)
 
 
@@ -454,26 +517,6 @@ def _add_product(X, r, into):
         into[:, 0] += X.T @ r[:, 0]
     else:
         into += X.T @ r
-
-
-def _aligned(X, rows, columns, buffer):
-    """Part of a dense chunk, in `buffer` where its values do not lie at multiples of their size.
-
-    So they may where a chunk came with a message. NumPy and BLAS copy it then as a whole,
-    value by value; as bytes a part is copied at the speed of memory. Buffers are used again,
-    for new ones come in new pages, which cost more than what is done with them.
-    """
-    part = X[rows, columns]
-    if X.flags.aligned:
-        return part
-    tile = buffer[: part.size].reshape(part.shape)
-    if not X.flags.c_contiguous:
-        np.copyto(tile, part)
-    else:
-        size = X.itemsize
-        values = X.view(np.uint8)[rows, columns.start * size : columns.stop * size]
-        np.copyto(tile.view(np.uint8), values)
-    return tile
 
 
 def merge_sums(parts):
@@ -486,18 +529,18 @@ def merge_sums(parts):
 
 
 def _arrays(X, y, sample_weight=None):
-    """One chunk's X as it is if dense, as CSR or CSC if sparse; y as (n, m) of float64."""
+    """One chunk's X as it is if dense, as CSR or CSC if sparse; the rest in NumPy's float64."""
     if hasattr(X, "to_scipy_sparse"):  # sparse.COO and sparse.GCXS
         X = X.to_scipy_sparse()
     if not sparse.issparse(X):
-        X = np.asarray(X)
+        X = np.asarray(X) if namespace(X) is None else X
     elif X.format not in ("csr", "csc"):
         X = X.tocsr()
-    y = np.asarray(y, dtype=np.float64)
+    y = to_host(y).astype(np.float64, copy=False)
     if y.ndim == 1:
         y = y[:, np.newaxis]
     if sample_weight is not None:
-        sample_weight = np.asarray(sample_weight, dtype=np.float64).reshape(-1)
+        sample_weight = to_host(sample_weight).astype(np.float64, copy=False).reshape(-1)
     return X, y, sample_weight
 
 
@@ -509,7 +552,7 @@ def _shift(A):
     """
     if A.shape[0] == 0:
         return np.zeros(A.shape[1])
-    sample = A[:: max(1, A.shape[0] // _SHIFT_ROWS)].astype(np.float64)
+    sample = to_host(A[:: max(1, A.shape[0] // _SHIFT_ROWS), :]).astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         spread = np.abs(sample - sample[0]).max(axis=0)
         return np.where(np.abs(sample[0]) > 10 * spread, sample[0], 0.0)

@@ -21,7 +21,7 @@ from scipy import sparse
 _CACHE_ITEMS = 2**17
 _BUFFER_ITEMS = 2**23
 # The tiles of another device: large enough to keep it busy, a small part of its memory.
-_DEVICE_ITEMS = 2**26
+DEVICE_ITEMS = 2**26
 # Squared distance of a mean from the point that the moments are taken about, in variances,
 # beyond which the digits lost (its logarithm) are worth a second look at the chunk.
 _FAR = 1e4
@@ -199,6 +199,13 @@ def to_host(array):
     return np.asarray(array)
 
 
+def to_device(array, like):
+    """A NumPy array where `like`, of another library, is."""
+    xp = namespace(like)
+    where = {} if xp.__name__ == "cupy" else {"device": like.device}  # CuPy has a current device
+    return xp.asarray(array, **where)
+
+
 def _from_dense(X, y, sample_weight) -> Statistics:
     xp = namespace(X)
     dtype = np.float32 if X.dtype == (xp or np).float32 else np.float64
@@ -246,20 +253,42 @@ def _sums(x_shift, y_shift, X, y, sample_weight):
     # Nothing to shift, weigh or convert: the rows need no buffer.
     as_they_are = sample_weight is None and X.dtype == dtype and not x_shift.any()
     buffer = None if as_they_are else np.empty((tile, k), dtype=dtype)
+    as_bytes = None if X.flags.aligned else np.empty(tile * k, dtype=X.dtype)
     side = np.empty((tile, m + 1), dtype=dtype)
     xx, xs, ss = np.zeros((k, k)), np.zeros((k, m + 1)), np.zeros((m + 1, m + 1))
+    product = np.empty((k, k), dtype=dtype)
     for start in range(0, n, tile):
         stop = min(start + tile, n)
-        rows = X[start:stop]
+        rows = aligned(X, slice(start, stop), slice(0, k), as_bytes)
         if not as_they_are:
             rows = np.subtract(rows, x_shift, out=buffer[: stop - start], casting="unsafe")
         beside, root = _beside(slice(start, stop), y_shift, y, sample_weight, side)
         if root is not None:
             rows *= root
-        xx += rows.T @ rows
+        xx += np.matmul(rows.T, rows, out=product)
         xs += rows.T @ beside
         ss += beside.T @ beside
     return xx, xs, ss
+
+
+def aligned(X, rows, columns, buffer):
+    """Part of a dense chunk, in `buffer` where its values do not lie at multiples of their size.
+
+    So they may where a chunk came with a message. NumPy and BLAS copy it then as a whole,
+    value by value; as bytes a part is copied at the speed of memory. Buffers are used again,
+    for new ones come in new pages, which cost more than what is done with them.
+    """
+    part = X[rows, columns]
+    if X.flags.aligned:
+        return part
+    tile = buffer[: part.size].reshape(part.shape)
+    if not X.flags.c_contiguous:
+        np.copyto(tile, part)
+    else:
+        size = X.itemsize
+        values = X.view(np.uint8)[rows, columns.start * size : columns.stop * size]
+        np.copyto(tile.view(np.uint8), values)
+    return tile
 
 
 def _sums_on_device(x_shift, y_shift, X, y, sample_weight):
@@ -268,24 +297,18 @@ def _sums_on_device(x_shift, y_shift, X, y, sample_weight):
     n, k = X.shape
     m = y.shape[1]
     dtype = x_shift.dtype
-
-    where = {} if xp.__name__ == "cupy" else {"device": X.device}  # CuPy has a current device
-
-    def move(array):
-        return xp.asarray(array, **where)
-
-    tile = max(256, _DEVICE_ITEMS // (k + m + 1))
+    tile = max(256, DEVICE_ITEMS // (k + m + 1))
     side = np.empty((min(tile, n), m + 1), dtype=dtype)
     xx, xs, ss = np.zeros((k, k)), np.zeros((k, m + 1)), np.zeros((m + 1, m + 1))
-    shift = move(x_shift)
+    shift = to_device(x_shift, X)
     for start in range(0, n, tile):
         stop = min(start + tile, n)
         rows = xp.asarray(X[start:stop, :], dtype=shift.dtype) - shift
         beside, root = _beside(slice(start, stop), y_shift, y, sample_weight, side)
         if root is not None:
-            rows = rows * move(root)
+            rows = rows * to_device(root, X)
         xx += to_host(rows.T @ rows)
-        xs += to_host(rows.T @ move(beside))
+        xs += to_host(rows.T @ to_device(beside, X))
         ss += beside.T @ beside
     return xx, xs, ss
 

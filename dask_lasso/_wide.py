@@ -51,9 +51,9 @@ def check_width(place):
     if place.n_features > MAX_MOMENTS:
         raise ValueError(
             f"X has {place.n_features} columns, and this fit needs the {MAX_MOMENTS} squared"
-            " moments of all pairs of at most that many. More columns take polish=True,"
-            " loss='squared' and an l1 penalty on every column (alpha > 0, l1_ratio > 0), and"
-            " where alpha is chosen, criterion='cv'; or select columns first."
+            " moments of all pairs of at most that many. More columns take an l1 penalty on each"
+            " of them (alpha > 0, l1_ratio > 0, penalty_weights > 0), and where alpha is chosen,"
+            " criterion='cv'; or select columns first."
         )
 
 
@@ -107,6 +107,10 @@ class Wide:
     coef_init : ndarray of shape (k, m) or None
     on_update : callable
         Given a row of the history; True ends the fit.
+    run_engine : callable or None
+        Solves for a working set's columns by ADMM: ``run_engine(place, on_update, max_time,
+        coef_init=, weights=, tol=)`` returns a model and its `Run`. None is the exact
+        solution from the Gram of the set.
 
     Attributes
     ----------
@@ -117,12 +121,13 @@ class Wide:
     n_passes : int
         How often the rows were read.
     n_updates : int
-        Solutions of the working set's problem.
+        Solutions of the working set's problem, or updates of its blocks.
+    n_blocks, staleness :
+        Those of ADMM on the last working set; else there is one block, of all rows.
     stopped_by : str or None
         None if the certificate holds.
     """
 
-    # Every column is everywhere, so there is one block, and nothing is stale.
     n_blocks = n_reported = 1
     staleness = np.zeros(1, dtype=np.int64)
 
@@ -140,6 +145,7 @@ class Wide:
         max_time,
         coef_init,
         on_update,
+        run_engine=None,
     ):
         self._place = place
         self._l1, self._l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
@@ -151,6 +157,10 @@ class Wide:
         self._max_iter = max_iter
         self._coef_init = coef_init
         self._on_update = on_update
+        self._run_engine = run_engine
+        self._set_tol = 0.5 * tol  # the least relative gap to which ADMM solves for a set
+        self._is_solved = True  # the empty set is
+        self._is_exhausted = False  # no more iterations are allowed
         self._start = time.perf_counter()
         self._deadline = np.inf if max_time is None else self._start + max_time
         self._history = {name: [] for name in HISTORY}
@@ -162,6 +172,7 @@ class Wide:
         """Read the rows as often as the certificate needs."""
         self._read_columns()
         if self._coef_init is not None and self._coef_init.any():
+            self._is_solved = False
             self._set = np.flatnonzero(self._coef_init.any(axis=1))
             self._set_coef = self._coef_init[self._set] * self._weights[self._set, np.newaxis]
             done = self._read_residuals()
@@ -195,7 +206,11 @@ class Wide:
     # -- the working set -------------------------------------------------------------
 
     def _solve(self):
-        """Solve for the columns in the set, exactly."""
+        """Solve for the columns in the set: exactly, or by ADMM to a gap."""
+        self._is_solved = True
+        if self._run_engine is not None:
+            self._solve_by_engine()
+            return
         problem = _solve.Moments(self._gram, self._xy[self._set], self._yy, self.statistics.weight)
         self._set_coef, _ = _solve.solve(
             problem,
@@ -206,6 +221,39 @@ class Wide:
             coef_init=self._set_coef,
         )
         self.n_updates += 1
+        self._is_exhausted = self.n_updates >= self._max_iter
+
+    def _solve_by_engine(self):
+        """A pass for the blocks' statistics of the set's columns, and ADMM on them."""
+        began, before = time.perf_counter() - self._start, self.n_updates
+
+        def on_update(row):
+            return self._record(
+                {**row, "time": began + row["time"], "n_updates": before + row["n_updates"]}
+            )
+
+        relative = float((self.gap / np.maximum(self.null_loss, np.finfo(float).tiny)).max())
+        if len(self._outside) == 0:
+            self._set_tol *= 0.2  # it was not enough for all columns
+        self.n_passes += 1
+        weights = self._weights[self._set]
+        left = self._deadline - time.perf_counter()
+        with self._place.of_columns(self._set) as place:
+            model, run = self._run_engine(
+                place,
+                on_update,
+                None if np.isinf(left) else max(left, 1e-3),
+                coef_init=self._set_coef / weights[:, np.newaxis],
+                weights=weights,
+                tol=max(0.1 * relative, self._set_tol),
+            )
+        self._set_coef = model.coef * weights[:, np.newaxis]
+        self.n_updates += run.n_updates
+        self.n_blocks = self.n_reported = run.n_blocks
+        self.staleness = run.staleness
+        self._is_exhausted = run.stopped_by == "max_iter"
+        if run.stopped_by == "callback":
+            self.stopped_by = "callback"
 
     def _violating(self):
         """Columns outside the set that violate optimality most, or nearly do."""
@@ -234,11 +282,22 @@ class Wide:
 
     def _join(self, new):
         """Let the columns `new` join the set: a pass, for their products."""
-        self._keep()
+        if self._run_engine is None:
+            self._keep()  # by ADMM a set only grows, or columns might take turns
         if len(new) == 0:
             return
         n_old = len(self._set)
         columns = np.concatenate([self._set, new])
+        joined = np.zeros((len(new), self._xy.shape[1]))
+        if self._coef_init is not None and n_old == 0:
+            joined = self._coef_init[new] * self._weights[new, np.newaxis]
+        self._set, self._set_coef = columns, np.vstack([self._set_coef, joined])
+        if self._run_engine is None:
+            self._extend_gram(n_old)
+
+    def _extend_gram(self, n_old):
+        """The Gram of the set, of whose first columns it is known: a pass."""
+        columns, new = self._set, self._set[n_old:]
         chosen = Chosen(columns, self._x_mean[columns])
         self.n_passes += 1
         found = self._place.reduce(_passes.products, _passes.merge_sums, chosen, len(new))
@@ -253,11 +312,7 @@ class Wide:
         gram[:n_old, :n_old] = self._gram
         gram[n_old:] = rows
         gram[:n_old, n_old:] = rows[:, :n_old].T
-        joined = np.zeros((len(new), self._xy.shape[1]))
-        if self._coef_init is not None and n_old == 0:
-            joined = self._coef_init[new] * self._weights[new, np.newaxis]
-        self._set, self._gram = columns, gram
-        self._set_coef = np.vstack([self._set_coef, joined])
+        self._gram = gram
 
     def _read_residuals(self):
         """Correlate the residual with all columns: a pass; True when the fit has ended."""
@@ -326,22 +381,25 @@ class Wide:
             "samples_seen": self.statistics.n_rows,
             "objective": loss.sum() + penalty,
         }
-        for name, column in self._history.items():
-            column.append(row.get(name, np.nan))
         within = bool((self.gap <= self._tol * self.null_loss).all())
-        if self._on_update(row):
+        if self.stopped_by is not None or self._record(row):
             self.stopped_by = "callback"
-        elif not more_columns and len(self._gram) == len(self._set):
-            # Nothing to add to a set that has been solved for.
+        elif self._is_solved and (within if self._run_engine is not None else not more_columns):
+            # By ADMM a set is solved for to a gap; else there is nothing to add to it.
             self.stopped_by = None if within else "max_iter"
             return True
         elif now >= self._deadline:
             self.stopped_by = "max_time"
         elif self._n_active + _MOST > _MAX_SET:
             self.stopped_by = "size"
-        elif self.n_updates >= self._max_iter:
+        elif self._is_exhausted:
             self.stopped_by = "max_iter"
         return self.stopped_by is not None
+
+    def _record(self, row) -> bool:
+        for name, column in self._history.items():
+            column.append(row.get(name, np.nan))
+        return self._on_update(row)
 
     @property
     def _n_active(self) -> int:

@@ -1,10 +1,11 @@
-"""The data that exactness is shown on: real, synthetic, wide, badly scaled."""
+"""The data that exactness is shown on: real, synthetic, wide, badly scaled; and who holds it."""
 
 from __future__ import annotations
 
 from functools import cache
 
 import numpy as np
+import pytest
 from sklearn.datasets import load_diabetes, load_sample_images, make_regression
 
 
@@ -63,3 +64,19 @@ def load(name):
     for array in (X, y, weights):
         array.flags.writeable = False
     return X, y, weights, alpha
+
+
+def strict(array):
+    return pytest.importorskip("array_api_strict").asarray(array)
+
+
+def cupy(array):
+    return pytest.importorskip("cupy").asarray(array)
+
+
+def torch(array):
+    return pytest.importorskip("torch").asarray(array)
+
+
+# Makers of arrays that are not NumPy's; a test of a library that is not there is skipped.
+LIBRARIES = pytest.mark.parametrize("library", [strict, cupy, torch])

@@ -6,6 +6,7 @@ from itertools import pairwise
 import dask.array as da
 import numpy as np
 import pytest
+from datasets import LIBRARIES
 from scipy import sparse
 from sklearn.model_selection import KFold
 
@@ -152,21 +153,6 @@ def test_one_task_per_chunk_and_few_merges():
     assert len(tasks) <= 1000 * 1.05
 
 
-def strict(array):
-    return pytest.importorskip("array_api_strict").asarray(array)
-
-
-def cupy(array):
-    return pytest.importorskip("cupy").asarray(array)
-
-
-def torch(array):
-    return pytest.importorskip("torch").asarray(array)
-
-
-LIBRARIES = pytest.mark.parametrize("library", [strict, cupy, torch])
-
-
 @LIBRARIES
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
 @pytest.mark.parametrize("weighted", [False, True])
@@ -177,7 +163,7 @@ def test_chunks_of_other_libraries(library, dtype, weighted, far, rows, monkeypa
     X[:, 1] = 3
     weights = weights if weighted else None
     library(X[:1])
-    monkeypatch.setattr(_statistics, "_DEVICE_ITEMS", 10_000)  # several tiles
+    monkeypatch.setattr(_statistics, "DEVICE_ITEMS", 10_000)  # several tiles
     expected = from_rows(X, y, weights)
     statistics = from_rows(library(X), library(y), None if weights is None else library(weights))
     assert all(type(a) is type(b) for a, b in zip(statistics, expected, strict=True))

@@ -9,6 +9,7 @@ from pathlib import Path
 import dask.array as da
 import numpy as np
 import pytest
+from datasets import LIBRARIES
 from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -222,6 +223,96 @@ def test_float32_rows_give_float32_coefficients():
     expected = reference(X.astype(float), y.astype(float), alpha)
     assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-6)
     assert gap_on_rows(model, X, y) < 1e-6
+
+
+@pytest.mark.parametrize("engine", ["sync", "async", "batched"])
+@pytest.mark.parametrize("rows", [dense_rows, sparse_rows])
+def test_admm_on_working_sets(engine, rows):
+    X, y = rows()
+    alpha = 0.3 * alpha_max(X, y)
+    model = AsyncLassoRegressor(alpha, engine=engine, polish=False, tol=1e-12, n_blocks=3)
+    model.fit(X, y)
+    assert_allclose(model.coef_, reference(X, y, alpha).coef_, rtol=0, atol=1e-6)
+    assert gap_on_rows(model, X, y) < 1e-12
+    assert model.n_iter_ > 1  # sweeps over blocks, not solutions
+    assert len(model.staleness_) == 3
+    assert np.nanmax(model.history_["rho"]) > 0
+    assert (np.diff(model.history_["n_updates"]) >= 0).all()
+    assert (np.diff(model.history_["time"]) >= 0).all()
+
+
+def test_admm_on_working_sets_of_chunks(client):
+    X, y = sparse_rows()
+    alpha = 0.5 * alpha_max(X, y)
+    dX, dy = client.persist([chunked(X), chunked(y)])
+    model = AsyncLassoRegressor(alpha, engine="sync", polish=False, client=client).fit(dX, dy)
+    assert_allclose(model.coef_, reference(X, y, alpha).coef_, rtol=0, atol=1e-2)
+    assert gap_on_rows(model, X, y) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"fit_intercept": False},
+        {"positive": True},
+        {"penalty_weights": np.random.default_rng(2).uniform(0.5, 2.0, N_COLUMNS)},
+    ],
+    ids=["raw", "positive", "weighted penalty"],
+)
+def test_admm_on_working_sets_equals_the_exact_finish(settings):
+    X, y = dense_rows()
+    Y = np.column_stack([y, dense_rows(seed=1)[1]])
+    weight = np.random.default_rng(1).uniform(0, 2, len(y))
+    alpha = 0.5 * alpha_max(X, y)
+    expected = AsyncLassoRegressor(alpha, **settings).fit(X, Y, weight)
+    settings = dict(settings, polish=False, tol=1e-8, n_blocks=2, warm_start=True)
+    model = AsyncLassoRegressor(alpha, **settings).fit(X, Y, weight)
+    assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-3)
+    n_iter = model.n_iter_
+    model.fit(X, Y, weight)
+    assert model.n_iter_ < n_iter
+    assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-3)
+
+
+def test_admm_on_working_sets_stops_where_it_is_told():
+    X, y = dense_rows()
+    alpha = 0.1 * alpha_max(X, y)
+    with pytest.warns(ConvergenceWarning, match="max_iter=3"):
+        AsyncLassoRegressor(alpha, polish=False, max_iter=3).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match="max_time"):
+        AsyncLassoRegressor(alpha, polish=False, max_time=0.05, tol=1e-14).fit(X, y)
+    loose = AsyncLassoRegressor(alpha, polish=False, tol=1e-2).fit(X, y)
+    assert 0 < gap_on_rows(loose, X, y) <= 1e-2
+
+
+@LIBRARIES
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_chunks_of_other_libraries(library, dtype, monkeypatch):
+    X, y = dense_rows()
+    X, y = X.astype(dtype), y.astype(dtype)
+    library(X[:1])
+    monkeypatch.setattr(_passes, "DEVICE_ITEMS", 10 * N_COLUMNS)  # several tiles
+    weight = np.random.default_rng(1).uniform(0, 2, len(y))
+    there = chunked(X).map_blocks(library, dtype=dtype, meta=np.empty((0, 0), dtype=dtype))
+    alpha = 0.2 * alpha_max(X, y, weight)
+    expected = AsyncLassoRegressor(alpha).fit(X, y, weight)
+    for settings, atol in (({}, 1e-6), ({"polish": False}, 1e-2)):
+        model = AsyncLassoRegressor(alpha, **settings)
+        with pytest.warns(UserWarning, match="persist"):
+            model.fit(there, chunked(y), chunked(weight))
+        assert_allclose(model.coef_, expected.coef_, rtol=0, atol=atol)
+        assert model.dual_gap_ <= 1e-6 * np.average(
+            (y - np.average(y, weights=weight)) ** 2, weights=weight
+        )
+    grid = np.geomspace(1, 0.3, 4) * alpha
+    expected = AsyncLassoCV(alphas=grid, cv=3).fit(X, y)
+    with pytest.warns(UserWarning, match="persist"):
+        model = AsyncLassoCV(alphas=grid, cv=3).fit(there, chunked(y))
+    assert_allclose(model.mse_path_, expected.mse_path_, rtol=1e-5)
+    X[87, 3] = np.nan
+    there = chunked(X).map_blocks(library, dtype=dtype, meta=np.empty((0, 0), dtype=dtype))
+    with pytest.raises(ValueError, match="X contains NaN in column 3, row 87"):
+        AsyncLassoRegressor(alpha).fit(there, chunked(y))
 
 
 def test_columns_far_from_zero():
@@ -467,9 +558,22 @@ def test_what_needs_all_moments_says_so():
     X[0] = 1.0
     y = np.arange(10.0)
     for model in (
-        AsyncLassoRegressor(polish=False),
-        AsyncLassoRegressor(loss="huber"),
+        AsyncLassoRegressor(penalty_weights=np.arange(X.shape[1])),
+        AsyncElasticNetRegressor(l1_ratio=0),
         AsyncLassoCV(criterion="bic"),
     ):
         with pytest.raises(ValueError, match=f"X has {X.shape[1]} columns"):
             model.fit(X, y)
+
+
+def test_raw_rows_of_many_columns_need_no_moments():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, _wide.MAX_MOMENTS + 1))
+    y = X[:, :3].sum(axis=1) + rng.normal(size=60)
+    alpha = 0.6 * alpha_max(X, y)
+    expected = AsyncLassoRegressor(alpha).fit(X, y)
+    for loss in ("squared", "huber"):
+        settings = dict(loss=loss, huber_delta=1e6, local_solver="lbfgs")
+        model = AsyncLassoRegressor(alpha, n_blocks=1, **settings).fit(X, y)
+        assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-2)
+        assert model.dual_gap_ <= 1e-6 * y.var()

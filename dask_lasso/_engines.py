@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from itertools import islice
+from itertools import islice, takewhile
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -162,6 +162,7 @@ class Run:
             for block, future in enumerate(reports)
         }
         self._updating = set()
+        self._sent = {}  # futures of updates and answers, in the order in which they were sent
         self._n_reported = 0
         # Blocks that can be sent, in the order in which they came home: O(1) a result.
         self._at_home = {}
@@ -249,6 +250,7 @@ class Run:
     def _send(self, block, kind, sent, call):
         future = self._place.submit(*call)
         self._in_flight[future] = Flight(block, kind, sent, call, time.perf_counter())
+        self._sent[future] = None
         self._stream.add(future)
 
     def _ask(self):
@@ -318,6 +320,7 @@ class Run:
 
     def _receive(self, future, value) -> Result:
         flight = self._in_flight.pop(future)
+        self._sent.pop(future, None)
         block, kind = flight.block, flight.kind
         if kind != "report":
             self._durations.append(time.perf_counter() - flight.time)
@@ -333,6 +336,7 @@ class Run:
         return Result(block, kind, flight.sent, value)
 
     def _drop(self, future):
+        self._sent.pop(future, None)
         if self._in_flight.pop(future, None) is not None:
             self._place.release(future)
 
@@ -343,9 +347,12 @@ class Run:
             return
         self._looked = now
         limit = max(_LOOK, _LAG * float(np.median(self._durations)))
-        for future, flight in list(self._in_flight.items()):
+        # The oldest come first: as many are looked at as lag behind.
+        lagging = takewhile(lambda future: now - self._in_flight[future].time >= limit, self._sent)
+        for future in list(lagging):
+            flight = self._in_flight[future]
             key = (flight.block, flight.kind)
-            if flight.call is None or key in self._offered or now - flight.time < limit:
+            if key in self._offered:
                 continue
             other = self._place.offer(future, *flight.call)
             if other is not None:

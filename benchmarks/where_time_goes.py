@@ -39,7 +39,7 @@ PARTS = {
     "graph sent (dask's compute)": [("client.py", "compute")],
     "waiting for reports": [("threading.py", "wait")],
     "reports received": [("_cluster.py", "next")],
-    "merging and estimates": [("_exact.py", "update"), ("_exact.py", "estimate")],
+    "merging and estimates": [("_exact.py", "update")],
 }
 
 

@@ -22,6 +22,8 @@ _CACHE_ITEMS = 2**17
 _BUFFER_ITEMS = 2**23
 # The tiles of another device: large enough to keep it busy, a small part of its memory.
 DEVICE_ITEMS = 2**26
+# Targets below which a product with each by itself is faster than one with all.
+_FEW_TARGETS = 4
 # Squared distance of a mean from the point that the moments are taken about, in variances,
 # beyond which the digits lost (its logarithm) are worth a second look at the chunk.
 _FAR = 1e4
@@ -254,7 +256,7 @@ def _sums(x_shift, y_shift, X, y, sample_weight):
     as_they_are = sample_weight is None and X.dtype == dtype and not x_shift.any()
     buffer = None if as_they_are else np.empty((tile, k), dtype=dtype)
     as_bytes = None if X.flags.aligned else np.empty(tile * k, dtype=X.dtype)
-    side = np.empty((tile, m + 1), dtype=dtype)
+    side = np.empty((m + 1, tile), dtype=dtype)
     xx, xs, ss = np.zeros((k, k)), np.zeros((k, m + 1)), np.zeros((m + 1, m + 1))
     product = np.empty((k, k), dtype=dtype)
     for start in range(0, n, tile):
@@ -264,10 +266,14 @@ def _sums(x_shift, y_shift, X, y, sample_weight):
             rows = np.subtract(rows, x_shift, out=buffer[: stop - start], casting="unsafe")
         beside, root = _beside(slice(start, stop), y_shift, y, sample_weight, side)
         if root is not None:
-            rows *= root
+            rows *= root[:, np.newaxis]
         xx += np.matmul(rows.T, rows, out=product)
-        xs += rows.T @ beside
-        ss += beside.T @ beside
+        if m < _FEW_TARGETS:
+            for column, one in zip(xs.T, beside, strict=True):
+                column += one @ rows
+        else:
+            xs += rows.T @ beside.T
+        ss += beside @ beside.T
     return xx, xs, ss
 
 
@@ -298,7 +304,7 @@ def _sums_on_device(x_shift, y_shift, X, y, sample_weight):
     m = y.shape[1]
     dtype = x_shift.dtype
     tile = max(256, DEVICE_ITEMS // (k + m + 1))
-    side = np.empty((min(tile, n), m + 1), dtype=dtype)
+    side = np.empty((m + 1, min(tile, n)), dtype=dtype)
     xx, xs, ss = np.zeros((k, k)), np.zeros((k, m + 1)), np.zeros((m + 1, m + 1))
     shift = to_device(x_shift, X)
     for start in range(0, n, tile):
@@ -306,22 +312,22 @@ def _sums_on_device(x_shift, y_shift, X, y, sample_weight):
         rows = xp.asarray(X[start:stop, :], dtype=shift.dtype) - shift
         beside, root = _beside(slice(start, stop), y_shift, y, sample_weight, side)
         if root is not None:
-            rows = rows * to_device(root, X)
+            rows = rows * to_device(root[:, np.newaxis], X)
         xx += to_host(rows.T @ rows)
-        xs += to_host(rows.T @ to_device(beside, X))
-        ss += beside.T @ beside
+        xs += to_host(rows.T @ to_device(np.ascontiguousarray(beside.T), X))
+        ss += beside @ beside.T
     return xx, xs, ss
 
 
 def _beside(rows, y_shift, y, sample_weight, out):
-    """What stands beside X in a tile, (shifted y, ones), and the roots of the weights."""
-    beside = out[: rows.stop - rows.start]
+    """What stands beside X in a tile, (shifted y, ones) in rows, and the roots of the weights."""
+    beside = out[:, : rows.stop - rows.start]
     m = y.shape[1]
-    np.subtract(y[rows], y_shift, out=beside[:, :m], casting="unsafe")
-    beside[:, m] = 1
+    np.subtract(y[rows].T, y_shift[:, np.newaxis], out=beside[:m], casting="unsafe")
+    beside[m] = 1
     if sample_weight is None:
         return beside, None
-    root = np.sqrt(sample_weight[rows, np.newaxis]).astype(out.dtype)
+    root = np.sqrt(sample_weight[rows]).astype(out.dtype)
     beside *= root
     return beside, root
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import platform
@@ -223,7 +224,7 @@ def local_cluster(n_workers):
 
 
 def _serve_cluster(n_workers, pipe):
-    options = dict(threads_per_worker=1, dashboard_address=None)
+    options = dict(threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL)
     with LocalCluster(n_workers=n_workers, **options) as cluster:
         pipe.send(cluster.scheduler_address)
         pipe.recv()

@@ -29,20 +29,20 @@ KINDS = [
 ENGINES = ["sync", "async", "batched"]
 
 
-def rows_of(chunk, pause=0.0):
+def rows_of(chunk, pause=0.0, shape=(ROWS, COLUMNS)):
     """X and y of one chunk in one table, after a pause."""
     time.sleep(pause)
     rng = np.random.default_rng(chunk)
-    X = rng.normal(size=(ROWS, COLUMNS))
-    return np.column_stack([X, X @ np.linspace(-1, 1, COLUMNS) + rng.normal(size=ROWS)])
+    X = rng.normal(size=shape)
+    return np.column_stack([X, X @ np.linspace(-1, 1, shape[1]) + rng.normal(size=len(X))])
 
 
-def table(pause=0.02):
+def table(pause=0.02, shape=(ROWS, COLUMNS)):
     """Chunks that can be made again, as those of a file can be read again."""
     ids = da.arange(CHUNKS, chunks=1)[:, None]
     rows = ids.map_blocks(
-        lambda block: rows_of(int(block[0, 0]), pause),
-        chunks=((ROWS,) * CHUNKS, (COLUMNS + 1,)),
+        lambda block: rows_of(int(block[0, 0]), pause, shape),
+        chunks=((shape[0],) * CHUNKS, (shape[1] + 1,)),
         dtype=float,
         meta=np.empty((0, 0)),
     )
@@ -89,8 +89,8 @@ def complete(client, n_workers, patience=120.0):
         time.sleep(0.1)
 
 
-def fit_while_killing(client, engine, kind, after):
-    """One fit; `after` seconds into it a worker dies. Returns the fitted estimator."""
+def fit_while_killing(client, model, rows, after):
+    """Fit `model`; `after` seconds into it a worker dies."""
     alive = {address: pid for address, pid in pids(client).items() if pid}
     victim = random.choice(list(alive.values()))
 
@@ -103,7 +103,7 @@ def fit_while_killing(client, engine, kind, after):
     timer = threading.Timer(after, kill)
     timer.start()
     try:
-        return AsyncLassoRegressor(ALPHA, engine=engine, client=client, **kind).fit(*table())
+        model.fit(*rows)
     finally:
         timer.join()
 
@@ -116,7 +116,8 @@ def chaos(client, n_workers, fits, wanted, seed=0):
     for i in range(fits):
         complete(client, n_workers)
         kind, engine = KINDS[i % len(KINDS)], ENGINES[i // len(KINDS) % len(ENGINES)]
-        model = fit_while_killing(client, engine, kind, after=random.uniform(0.0, 0.6))
+        model = AsyncLassoRegressor(ALPHA, engine=engine, client=client, **kind)
+        fit_while_killing(client, model, table(), after=random.uniform(0.0, 0.6))
         errors.append(np.abs(model.coef_ - wanted).max() / np.abs(wanted).max())
         assert errors[-1] <= 1e-5, f"fit {i} ({engine}, {kind}) was off by {errors[-1]:.1e}"
         deadline = time.monotonic() + 10

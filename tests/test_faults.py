@@ -5,13 +5,14 @@ from __future__ import annotations
 import _thread
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import chaos
 import numpy as np
 import pytest
 from conftest import assert_nothing_left
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, wait
 
 from dask_lasso import AsyncLassoRegressor
 
@@ -47,6 +48,27 @@ def assert_right(model, expected):
 def test_workers_killed_at_random(client, expected):
     errors = chaos.chaos(client, 3, 6, expected, seed=1)
     assert len(errors) == 6
+    assert_nothing_left(client)
+
+
+@pytest.mark.parametrize("persist", [True, False])
+def test_worker_killed_in_a_fit_of_many_columns(client, persist):
+    shape = 20, 2600
+    rows = np.concatenate([chaos.rows_of(chunk, shape=shape) for chunk in range(chaos.CHUNKS)])
+    expected = AsyncLassoRegressor(10.0).fit(rows[:, :-1], rows[:, -1])
+    chaos.complete(client, 3)
+    X, y = chaos.table(shape=shape)
+    if persist:
+        X, y = client.persist([X, y])
+        wait([X, y])
+    model = AsyncLassoRegressor(10.0, client=client)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X has 2600 columns", UserWarning)  # to persist
+        chaos.fit_while_killing(client, model, (X, y), after=0.2)
+    assert model.n_passes_ == expected.n_passes_ > 2
+    np.testing.assert_allclose(model.coef_, expected.coef_, atol=1e-8)
+    chaos.complete(client, 3)
+    del X, y
     assert_nothing_left(client)
 
 

@@ -12,7 +12,7 @@ import chaos
 import numpy as np
 import pytest
 from conftest import assert_nothing_left
-from distributed import Client, LocalCluster, wait
+from distributed import Client, LocalCluster
 
 from dask_lasso import AsyncLassoRegressor
 
@@ -55,13 +55,13 @@ def test_workers_killed_at_random(client, expected):
 def test_worker_killed_in_a_fit_of_many_columns(client, persist):
     shape = 20, 2600
     rows = np.concatenate([chaos.rows_of(chunk, shape=shape) for chunk in range(chaos.CHUNKS)])
-    expected = AsyncLassoRegressor(10.0).fit(rows[:, :-1], rows[:, -1])
+    expected = AsyncLassoRegressor(3.0).fit(rows[:, :-1], rows[:, -1])
     chaos.complete(client, 3)
     X, y = chaos.table(shape=shape)
     if persist:
         X, y = client.persist([X, y])
-        wait([X, y])
-    model = AsyncLassoRegressor(10.0, client=client)
+        client.gather(client.futures_of([X, y]))
+    model = AsyncLassoRegressor(3.0, client=client)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "X has 2600 columns", UserWarning)  # to persist
         chaos.fit_while_killing(client, model, (X, y), after=0.2)

@@ -286,7 +286,7 @@ def test_admm_on_working_sets_stops_where_it_is_told():
 
 
 @LIBRARIES
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.slow)])
 def test_chunks_of_other_libraries(library, dtype, monkeypatch):
     X, y = dense_rows()
     X, y = X.astype(dtype), y.astype(dtype)
@@ -566,6 +566,7 @@ def test_what_needs_all_moments_says_so():
             model.fit(X, y)
 
 
+@pytest.mark.slow
 def test_raw_rows_of_many_columns_need_no_moments():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, _wide.MAX_MOMENTS + 1))

@@ -440,7 +440,7 @@ def _tiles(X, chosen, scale=None):
             yield rows, tile if scale is None else tile * to_device(scale[rows], X)
         return
     n, c = X.shape[0], len(chosen.columns)
-    height = min(n, max(256, 8 * _TILE_ITEMS // max(1, c)))
+    height = max(1, min(n, max(256, 8 * _TILE_ITEMS // max(1, c))))
     gathered, centred = np.empty((height, c), dtype=X.dtype), np.empty((height, c))
     for start in range(0, n, height):
         rows = slice(start, min(start + height, n))

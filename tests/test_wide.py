@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import uuid
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -150,6 +152,23 @@ def test_blocks_of_any_sparse_kind(client, convert):
     (blocks,) = (client.persist(blocks),)
     model = AsyncLassoRegressor(alpha, client=client).fit(blocks, chunked(y))
     assert_allclose(model.coef_, reference(X, y, alpha).coef_, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("rows", [dense_rows, sparse_rows])
+@pytest.mark.parametrize("polish", [True, False])
+def test_chunks_without_rows(rows, polish):
+    X, y = rows()
+    alpha = 0.5 * alpha_max(X, y)
+    parts = [slice(*rows) for rows in pairwise((0, 0, 80, 80, 150))]
+    dX, dy = (
+        da.concatenate(
+            [da.from_delayed(dask.delayed(A[p]), (np.nan, *A.shape[1:]), meta=A[:0]) for p in parts]
+        )
+        for A in (X, y)
+    )
+    model = AsyncLassoRegressor(alpha, engine="sync", polish=polish).fit(*dask.persist(dX, dy))
+    expected = AsyncLassoRegressor(alpha).fit(X, y)
+    assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-8 if polish else 1e-2)
 
 
 def test_persisted_data_is_read_without_advice(client):

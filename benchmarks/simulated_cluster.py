@@ -105,15 +105,19 @@ class Simulated(_memory.InMemory):
     def release(self, future):
         future.released = True
 
-    def offer(self, future, task, *args):
-        if not self.cluster.offer or future.worker is None:
-            return None
-        spare = [w for w in range(self.n_threads) if w not in self._lagged | {future.worker}]
-        if not spare:
-            return None
-        other = self.submit(task, *args, pin=min(spare, key=self._load))
-        self._offers[other] = future.worker
-        return other
+    def offer(self, calls):
+        others = {}
+        load = [self._load(worker) for worker in range(self.n_threads)]
+        for future, (task, *args) in calls.items():
+            avoided = self._lagged | {future.worker}
+            spare = [worker for worker in range(self.n_threads) if worker not in avoided]
+            if not self.cluster.offer or future.worker is None or not spare:
+                continue
+            worker = min(spare, key=load.__getitem__)
+            load[worker] += 1
+            others[future] = other = self.submit(task, *args, pin=worker)
+            self._offers[other] = future.worker
+        return others
 
     def prefer(self, winner, loser):
         if winner in self._offers:

@@ -229,17 +229,26 @@ class OnCluster:
         self._futures.add(future)
         return future
 
-    def offer(self, future, task, *args):
-        """Run the task of `future` on another worker as well; None if there is none."""
-        processing = self._client.processing()
-        slow = [worker for worker, keys in processing.items() if future.key in keys]
-        spare = [w for w in processing if w not in slow and w not in self._slow]
-        if not slow or not spare:
-            return None
-        worker = min(spare, key=lambda w: len(processing[w]))
-        other = self._submit(task, args, worker, strict=True)
-        self._offers[other] = (args[0].key, worker, slow[0])
-        return other
+    def offer(self, calls):
+        """Run tasks on other workers as well.
+
+        `calls` has the task and arguments of each future; so has what is returned, of those
+        for which there is another worker, its future.
+        """
+        processing = self._client.processing()  # a round trip, of the size of all in flight
+        working_on = {key: worker for worker, keys in processing.items() for key in keys}
+        load = {worker: len(keys) for worker, keys in processing.items()}
+        others = {}
+        for future, (task, *args) in calls.items():
+            slow = working_on.get(future.key)
+            spare = [worker for worker in load if worker != slow and worker not in self._slow]
+            if slow is None or not spare:
+                continue
+            worker = min(spare, key=load.get)
+            load[worker] += 1
+            others[future] = other = self._submit(task, args, worker, strict=True)
+            self._offers[other] = (args[0].key, worker, slow)
+        return others
 
     def prefer(self, winner, loser):
         """Keep a block with the worker that was first; `loser` is the other one's future."""

@@ -9,7 +9,7 @@ affair; engines know neither.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from itertools import islice, takewhile
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -161,11 +161,13 @@ class Run:
             future: Flight(block, "report", None, None, self._start)
             for block, future in enumerate(reports)
         }
-        self._updating = set()
-        self._sent = {}  # futures of updates and answers, in the order in which they were sent
+        # Both in the order in which they were sent: the first is the oldest, and found in O(1)
+        # however many went before it, which it is not in a dict.
+        self._updating = OrderedDict()
+        self._sent = OrderedDict()  # futures of updates and answers
         self._n_reported = 0
         # Blocks that can be sent, in the order in which they came home: O(1) a result.
-        self._at_home = {}
+        self._at_home = OrderedDict()
         # An update is as stale as there are updates in the estimate that were not in the
         # one that its block was sent: none behind a barrier.
         self._in_estimate = 0
@@ -224,12 +226,16 @@ class Run:
             free = min(free, self._model.updates_per_report * self._n_reported - sent)
         if self._max_staleness is not None and self._updating:
             # Were all others to report before the oldest one, it would be this stale.
-            oldest = min(self._sent_at[block] for block in self._updating)
-            worst = self.n_updates - oldest + len(self._updating) - 1
+            worst = self.n_updates - self._oldest + len(self._updating) - 1
             free = min(free, self._max_staleness - worst)
         elif self._max_staleness is not None:
             free = min(free, self._max_staleness + 1)
         return max(0, free)
+
+    @property
+    def _oldest(self) -> int:
+        """Updates that were in the estimate when the oldest update in flight was sent."""
+        return self._sent_at[next(iter(self._updating))]
 
     def idle(self, limit: int | None = None) -> list[int]:
         """Blocks at home, at most `limit`, the one that has waited longest first."""
@@ -244,7 +250,7 @@ class Run:
             sent, task, args = self._model.task(block, self._data[block], self._place)
             self._send(block, "update", sent, (task, *args))
             self._at_home.pop(block, None)
-            self._updating.add(block)
+            self._updating[block] = None
             self._sent_at[block] = self._in_estimate
 
     def _send(self, block, kind, sent, call):
@@ -309,8 +315,7 @@ class Run:
         row["time"] = time.perf_counter() - self._start
         row["n_updates"] = self.n_updates
         if self._updating:
-            oldest = min(self._sent_at[block] for block in self._updating)
-            row["staleness"] = self.n_updates - oldest
+            row["staleness"] = self.n_updates - self._oldest
         for name, column in self._history.items():
             column.append(row.get(name, np.nan))
         return self._on_update(row)
@@ -330,7 +335,7 @@ class Run:
                     self._drop(other)
             self._place.release(future)
         if kind == "update":
-            self._updating.discard(block)
+            self._updating.pop(block, None)
         if kind != "answer":
             self._at_home[block] = None
         return Result(block, kind, flight.sent, value)
@@ -349,16 +354,19 @@ class Run:
         limit = max(_LOOK, _LAG * float(np.median(self._durations)))
         # The oldest come first: as many are looked at as lag behind.
         lagging = takewhile(lambda future: now - self._in_flight[future].time >= limit, self._sent)
-        for future in list(lagging):
-            flight = self._in_flight[future]
-            key = (flight.block, flight.kind)
-            if key in self._offered:
-                continue
-            other = self._place.offer(future, *flight.call)
-            if other is not None:
-                self._offered[key] = (future, other)
-                self._in_flight[other] = flight
-                self._stream.add(other)
+        lagging = {future: self._in_flight[future] for future in lagging}
+        offers = {
+            future: flight.call
+            for future, flight in lagging.items()
+            if (flight.block, flight.kind) not in self._offered
+        }
+        if not offers:
+            return
+        for future, other in self._place.offer(offers).items():
+            flight = lagging[future]
+            self._offered[flight.block, flight.kind] = (future, other)
+            self._in_flight[other] = flight
+            self._stream.add(other)
 
     @property
     def history(self) -> dict[str, np.ndarray]:

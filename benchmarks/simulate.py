@@ -265,6 +265,7 @@ def sweep(engine, cluster, n_blocks, update, reading=0.0, sweeps=4):
             _engines.ENGINES[engine]().run(run)
         ends.append(place.now)
     later = (ends[1] - ends[0]) / (sweeps - 1)
+    place.busy["scheduler"] -= max(0.0, place._free - place.now)  # still to be done at the end
     per_second = {name: busy / place.now for name, busy in place.busy.items()}
     per_second["workers"] /= cluster.workers
     return SimpleNamespace(first=ends[0], later=later, busy=per_second, place=place)

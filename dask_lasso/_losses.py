@@ -13,6 +13,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from ._statistics import aligned
+
 # Values of X in a tile: 1 MiB, a core's second-level cache.
 _TILE_ITEMS = 2**17
 
@@ -56,10 +58,14 @@ class Residual:
         # In the dtype of X: a mixed product would copy X.
         coef = beta[:k].astype(rows.X.dtype)
         residual, correlation = np.empty(rows.y.shape), np.zeros(beta.shape)
-        step = n if sparse.issparse(rows.X) else max(1, _TILE_ITEMS // k)
+        if is_sparse := sparse.issparse(rows.X):
+            step = n
+        else:
+            step = max(1, min(n, _TILE_ITEMS // k))
+            buffer = None if rows.X.flags.aligned else np.empty(step * k, rows.X.dtype)
         for start in range(0, n, step):
-            tile = slice(start, start + step)
-            X = rows.X[tile]
+            tile = slice(start, min(start + step, n))
+            X = rows.X if is_sparse else aligned(rows.X, tile, slice(0, k), buffer)
             part = rows.y[tile] - X @ coef
             if len(beta) > k:
                 part -= beta[k]

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from pathlib import Path
 
+import dask
 import dask.array as da
 import matplotlib
 import numpy as np
 from distributed import Client, LocalCluster, get_task_stream
 from sklearn.datasets import load_sample_images
+from sklearn.exceptions import ConvergenceWarning
 
 from dask_lasso import AsyncLassoRegressor
 
@@ -40,23 +43,27 @@ def blog_post(rows):
 def photographs(rows, radius=3):
     """Each pixel's green from the pixels above and to the left of it."""
     tables = []
-    for image in load_sample_images().images:
-        image = image / 255.0
+    for photo, image in enumerate(load_sample_images().images):
         height, width, _ = image.shape
-        inside = slice(radius, width - radius)
-        columns = [
-            image[radius + i : height + i, radius + j : width - radius + j, colour].ravel()
-            for i in range(-radius, 1)
-            for j in range(-radius, radius + 1)
-            if i < 0 or j < 0
-            for colour in range(3)
-        ]
-        tables.append(np.column_stack([*columns, image[radius:, inside, 1].ravel()]))
-    table = np.concatenate(tables)[:rows]
-    chunks = max(1, len(table) // 20)
-    return da.from_array(table[:, :-1], chunks=(chunks, -1)), da.from_array(
-        table[:, -1], chunks=chunks
-    )
+        shape = (height - radius) * (width - 2 * radius), 6 * radius * (radius + 1) + 1
+        tables.append(da.from_delayed(dask.delayed(pixels)(photo, radius), shape, dtype=float))
+    table = da.concatenate(tables)[:rows]
+    table = table.rechunk((max(1, len(table) // 20), -1))
+    return table[:, :-1], table[:, -1]
+
+
+def pixels(photo, radius):
+    """A row per pixel: its neighbours' colours, and its green; made where dask puts it."""
+    image = load_sample_images().images[photo] / 255.0
+    height, width, _ = image.shape
+    columns = [
+        image[radius + i : height + i, radius + j : width - radius + j, colour].ravel()
+        for i in range(-radius, 1)
+        for j in range(-radius, radius + 1)
+        if i < 0 or j < 0
+        for colour in range(3)
+    ]
+    return np.column_stack([*columns, image[radius:, radius : width - radius, 1].ravel()])
 
 
 def draw_stream(records, title, path):
@@ -101,6 +108,10 @@ def draw_convergence(histories, path):
             values = history[name]
             if name == "objective":
                 values = np.maximum(objectives[engine] / best - 1, 1e-9)
+            elif name == "staleness":
+                values = np.nan_to_num(values)  # nothing in flight: nothing is stale
+            else:
+                values = np.where(values > 0, values, np.nan)  # 0: there was no estimate before
             axis.plot(history["time"], values, ".-", color=ENGINES[engine], label=engine)
     for name, axis in panels.items():
         axis.set_title("objective / best - 1" if name == "objective" else name.replace("_", " "))
@@ -123,6 +134,7 @@ def main():
     parser.add_argument("--output", type=Path, default=Path("blog_post_experiments"))
     args = parser.parse_args()
     args.output.mkdir(exist_ok=True)
+    warnings.simplefilter("ignore", ConvergenceWarning)  # of a fit that is stopped: it is printed
     with (
         LocalCluster(n_workers=args.workers, threads_per_worker=1) as cluster,
         Client(cluster) as client,
@@ -152,8 +164,10 @@ def main():
                 for part in record["startstops"]
                 if part["action"] == "compute"
             )
+            stopped = ", stopped" if args.seconds and seconds >= args.seconds else ""
             print(
-                f"{engine:8} {seconds:6.2f} s, {model.n_iter_:3d} sweeps,"
+                f"{engine:8} {seconds:6.2f} s{stopped},"
+                f" {model.n_iter_:3d} sweeps,"
                 f" first estimate after {model.history_['time'][0]:.2f} s,"
                 f" workers busy {busy / seconds / args.workers:.0%},"
                 f" staleness at most {model.staleness_.max()}, gap {model.dual_gap_:.1e}"

@@ -271,3 +271,19 @@ def test_huber_with_penalty_weights_is_certified(data):
     assert weighted.certificate_ == "duality gap"
     objective = weighted.history_["objective"][-1]
     assert objective == pytest.approx(divided.history_["objective"][-1], rel=1e-7)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_chunks_that_are_not_aligned(data, order):
+    X, y = data
+    # As it is in a message, of which the chunk is a part.
+    odd = np.empty(X.nbytes + 1, dtype=np.uint8)[1:].view(X.dtype).reshape(X.shape, order=order)
+    odd[:] = X
+    assert not odd.flags.aligned
+    model, expected = (
+        AsyncLassoRegressor(ALPHA, loss="huber", max_iter=20, tol=0, n_blocks=2) for _ in range(2)
+    )
+    for fitted, rows in ((model, odd), (expected, X)):
+        with pytest.warns(ConvergenceWarning):
+            fitted.fit(rows, y)
+    np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-6)

@@ -296,7 +296,10 @@ class Consensus:
                 answers=[],
             )
         if complete:
-            self._adapt(n_updates, primal / max(points, _TINY), dual / max(duals, _TINY))
+            # Relative residuals (Wohlberg 2017), so that neither depends on units: the log of
+            # (primal / points) / (dual / duals), each of which may be zero.
+            over, under = np.log(np.maximum([[primal, duals], [dual, points]], _TINY)).sum(axis=1)
+            self._adapt(n_updates, over - under)
 
     def _is_due(self, n_reported, n_updates, residual):
         """Whether a look at all rows is worth its cost now."""
@@ -345,8 +348,11 @@ class Consensus:
         self.converged = bool(question.final and within)
         return {**question.row, "objective": found.objective.sum()}
 
-    def _adapt(self, n_updates, primal, dual):
-        """Once all blocks are in, the metric of all; then the rho that its residuals ask for."""
+    def _adapt(self, n_updates, imbalance):
+        """Once all blocks are in, the metric of all; then the rho that its residuals ask for.
+
+        `imbalance` is the log of the primal over the dual relative residual.
+        """
         if not self._all_in_metric:
             self._all_in_metric = True
             scale = _usable(self._local.standardise()[2])
@@ -364,16 +370,16 @@ class Consensus:
             self._ratios = []
             self._rescale(self._metric.scale, rho)
             return
-        # Relative residuals (Wohlberg 2017), so that neither depends on units; the median of
-        # many, for with acceleration they jump.
-        self._ratios.append(np.log(max(primal, _TINY)) - np.log(max(dual, _TINY)))
+        # The median of many, for with acceleration they jump.
+        self._ratios.append(imbalance)
         if n_updates < self._balance_at * self._n_blocks:
             return
-        ratio = np.exp(np.median(self._ratios[len(self._ratios) // 2 :]))
+        ratio = np.median(self._ratios[len(self._ratios) // 2 :])
         self._ratios = []
         self._balance_at *= 2
-        if not 1 / _BALANCING_RATIO < ratio < _BALANCING_RATIO:
-            self._rescale(self._metric.scale, self.rho * np.clip(np.sqrt(ratio), 0.1, 10.0))
+        if abs(ratio) > np.log(_BALANCING_RATIO):
+            step = np.exp(np.clip(ratio / 2, -np.log(10), np.log(10)))
+            self._rescale(self._metric.scale, self.rho * step)
 
     def estimate(self):
         """Ask for a certificate of the current z, whatever has been asked before."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 
@@ -14,6 +13,7 @@ from . import _cells, _passes, _reduction, _statistics
 from ._local import read_rows
 from ._reuse import hold
 from ._threads import single_threaded_blas
+from ._warn import warn
 
 # More statistics than this at once make one merge task too large a message.
 _FAN_IN = 32
@@ -198,12 +198,11 @@ class OnCluster:
     def _advise_to_persist(self):
         X = self._arrays[0]
         if not self._advised and _reduction.fits_in_memory(self._client, X):
-            warnings.warn(
+            warn(
                 f"X has {X.shape[1]} columns, so fit reads its rows several times, and X is not"
                 " in the workers' memory: it is computed again each time. If it fits there, call"
                 " X = X.persist() before fit.",
                 UserWarning,
-                stacklevel=9,
             )
         self._advised = True
 

@@ -7,7 +7,6 @@ alpha a small solve, and a validation score a formula on the moments of the test
 from __future__ import annotations
 
 import time
-import warnings
 from functools import partial
 from numbers import Integral, Real
 
@@ -26,6 +25,7 @@ from ._exact import Exact
 from ._incremental import degrees_of_freedom
 from ._input import is_dask
 from ._path import alpha_grid, solve_path
+from ._warn import warn
 from ._wide_path import WidePath, is_wide_path
 
 
@@ -342,10 +342,9 @@ class SelectionBase(LassoBase):
                 f" fit one {type(self).__name__} per column."
             )
         if place.y_ndim == 2:
-            warnings.warn(
+            warn(
                 "A column-vector y was passed when a 1d array was expected: the column is taken.",
                 DataConversionWarning,
-                stacklevel=6,
             )
         if self.criterion != "cv":
             return _cells.one_cell()
@@ -367,12 +366,11 @@ class SelectionBase(LassoBase):
     def _warn_unless_converged(self, model, run):
         super()._warn_unless_converged(model, run)
         if model.n_unconverged:
-            warnings.warn(
+            warn(
                 f"Objective did not converge for {model.n_unconverged} of the coefficients that"
                 f" alpha_ was chosen by, within max_iter={self.max_iter}: their duality gaps are"
                 " above tol. Increase max_iter or tol, or scale the features.",
                 ConvergenceWarning,
-                stacklevel=6,
             )
 
     def _make_model(self, n_blocks, partition):

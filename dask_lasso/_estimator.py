@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from contextlib import contextmanager
 from numbers import Integral, Real
 
@@ -25,6 +24,7 @@ from ._local import BlackBox, Gram
 from ._losses import Pair, Residual
 from ._predict import predict_dask, predict_rows, r2_score
 from ._statistics import Statistics
+from ._warn import warn
 from ._weights import penalty_weights
 from ._wide import Wide, check_width, is_wide
 
@@ -178,7 +178,7 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
     def _warn_unless_converged(self, model, run):
         message = self._why_not_converged(model, run)
         if message is not None:
-            warnings.warn(message, ConvergenceWarning, stacklevel=6)
+            warn(message, ConvergenceWarning)
 
     def _why_not_converged(self, model, run):
         """What a `ConvergenceWarning` has to say, if anything."""
@@ -518,11 +518,10 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
     def _validate_params(self):
         super()._validate_params()
         if self.alpha == 0:
-            warnings.warn(
+            warn(
                 "With alpha=0, there is no penalty: this is least squares, for which"
                 " LinearRegression is the better estimator (a model with no regularization).",
                 UserWarning,
-                stacklevel=4,
             )
 
     def _local_problem(self, place, sample_weight):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -9,8 +11,9 @@ from conftest import assert_nothing_left
 from datasets import load
 from distributed import Client
 from scipy import sparse
+from sklearn.model_selection import GridSearchCV
 
-from dask_lasso import AsyncLassoRegressor
+from dask_lasso import AsyncLassoCV, AsyncLassoRegressor
 
 X, y, _, ALPHA = load("diabetes")
 ENGINES = ["sync", "async", "batched"]
@@ -267,3 +270,27 @@ def test_failing_engine(place, fitted, client):
 def test_warm_start_with_other_columns(fitted):
     fitted.set_params(warm_start=True)
     assert_fails(fitted, X[:, :5], y, match=r"warm_start=True.*10 features and X has 5")
+
+
+WARNED = {
+    "no penalty": lambda X, y: AsyncLassoRegressor(0.0).fit(X, y),
+    "too few iterations": lambda X, y: AsyncLassoRegressor(
+        ALPHA, polish=False, tol=1e-9, max_iter=1
+    ).fit(X, y),
+    "in a search": lambda X, y: GridSearchCV(
+        AsyncLassoRegressor(polish=False, tol=1e-9, max_iter=1), {"alpha": [ALPHA]}, cv=2
+    ).fit(X, y),
+    "a column for y": lambda X, y: AsyncLassoCV(alphas=3).fit(X, y[:, np.newaxis]),
+    "rows read again": lambda X, y: AsyncLassoCV(alphas=3, cv=2).fit(
+        da.from_array(WIDE, chunks=(40, -1)).map_blocks(np.copy), da.from_array(y[:80], chunks=40)
+    ),
+}
+WIDE = np.random.default_rng(0).normal(size=(80, 2500))
+
+
+@pytest.mark.parametrize("name", WARNED)
+def test_warnings_name_the_users_line(name):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", UserWarning)
+        WARNED[name](X, np.asarray(y))
+    assert {warning.filename for warning in found} == {__file__}

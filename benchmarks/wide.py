@@ -18,14 +18,16 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
 import dask.array as da
 import numpy as np
 from distributed import Client, LocalCluster, wait
 from scipy import sparse
 from sklearn.linear_model import Lasso
+from sklearn.linear_model import lasso_path as sklearn_path
 
-from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, _wide, lasso_path
+from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, _wide, _wide_path, lasso_path
 
 REPEATS = 5
 SLOW = 60.0  # seconds after which a peer is not run again
@@ -193,25 +195,47 @@ def border(repeats):
 
 
 def path():
-    """Passes and seconds of a path and of a cross-validation, down to alpha_max / 100."""
+    """Passes and seconds of a path and of a cross-validation; a path of scikit-learn's."""
     X, y = dense("independent")
+    passes, run = [], _wide_path.WidePath.run
+
+    def counted(self, *args):
+        found = run(self, *args)
+        passes.append(self.n_passes)
+        return found
+
     with LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0
     ) as cluster:
         with Client(cluster) as client:
             dX, dy = on_workers(client, X, y, 250)
             start = time.perf_counter()
-            alphas, coefs, _ = lasso_path(dX, dy, eps=0.01, fit_intercept=True, client=client)
+            with mock.patch.object(_wide_path.WidePath, "run", counted):
+                alphas, coefs, _ = lasso_path(dX, dy, eps=0.01, fit_intercept=True, client=client)
             seconds = time.perf_counter() - start
             worst = max(
                 gap(X, y, alpha, coef)
                 for alpha, coef in zip(alphas[::20], coefs.T[::20], strict=True)
             )
-            print(f"lasso_path, {len(alphas)} alphas: {seconds:.1f} s, largest gap {worst:.1e}")
+            print(
+                f"lasso_path, {len(alphas)} alphas to alpha_max / 100: {seconds:.1f} s,"
+                f" {passes[0]} passes, largest gap {worst:.1e}",
+                flush=True,
+            )
             start = time.perf_counter()
             model = AsyncLassoCV(alphas=50, eps=0.1, cv=5, client=client).fit(dX, dy)
             seconds = time.perf_counter() - start
-            print(f"AsyncLassoCV, 5 folds x 50 alphas: {seconds:.1f} s, {model.n_passes_} passes")
+            print(
+                f"AsyncLassoCV, 5 folds x 50 alphas to alpha_max / 10: {seconds:.1f} s,"
+                f" {model.n_passes_} passes",
+                flush=True,
+            )
+    columns = np.asfortranarray(X - X.mean(axis=0))
+    start = time.perf_counter()
+    _, coefs, _ = sklearn_path(columns, y - y.mean(), alphas=alphas, tol=1e-6, max_iter=10_000)
+    seconds = time.perf_counter() - start
+    worst = max(gap(X, y, a, coef) for a, coef in zip(alphas[::20], coefs.T[::20], strict=True))
+    print(f"scikit-learn's lasso_path in memory: {seconds:.1f} s, largest gap {worst:.1e}")
 
 
 def route(X, y, alpha, max_gram, repeats):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from . import _statistics
+from . import _cells, _statistics
 from ._statistics import DEVICE_ITEMS, Defect, aligned, namespace, to_device, to_host
 
 # Values in a tile that is worked on in a core's second-level cache (1 MiB).
@@ -371,6 +371,23 @@ class PathResiduals(NamedTuple):
     squares: np.ndarray
     with_y: np.ndarray
     errors: np.ndarray
+
+
+def cells_of_columns(chunks, columns) -> _cells.CellStatistics:
+    """Statistics of some columns, cell by cell.
+
+    Parameters
+    ----------
+    chunks : iterable of (X, y, sample_weight, labels)
+        The labels are those of `Partition.between`.
+    columns : ndarray of int
+    """
+    found = []
+    for *rows, labels in chunks:
+        X, y, sample_weight = _arrays(*rows)
+        found.append(_cells.from_rows(take_columns(X, columns), y, sample_weight, labels))
+        found = [_cells.merge(found)]
+    return found[0]
 
 
 def path_residuals(chunks, chosen: Chosen, coef, intercepts, y_mean, train, test):

@@ -165,17 +165,34 @@ def alpha_grid(
 
 
 def solve_path(
-    problem: _solve.Moments, alphas, *, l1_ratio, positive, weights=None, max_iter
+    problem: _solve.Moments,
+    alphas,
+    *,
+    l1_ratio,
+    positive,
+    weights=None,
+    max_iter,
+    coef_init=None,
 ) -> Path:
     """Solve for every alpha, from the largest down.
 
     One call of coordinate descent brings the whole grid near, and the active set makes
     each of its points exact, as in `_solve.solve`.
+
+    Parameters
+    ----------
+    coef_init : ndarray of shape (k, n_alphas), optional
+        For one target, solutions that are near.
     """
     if weights is not None:
         reduction = Reduction(problem, weights)
         path = solve_path(
-            reduction.problem, alphas, l1_ratio=l1_ratio, positive=positive, max_iter=max_iter
+            reduction.problem,
+            alphas,
+            l1_ratio=l1_ratio,
+            positive=positive,
+            max_iter=max_iter,
+            coef_init=None if coef_init is None else reduction.reduce(coef_init),
         )
         return path._replace(
             coefs=np.stack(
@@ -188,12 +205,12 @@ def solve_path(
     gaps = np.zeros((m, len(alphas)))
     for target in range(m):
         one = problem._replace(xy=problem.xy[:, [target]], yy=problem.yy[[target]])
-        coefs[target] = _solve_grid(one, alphas, l1_ratio, positive, max_iter)
+        coefs[target] = _solve_grid(one, alphas, l1_ratio, positive, max_iter, coef_init)
         gaps[target] = _gaps(one, coefs[target], alphas, l1_ratio, positive)
     return Path(coefs, gaps)
 
 
-def _solve_grid(problem, alphas, l1_ratio, positive, max_iter):
+def _solve_grid(problem, alphas, l1_ratio, positive, max_iter, coef_init):
     coefs = np.zeros((len(problem.gram), len(alphas)))
     inside = np.flatnonzero(alphas * l1_ratio > 0)
     inside = inside[np.argsort(-alphas[inside], kind="stable")]
@@ -201,9 +218,17 @@ def _solve_grid(problem, alphas, l1_ratio, positive, max_iter):
     if len(inside) and yy > 0 and xy.any():
         gram = np.ascontiguousarray(problem.gram)
         penalties = problem.weight * alphas[inside]
-        starts, _ = _solve.coordinate_descent(
-            gram, xy, yy, penalties, l1_ratio, positive, 1e-4, max_iter, np.zeros(len(xy))
-        )
+        options = l1_ratio, positive, 1e-4, max_iter
+        if coef_init is None:
+            starts, _ = _solve.coordinate_descent(
+                gram, xy, yy, penalties, *options, np.zeros(len(xy))
+            )
+        else:
+            starts = np.empty((len(xy), len(inside)))
+            for i, column in enumerate(inside):
+                near = np.ascontiguousarray(coef_init[:, column])
+                found, _ = _solve.coordinate_descent(gram, xy, yy, penalties[[i]], *options, near)
+                starts[:, i] = found[:, 0]
         for column, penalty, start in zip(inside, penalties, starts.T, strict=True):
             l1, l2 = penalty * l1_ratio, penalty * (1 - l1_ratio)
             exact = _solve.active_set(gram, xy, l1, l2, positive, start)

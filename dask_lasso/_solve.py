@@ -306,14 +306,16 @@ def active_set(gram, xy, threshold, ridge, positive, coef):
     for _ in range(10):
         active = np.flatnonzero(signs)
         rhs = xy[active] - threshold * signs[active]
-        values = _solve_positive_definite(gram[np.ix_(active, active)], rhs, ridge)
+        # Symmetric: rows stand for columns, and lie together.
+        rows = gram.take(active, axis=0)
+        values = _solve_positive_definite(rows.take(active, axis=1), rhs, ridge)
         if values is None:
             return None
         turned = values * signs[active] <= 0
         if turned.any():
             signs[active[turned]] = 0
             continue
-        gradient = xy - gram[:, active] @ values
+        gradient = xy - values @ rows
         excess = (gradient if positive else np.abs(gradient)) > threshold + slack
         excess[active] = False
         if not excess.any():
@@ -325,21 +327,26 @@ def active_set(gram, xy, threshold, ridge, positive, coef):
 
 
 def _solve_positive_definite(gram, rhs, ridge):
-    """Solve ``(gram + ridge I) w = rhs``; None where the matrix is singular in effect."""
+    """Solve ``(gram + ridge I) w = rhs``; None where the matrix is singular in effect.
+
+    Writes to `gram`.
+    """
     if len(rhs) == 0:
         return rhs
-    gram = gram + ridge * np.eye(len(rhs))
-    diagonal = np.sqrt(np.diagonal(gram))
+    diagonal = np.einsum("ii->i", gram)
+    diagonal += ridge
     if not (diagonal > 0).all():
         return None
-    gram /= diagonal
-    gram /= diagonal[:, np.newaxis]
-    rhs = rhs / diagonal
+    scale = np.sqrt(diagonal)
+    gram /= scale
+    gram /= scale[:, np.newaxis]
+    rhs = rhs / scale
     # LAPACK itself: a path solves hundreds of these, and wrappers would take half the time.
-    factor, info = linalg.lapack.dpotrf(gram, lower=True)
+    # Transposed, which a symmetric matrix may be, for LAPACK takes columns one after the other.
+    factor, info = linalg.lapack.dpotrf(gram.T, lower=True, clean=False)
     # Squared, a pivot is the share of a column that the columns before it leave unexplained.
     if info or np.diagonal(factor).min() ** 2 < 1e-12:
         return None
     values, _ = linalg.lapack.dpotrs(factor, rhs, lower=True)
     correction, _ = linalg.lapack.dpotrs(factor, rhs - gram @ values, lower=True)
-    return (values + correction) / diagonal
+    return (values + correction) / scale

@@ -148,7 +148,11 @@ class WidePath:
 
     def _solve(self, alphas, l1_ratio, chosen, deadline):
         """Solve for a few alphas on all sets, with as many columns as that takes."""
-        for _ in count():
+        n_sets, n_alphas = len(self._train), len(alphas)
+        solutions = np.zeros((n_sets, len(chosen), n_alphas))
+        gaps, objectives, squares = np.zeros((3, n_sets, n_alphas))
+        left = np.arange(n_alphas)  # for which columns are missing, on some set
+        for attempt in count():
             cells = self._read_cells(chosen)
             sets = [_cells.union(cells, *which) for which in self._train]
             empty = [i for i, rows in enumerate(sets) if rows is None or rows.weight == 0]
@@ -157,26 +161,36 @@ class WidePath:
                     f"The training set of split {empty[0] - 1} has no rows, or none with a"
                     " positive weight: use another cv."
                 )
-            solutions = [self._solve_set(rows, alphas, l1_ratio, chosen) for rows in sets]
-            found = self._read_residuals(chosen, sets, solutions)
-            gaps, objectives, excess = self._certify(
-                sets, solutions, found, alphas, l1_ratio, chosen
+            for rows, solution in zip(sets, solutions, strict=True):
+                near = solution[:, left] if attempt else None
+                solution[:, left] = self._solve_set(rows, alphas[left], l1_ratio, chosen, near)
+            found = self._read_residuals(chosen, sets, solutions[..., left])
+            gaps[:, left], objectives[:, left], excess = self._certify(
+                sets, solutions[..., left], found, alphas[left], l1_ratio, chosen
             )
-            worst = excess(alphas * l1_ratio).max(axis=0)
-            worst[chosen] = -np.inf
+            squares[:, left] = found.errors.reshape(n_sets, -1)
+            over = excess(alphas[left] * l1_ratio)
+            over[:, chosen] = -np.inf
+            if left[-1] == n_alphas - 1:
+                excess_of_last = excess
+                n_last = len(left)
+            worst = over.max(axis=0)
             n_violating = np.count_nonzero(worst > 0)
             if n_violating == 0:
                 break
             if time.perf_counter() >= deadline:
                 return None
-            joining = min(n_violating, max(self._most, len(chosen) // 2))
-            chosen = np.union1d(chosen, self._top(worst, chosen, joining))
-        errors = self._errors(cells, found.errors.reshape(len(sets), -1))
-        last = len(alphas) - 1
+            joining = min(n_violating, max(self._most, chosen.size // 2))
+            left = left[(over > 0).any(axis=1).reshape(n_sets, -1).any(axis=0)]
+            before, chosen = chosen, np.union1d(chosen, self._top(worst, chosen, joining))
+            grown = np.zeros((n_sets, len(chosen), n_alphas))
+            grown[:, np.searchsorted(chosen, before)] = solutions
+            solutions = grown
+        errors = self._errors(cells, squares)
 
         def nearest(l1):
             """The columns that come nearest to a coefficient below the last alpha."""
-            score = excess(np.full(len(alphas), l1))[last :: len(alphas)].max(axis=0)
+            score = excess_of_last(np.full(n_last, l1))[n_last - 1 :: n_last].max(axis=0)
             return self._top(score, chosen, self._most)
 
         return chosen, solutions, gaps, errors, objectives, nearest
@@ -184,14 +198,11 @@ class WidePath:
     def _read_cells(self, chosen):
         """Statistics of the chosen columns, cell by cell: a pass."""
         self.n_passes += 1
-        with self._place.of_columns(chosen) as place:
-            futures = place.load_statistics(self._partition)
-            stream, parts = place.as_completed(futures), []
-            while len(parts) < len(futures):
-                parts += [part for _, part in stream.next(None, one=True)]
-        return _cells.merge(parts)
+        return self._place.reduce(
+            _passes.cells_of_columns, _cells.merge, chosen, partition=self._partition
+        )
 
-    def _solve_set(self, rows, alphas, l1_ratio, chosen):
+    def _solve_set(self, rows, alphas, l1_ratio, chosen, near):
         self.n_updates += len(alphas)
         path = solve_path(
             _solve.moments(rows, self._fit_intercept),
@@ -200,6 +211,7 @@ class WidePath:
             positive=self._positive,
             weights=self._weights[chosen],
             max_iter=self._max_iter,
+            coef_init=near,
         )
         return path.coefs[0]
 

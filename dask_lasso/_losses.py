@@ -58,10 +58,9 @@ class Residual:
         # In the dtype of X: a mixed product would copy X.
         coef = beta[:k].astype(rows.X.dtype)
         residual, correlation = np.empty(rows.y.shape), np.zeros(beta.shape)
-        if is_sparse := sparse.issparse(rows.X):
-            step = n
-        else:
-            step = max(1, min(n, _TILE_ITEMS // k))
+        is_sparse = sparse.issparse(rows.X)
+        step = max(1, n if is_sparse else min(n, _TILE_ITEMS // k))
+        if not is_sparse:
             buffer = None if rows.X.flags.aligned else np.empty(step * k, rows.X.dtype)
         for start in range(0, n, step):
             tile = slice(start, min(start + step, n))

@@ -382,12 +382,12 @@ def cells_of_columns(chunks, columns) -> _cells.CellStatistics:
         The labels are those of `Partition.between`.
     columns : ndarray of int
     """
-    found = []
+    found = None
     for *rows, labels in chunks:
         X, y, sample_weight = _arrays(*rows)
-        found.append(_cells.from_rows(take_columns(X, columns), y, sample_weight, labels))
-        found = [_cells.merge(found)]
-    return found[0]
+        part = _cells.from_rows(take_columns(X, columns), y, sample_weight, labels)
+        found = part if found is None else _cells.merge([found, part])
+    return found
 
 
 def path_residuals(chunks, chosen: Chosen, coef, intercepts, y_mean, train, test):

@@ -15,6 +15,7 @@ _INSIDE = tuple(
 )
 
 
+# `skip_file_prefixes` of Python 3.12 does the same.
 def warn(message: str, category: type[Warning]) -> None:
     """``warnings.warn`` at the innermost line of the user's."""
     frame, level = sys._getframe(1), 2

@@ -36,7 +36,7 @@ _MAX_SET = 2**13
 # so that their Gram costs about as much as a pass, and within these bounds. Later at most
 # as many, or as there are coefficients.
 _JOIN = 4
-_FEWEST, _MOST = 128, 2048
+FEWEST, _MOST = 128, 2048
 # A correlation this far above the threshold, relatively, is rounding.
 SLACK = 1e-9
 
@@ -59,7 +59,7 @@ def check_width(place):
 
 def n_joining(k: int) -> int:
     """How many of k columns make the first working set."""
-    return int(np.clip(_JOIN * np.sqrt(k), _FEWEST, _MOST))
+    return int(np.clip(_JOIN * np.sqrt(k), FEWEST, _MOST))
 
 
 def first_pass(place, fit_intercept):
@@ -259,7 +259,7 @@ class Wide:
         """Columns outside the set that violate optimality most, or nearly do."""
         n_violating = len(self._outside)
         most = max(self._most, self._n_active)
-        count = min(most, max(_FEWEST, 4 * n_violating))
+        count = min(most, max(FEWEST, 4 * n_violating))
         candidates = self._outside
         if n_violating < count:
             candidates = self._eligible & np.isfinite(self._excess)
@@ -274,7 +274,7 @@ class Wide:
         """Drop columns without a coefficient, but for as many as have one, nearest first."""
         active = self._set_coef.any(axis=1)
         idle = np.flatnonzero(~active)
-        nearest = np.argsort(-self._excess[self._set[idle]])[: max(_FEWEST, self._n_active)]
+        nearest = np.argsort(-self._excess[self._set[idle]])[: max(FEWEST, self._n_active)]
         active[idle[nearest]] = True
         if not active.all():
             self._set, self._set_coef = self._set[active], self._set_coef[active]

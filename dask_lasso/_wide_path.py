@@ -22,7 +22,7 @@ from scipy import sparse
 from . import _cells, _passes, _solve
 from ._passes import Chosen
 from ._path import solve_path
-from ._wide import MAX_GRAM, MAX_MOMENTS, SLACK, first_pass, n_joining
+from ._wide import FEWEST, MAX_GRAM, MAX_MOMENTS, SLACK, first_pass, n_joining
 
 # Alphas that are solved for before their residuals are read; fewer where the correlations
 # of all their residuals would take more than 2**24 values, 128 MiB.
@@ -180,7 +180,8 @@ class WidePath:
                 break
             if time.perf_counter() >= deadline:
                 return None
-            joining = min(n_violating, max(self._most, chosen.size // 2))
+            # Those that nearly violate too: a pass costs more than they do.
+            joining = min(max(FEWEST, 4 * n_violating), max(self._most, len(chosen) // 2))
             left = left[(over > 0).any(axis=1).reshape(n_sets, -1).any(axis=0)]
             before, chosen = chosen, np.union1d(chosen, self._top(worst, chosen, joining))
             grown = np.zeros((n_sets, len(chosen), n_alphas))

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso
 
 from dask_lasso import AsyncLassoRegressor
+from dask_lasso._losses import Residual, Rows
 
 ALPHA = 1.0
 DELTA = 1.35
@@ -287,3 +288,10 @@ def test_chunks_that_are_not_aligned(data, order):
         with pytest.warns(ConvergenceWarning):
             fitted.fit(rows, y)
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-6)
+
+
+def test_a_sparse_chunk_without_rows():
+    rows = Rows(sparse.csr_array((0, 3)), np.empty((0, 1)), None)
+    value, gradient = Residual(DELTA).value_and_gradient(np.ones((4, 1)), rows)
+    assert value == 0
+    np.testing.assert_array_equal(gradient, np.zeros((4, 1)))

@@ -52,7 +52,7 @@ def tasks_and_bytes(client, X, y):
     from dask_lasso import _cluster
 
     place = OnCluster(client, X, y, None)
-    graph, keys = _cluster.statistics_graph(X, y, None, place._edges)[:2]
+    graph, keys = _cluster.statistics_graph((X, y, None), place._declared, place._edges)[:2]
     mine = [key for key in graph if str(key[0]).startswith("lasso-")]
     tasks = {key: graph[key] for key in mine}
     return len(mine), len(keys), len(pickle.dumps(tasks))

@@ -15,7 +15,8 @@ import numpy as np
 from scipy import sparse
 
 from . import _statistics
-from ._statistics import Defect, Statistics
+from ._chunk import Chunk, Defect, to_host
+from ._statistics import Statistics
 
 # A chunk's cells are sent as runs of rows while there are few of them, else one by one.
 _MANY_RUNS = 64
@@ -158,26 +159,27 @@ class CellStatistics(NamedTuple):
     defect: Defect | None = None
 
 
-def from_rows(X, y, sample_weight, labels: list[np.ndarray]) -> CellStatistics:
+def from_chunk(chunk, labels: list[np.ndarray]) -> CellStatistics:
     """Statistics of the rows of one chunk; `labels` are those of `Partition.between`."""
-    n = X.shape[0]
+    if chunk.defect is not None:
+        return CellStatistics(chunk.n_rows, 1, {}, chunk.defect)
+    X, y, sample_weight = chunk.arrays()
     if sparse.issparse(X):
-        X = sparse.csr_array(X)
+        X = X.tocsr()
     elif any(rows.ndim == 1 for rows in labels):  # rows here and there, not runs of them
-        X = _statistics.to_host(X)
-    y = _statistics.to_host(y)
-    if sample_weight is not None:
-        sample_weight = _statistics.to_host(sample_weight)
+        X = to_host(X)
     cells = {}
     for labelling, rows in enumerate(labels):
         for cell, index in _rows_of_cells(rows):
             weight = None if sample_weight is None else sample_weight[index]
-            part = _statistics.from_rows(X[index, :], y[index], weight)
+            rows_of_cell = Chunk(X[index, :], y[index], weight, len(y[index]))
+            part = _statistics.from_chunk(rows_of_cell)
             if part.defect is not None:
-                return CellStatistics(n, 1, {}, _statistics.from_rows(X, y, sample_weight).defect)
+                defect = _statistics.from_chunk(chunk).defect
+                return CellStatistics(chunk.n_rows, 1, {}, defect)
             key = labelling, cell
             cells[key] = _statistics.merge([cells[key], part]) if key in cells else part
-    return CellStatistics(n, 1, cells)
+    return CellStatistics(chunk.n_rows, 1, cells)
 
 
 def _rows_of_cells(rows):

@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 
 import numpy as np
-from scipy import sparse
 
-from . import _cells, _passes, _reduction, _statistics
-from ._local import read_rows
+from . import _cells, _chunk, _passes, _reduction, _statistics
+from ._chunk import Declared
+from ._local import raw_rows
 from ._reuse import hold
 from ._threads import single_threaded_blas
 from ._warn import warn
@@ -35,10 +35,14 @@ class OnCluster:
     y : dask Array of shape (n,) or (n, m), chunked as X along the rows
     sample_weight : dask Array of shape (n,), chunked as X along the rows, or None
     n_blocks : int or "auto"
+    names : tuple
+        Names of the features and of the targets, by which the columns of chunks that are
+        frames are taken; None where there are none.
     """
 
-    def __init__(self, client, X, y, sample_weight, n_blocks="auto"):
+    def __init__(self, client, X, y, sample_weight, n_blocks="auto", names=(None, None)):
         self._client = client
+        self._declared = Declared(X.shape[1], None if y.ndim == 1 else y.shape[1], *names)
         self._arrays = (X, y, sample_weight)
         self._futures = set()
         self._reduced = ()  # the arrays as `reduce` reads them
@@ -77,13 +81,13 @@ class OnCluster:
         if few_blocks:
             self._set_edges(max(8, _BLOCKS_PER_THREAD * self.n_threads))
         if partition is None:
-            futures = self._compute(*statistics_graph(*self._arrays, self._edges))
+            futures = self._statistics(self._arrays, self._edges)
             hold(futures)
             return futures
         if np.isnan(self.n_rows):
             return self._load_cells_of_unknown(partition)
         labels = self._labels(partition)
-        futures = self._compute(*statistics_graph(*self._arrays, self._edges, labels))
+        futures = self._statistics(self._arrays, self._edges, labels)
         hold(futures)
         return futures
 
@@ -94,7 +98,7 @@ class OnCluster:
         folds are read again, in pieces.
         """
         n_chunks = self._arrays[0].numblocks[0]
-        parts = self._compute(*statistics_graph(*self._arrays, np.arange(n_chunks + 1)))
+        parts = self._statistics(self._arrays, np.arange(n_chunks + 1))
         sizes = self._client.gather([self.submit(_n_rows, part) for part in parts])
         if partition.splits:
             partition = _cells.consecutive_folds(sum(sizes), len(partition.splits))
@@ -104,11 +108,14 @@ class OnCluster:
             cells.append(int(labels[0][0, 2]) if len(labels[0]) == 1 else None)
             if len(labels[0]) > 1:
                 arrays = [None if array is None else array.blocks[chunk] for array in self._arrays]
-                (parts[chunk],) = self._compute(*statistics_graph(*arrays, [0, 1], [labels]))
+                (parts[chunk],) = self._statistics(arrays, [0, 1], [labels])
         return [
             self.submit(_cells.collect, parts[start:stop], cells[start:stop])
             for start, stop in pairwise(self._edges)
         ]
+
+    def _statistics(self, arrays, edges, labels=None):
+        return self._compute(*statistics_graph(arrays, self._declared, edges, labels))
 
     def _compute(self, graph, keys):
         from dask.delayed import Delayed
@@ -127,7 +134,7 @@ class OnCluster:
         from dask.delayed import Delayed
 
         self._set_edges(auto=self._arrays[0].numblocks[0])
-        graph, keys = rows_graph(*self._arrays, self._edges, ones)
+        graph, keys = rows_graph(self._arrays, self._declared, self._edges, ones)
         blocks = [Delayed(key, graph, layer=key[0]) for key in keys]
         rows = self._client.compute(blocks, optimize_graph=False, retries=2)
         self._futures.update(rows)
@@ -150,7 +157,12 @@ class OnCluster:
         """A place of the same rows, and of these columns alone."""
         X, *of_rows = self._readable()
         taken = X.map_blocks(
-            _columns_of, columns, chunks=(X.chunks[0], (len(columns),)), dtype=X.dtype, meta=X._meta
+            _columns_of,
+            columns,
+            self._declared,
+            chunks=(X.chunks[0], (len(columns),)),
+            dtype=X.dtype,
+            meta=X._meta,
         )
         y, sample_weight = of_rows if len(of_rows) == 2 else (*of_rows, None)
         return OnCluster(self._client, taken, y, sample_weight, self._n_blocks)
@@ -183,9 +195,12 @@ class OnCluster:
             chains = [_reduction.Chain(range(X.numblocks[0]), None)]
         else:
             chains = _reduction.chains(self._client, X, held_by)
+        labels = None
         if partition is not None:
-            arrays = (*arrays, _as_array(self._labels(partition), X.chunks[:1]))
-        delayed = _reduction.reduction(arrays, chains, task, merge, args)
+            labels = _as_array(self._labels(partition), X.chunks[:1])
+        delayed = _reduction.reduction(
+            arrays, labels, chains, task, merge, args, declared=self._declared
+        )
         futures = self._client.compute(delayed, optimize_graph=False, retries=2)
         self._futures.update(futures)
         stream, found = self.as_completed(futures), {}
@@ -270,19 +285,15 @@ def _auto_blocks(n_features, n_threads):
     return min(max(_FEW_BLOCKS, _BLOCKS_PER_THREAD * n_threads), home)
 
 
-def _columns_of(chunk, columns):
-    if hasattr(chunk, "to_scipy_sparse"):  # sparse.COO and sparse.GCXS
-        chunk = chunk.to_scipy_sparse()
-    if sparse.issparse(chunk) and chunk.format not in ("csr", "csc"):
-        chunk = chunk.tocsr()
-    return _passes.take_columns(chunk, columns)
+def _columns_of(chunk, columns, declared):
+    return _passes.take_columns(_chunk.features(chunk, declared), columns)
 
 
 def _n_rows(statistics):
     return statistics.n_rows
 
 
-def statistics_graph(X, y, sample_weight, edges, labels=None):
+def statistics_graph(arrays, declared, edges, labels=None):
     """Graph of the statistics of every block of chunks, and the keys of the blocks.
 
     One task per chunk, fused with the tasks that produce it where dask can fuse them;
@@ -292,10 +303,10 @@ def statistics_graph(X, y, sample_weight, edges, labels=None):
     from dask.highlevelgraph import HighLevelGraph
 
     if labels is None:
-        chunks = _per_chunk("lasso-statistics", _statistics.from_rows, X, y, sample_weight)
+        chunks = _per_chunk("lasso-statistics", _statistics.from_chunk, arrays, declared)
     else:
-        labels = _as_array(labels, X.chunks[:1])
-        chunks = _per_chunk("lasso-statistics", _cells.from_rows, X, y, sample_weight, labels)
+        labels = _as_array(labels, arrays[0].chunks[:1])
+        chunks = _per_chunk("lasso-statistics", _cells.from_chunk, arrays, declared, labels)
     name = "lasso-merge-" + chunks.name.rsplit("-", 1)[1]
     merge = _statistics.merge if labels is None else _cells.merge
     layer, keys = {}, []
@@ -314,14 +325,14 @@ def statistics_graph(X, y, sample_weight, edges, labels=None):
     return graph, keys
 
 
-def rows_graph(X, y, sample_weight, edges, ones):
+def rows_graph(arrays, declared, edges, ones):
     """Graph of the `Rows` of every block, a list with one of each chunk, and the keys.
 
     Block b has the chunks ``edges[b]:edges[b + 1]``; `ones` adds a column of ones to X.
     """
     from dask.highlevelgraph import HighLevelGraph
 
-    chunks = _per_chunk("lasso-rows", read_rows, X, y, sample_weight, ones=ones)
+    chunks = _per_chunk("lasso-rows", raw_rows, arrays, declared, ones=ones)
     name = chunks.name.replace("rows", "block")
     layer = {
         (name, len(edges) - 1, block): (
@@ -334,8 +345,8 @@ def rows_graph(X, y, sample_weight, edges, ones):
     return graph, list(layer)
 
 
-def _per_chunk(name, function, X, y, *of_rows, **options):
-    """``function(X, y, *of_rows, **options)`` of every chunk: an array of one object each.
+def _per_chunk(name, function, arrays, declared, labels=None, **options):
+    """``function(chunk, labels, **options)`` of every chunk: an array of one object each.
 
     Two-dimensional like X, with one chunk along the columns: dask does not fuse what makes
     the chunks into a task that contracts an index.
@@ -343,21 +354,30 @@ def _per_chunk(name, function, X, y, *of_rows, **options):
     import dask
     import dask.array as da
 
+    X, y, sample_weight = arrays
     args = [X, "ij", y, "ij"[: y.ndim]]
-    for array in of_rows:
+    for array in (sample_weight, labels):
         args += [array, None if array is None else "i"]
+    token = dask.base.tokenize(function, arrays, declared, labels, options)
     chunks = da.blockwise(
-        function,
+        _on_chunk,
         "ij",
         *args,
-        **options,
-        name=f"{name}-{dask.base.tokenize(function, X, y, of_rows, options)}",
+        function=function,
+        declared=declared,
+        options=options,
+        name=f"{name}-{token}",
         dtype=object,
         meta=np.empty((0, 0), dtype=object),
         adjust_chunks={"i": 1, "j": 1},
         align_arrays=False,
     )
     return dask.optimize(chunks)[0]
+
+
+def _on_chunk(X, y, sample_weight, labels, *, function, declared, options):
+    chunk = _chunk.read(X, y, sample_weight, declared)
+    return function(chunk, **options) if labels is None else function(chunk, labels, **options)
 
 
 def _as_array(parts, chunks):

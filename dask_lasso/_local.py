@@ -22,6 +22,7 @@ import numpy as np
 from scipy import linalg, optimize, sparse
 
 from . import _solve, _statistics
+from ._chunk import Defect, to_host
 from ._losses import Rows
 
 # By how much an update reduces the gradient of its subproblem. It starts from the block's
@@ -190,7 +191,7 @@ class Summary(NamedTuple):
     y_mean: np.ndarray  # (m,)
     null: np.ndarray  # (m,), twice the loss of a constant
     curvature: float  # mean second derivative of the loss along a standardised column
-    defect: _statistics.Defect | None = None
+    defect: Defect | None = None
 
 
 class Sums(NamedTuple):
@@ -208,11 +209,13 @@ class Sums(NamedTuple):
     x_theta: np.ndarray | None = None  # (k, m)
 
 
-def read_rows(X, y, sample_weight=None, *, ones=False) -> Rows:
+def raw_rows(chunk, *, ones=False) -> Rows:
     """One chunk as `Rows` of NumPy, without a copy where it is a float array already."""
-    y = _statistics.to_host(y)
-    y = y.reshape(len(y), -1).astype(np.float64, copy=False)
-    X = sparse.csr_array(X) if sparse.issparse(X) else _statistics.to_host(X)
+    if chunk.defect is not None:
+        nothing = np.empty((chunk.n_rows, 0))
+        return Rows(nothing, nothing, None, chunk.defect)
+    X, y, weight = chunk.arrays()
+    X = X.tocsr() if sparse.issparse(X) else to_host(X)
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
     if ones:
@@ -220,9 +223,8 @@ def read_rows(X, y, sample_weight=None, *, ones=False) -> Rows:
         stack = sparse.hstack if sparse.issparse(X) else np.hstack
         X = stack([X, column])
         X = sparse.csr_array(X) if sparse.issparse(X) else X
-    if sample_weight is not None:
-        sample_weight = _statistics.to_host(sample_weight).astype(np.float64).reshape(-1, 1)
-    return Rows(X, y, sample_weight)
+    y = y.astype(np.float64, copy=False)
+    return Rows(X, y, None if weight is None else weight[:, np.newaxis])
 
 
 def summarise(chunks: list[Rows], loss, fit_intercept: bool, ones: bool) -> Summary:
@@ -236,7 +238,7 @@ def _summarise_chunk(rows, loss, fit_intercept, ones):
     k = width - ones
     flat_weight = None if rows.weight is None else rows.weight[:, 0]
     m = rows.y.shape[1]
-    defect = _statistics._lengths_defect(rows.X, rows.y, flat_weight)
+    defect = rows.defect
     zeros = np.zeros(k)
     if defect is None and n:
         with np.errstate(invalid="ignore", over="ignore"):
@@ -246,7 +248,7 @@ def _summarise_chunk(rows, loss, fit_intercept, ones):
             y_mean = shares @ rows.y
             finite = np.isfinite(x_square).all() and np.isfinite(y_mean).all()
             if not (finite and (shares >= 0).all()):
-                defect = _statistics._value_defect(rows.X, rows.y, flat_weight)
+                defect = _statistics.value_defect(rows.X, rows.y, flat_weight)
     if defect is not None or n == 0:
         nothing = np.zeros(m)
         return Summary(n, 1, 0.0, zeros, zeros, nothing, nothing, 0.0, defect)

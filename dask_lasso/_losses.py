@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from ._chunk import Defect
 from ._statistics import aligned
 
 # Values of X in a tile: 1 MiB, a core's second-level cache.
@@ -25,6 +26,7 @@ class Rows(NamedTuple):
     X: np.ndarray | sparse.csr_array  # (n, k), or (n, k + 1) with a column of ones for `Pair`
     y: np.ndarray  # (n, m)
     weight: np.ndarray | None  # (n, 1)
+    defect: Defect | None = None  # then there is nothing else
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 from scipy import sparse
 
 from . import _cells, _statistics
-from ._local import read_rows
+from ._chunk import Chunk
+from ._local import raw_rows
 from ._reuse import recall, remember, reusing
 from ._threads import single_threaded_blas, spare_threads
 
@@ -73,11 +74,18 @@ class InMemory:
         return futures
 
     def _statistics_of(self, start, stop, partition=None):
-        weight = None if self._sample_weight is None else self._sample_weight[start:stop]
         if partition is not None:
             labels = partition.between(start, stop)
-            return _cells.from_rows(self._X[start:stop], self._y[start:stop], weight, labels)
-        return _statistics.from_rows(self._X[start:stop], self._y[start:stop], weight)
+            return _cells.from_chunk(self._chunk(start, stop), labels)
+        return _statistics.from_chunk(self._chunk(start, stop))
+
+    def _chunk(self, start, stop):
+        """Some rows; all have been read when they were checked."""
+        rows = slice(start, stop)
+        y = self._y[rows]
+        y = y[:, np.newaxis] if y.ndim == 1 else y
+        weight = None if self._sample_weight is None else self._sample_weight[rows]
+        return Chunk(_rows(self._X, rows), y, weight, len(y))
 
     def load_rows(self, ones, summarise, *args):
         """Futures of the rows of every block, and of ``summarise(rows, *args)``."""
@@ -85,8 +93,7 @@ class InMemory:
         return rows, [self.submit(summarise, block, *args) for block in rows]
 
     def _rows(self, start, stop, ones):
-        weight = None if self._sample_weight is None else self._sample_weight[start:stop]
-        return [read_rows(self._X[start:stop], self._y[start:stop], weight, ones=ones)]
+        return [raw_rows(self._chunk(start, stop), ones=ones)]
 
     def of_columns(self, columns):
         """A place of the same rows, and of these columns alone."""
@@ -106,10 +113,8 @@ class InMemory:
         return merge([part.result() for part in parts])
 
     def _task_on(self, task, rows, args, partition):
-        labels = () if partition is None else (partition.between(*rows),)
-        rows = slice(*rows)
-        weight = None if self._sample_weight is None else self._sample_weight[rows]
-        return task([(_rows(self._X, rows), self._y[rows], weight, *labels)], *args)
+        chunk = self._chunk(*rows)
+        return task([chunk if partition is None else (chunk, partition.between(*rows))], *args)
 
     def merged_statistics(self) -> _statistics.Statistics:
         """`Statistics` of all rows."""

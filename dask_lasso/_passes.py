@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from . import _cells, _statistics
-from ._statistics import DEVICE_ITEMS, Defect, aligned, namespace, to_device, to_host
+from . import _cells
+from ._chunk import Defect, namespace, to_device, to_host
+from ._statistics import DEVICE_ITEMS, aligned, value_defect
 
 # Values in a tile that is worked on in a core's second-level cache (1 MiB).
 _TILE_ITEMS = 2**17
@@ -117,9 +118,7 @@ def columns(chunks) -> ColumnMoments:
 
     Parameters
     ----------
-    chunks : iterable of (X, y, sample_weight)
-        X an ndarray or SciPy sparse of shape (n, k), y of shape (n,) or (n, m), and
-        sample_weight of shape (n,) or None.
+    chunks : iterable of Chunk
 
     Returns
     -------
@@ -128,9 +127,9 @@ def columns(chunks) -> ColumnMoments:
     """
     parts, sums = [], None
     for chunk in chunks:
-        X, y, sample_weight = _arrays(*chunk)
-        defect = _statistics._lengths_defect(X, y, sample_weight)
+        defect = chunk.defect
         if defect is None:
+            X, y, sample_weight = _arrays(chunk)
             with np.errstate(invalid="ignore", over="ignore"):
                 if sparse.issparse(X):
                     sums = sums or _SparseSums(X.shape[1], y)
@@ -141,9 +140,9 @@ def columns(chunks) -> ColumnMoments:
                     finite = all(np.isfinite(part).all() for part in parts[-1][5:8])
             if finite and (sample_weight is None or (sample_weight >= 0).all()):
                 continue
-            defect = _statistics._value_defect(to_host(X), y, sample_weight)
+            defect = value_defect(to_host(X), y, sample_weight)
         none = np.empty(0)
-        return ColumnMoments(X.shape[0], 1, 0.0, none, none, none, none, none, defect=defect)
+        return ColumnMoments(chunk.n_rows, 1, 0.0, none, none, none, none, none, defect=defect)
     if sums is not None:
         parts.append(sums.moments())
     return merge_columns(parts)
@@ -244,9 +243,6 @@ class _SparseSums:
         """Add a chunk's rows; False where a value is not finite."""
         y = y - self._y_shift
         weighted = weights[:, np.newaxis] * y
-        if not X.has_canonical_format:
-            X = X.copy()
-            X.sum_duplicates()
         _add_product(X, weights, self._x)
         for xy, column in zip(self._xy, weighted.T, strict=True):
             _add_product(X, column, xy)
@@ -315,7 +311,7 @@ def products(chunks, chosen: Chosen, n_new: int) -> Products:
     gram, raw, sums, weight = 0, 0, np.zeros(c), 0.0
     position = of_tile = None
     for chunk in chunks:
-        X, _, sample_weight = _arrays(*chunk)
+        X, _, sample_weight = _arrays(chunk)
         if not sparse.issparse(X):
             scale = None if sample_weight is None else np.sqrt(sample_weight)[:, np.newaxis]
             for _, tile in _tiles(X, chosen, scale):
@@ -342,7 +338,7 @@ def residuals(chunks, chosen: Chosen, coef, y_mean) -> Residuals:
     """Correlate the residual of `coef` (c, m), both of `chosen`, with every column."""
     correlations = total = squares = with_y = of_all = None
     for chunk in chunks:
-        X, y, sample_weight = _arrays(*chunk)
+        X, y, sample_weight = _arrays(chunk)
         y = y - y_mean
         if sparse.issparse(X):
             if of_all is None:
@@ -378,14 +374,14 @@ def cells_of_columns(chunks, columns) -> _cells.CellStatistics:
 
     Parameters
     ----------
-    chunks : iterable of (X, y, sample_weight, labels)
+    chunks : iterable of (Chunk, labels)
         The labels are those of `Partition.between`.
     columns : ndarray of int
     """
     found = None
-    for *rows, labels in chunks:
-        X, y, sample_weight = _arrays(*rows)
-        part = _cells.from_rows(take_columns(X, columns), y, sample_weight, labels)
+    for chunk, labels in chunks:
+        taken = take_columns(_arrays(chunk)[0], columns)
+        part = _cells.from_chunk(chunk._replace(X=taken), labels)
         found = part if found is None else _cells.merge([found, part])
     return found
 
@@ -395,7 +391,7 @@ def path_residuals(chunks, chosen: Chosen, coef, intercepts, y_mean, train, test
 
     Parameters
     ----------
-    chunks : iterable of (X, y, sample_weight, labels)
+    chunks : iterable of (Chunk, labels)
         The labels are those of `Partition.between`.
     coef : ndarray of shape (c, p)
         As many solutions of each training set as of the next.
@@ -406,8 +402,8 @@ def path_residuals(chunks, chosen: Chosen, coef, intercepts, y_mean, train, test
     """
     correlations, position, p = 0.0, None, coef.shape[1]
     squares, with_y, errors = np.zeros((3, p))
-    for *rows, labels in chunks:
-        X, y, sample_weight = _arrays(*rows)
+    for chunk, labels in chunks:
+        X, y, sample_weight = _arrays(chunk)
         if len(y) == 0:
             continue
         if sparse.issparse(X):
@@ -545,20 +541,10 @@ def merge_sums(parts):
     return merged
 
 
-def _arrays(X, y, sample_weight=None):
-    """One chunk's X as it is if dense, as CSR or CSC if sparse; the rest in NumPy's float64."""
-    if hasattr(X, "to_scipy_sparse"):  # sparse.COO and sparse.GCXS
-        X = X.to_scipy_sparse()
-    if not sparse.issparse(X):
-        X = np.asarray(X) if namespace(X) is None else X
-    elif X.format not in ("csr", "csc"):
-        X = X.tocsr()
-    y = to_host(y).astype(np.float64, copy=False)
-    if y.ndim == 1:
-        y = y[:, np.newaxis]
-    if sample_weight is not None:
-        sample_weight = to_host(sample_weight).astype(np.float64, copy=False).reshape(-1)
-    return X, y, sample_weight
+def _arrays(chunk):
+    """X, y in float64, and sample_weight of a chunk."""
+    X, y, sample_weight = chunk.arrays()
+    return X, y.astype(np.float64, copy=False), sample_weight
 
 
 def _shift(A):

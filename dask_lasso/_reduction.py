@@ -20,6 +20,8 @@ from dask._task_spec import DataNode, Task, TaskRef
 from dask.sizeof import sizeof
 from scipy import sparse
 
+from ._chunk import read
+
 # Results of chains that are merged at once.
 _FAN_IN = 4
 # Bytes of arguments up to which each chain is sent its own.
@@ -33,7 +35,7 @@ class Chain(NamedTuple):
     worker: str | None
 
 
-def reduction(arrays, chains, task, merge, args):
+def reduction(arrays, labels, chains, task, merge, args, declared):
     """Parts that ``merge`` joins to what ``task(chunks, *args)`` finds on all chunks.
 
     Returns
@@ -46,16 +48,20 @@ def reduction(arrays, chains, task, merge, args):
     arrays : tuple of dask Array
         X, y and, where there is one, sample_weight, in the same row chunks; X in one
         chunk along the columns.
+    labels : dask Array of object, or None
+        Of each chunk, its part of a `Partition`.
     chains : list of Chain
         From `chains`: all with a worker, and then each is one task, or none.
     task : callable
-        Given a list of (X, y, sample_weight) or (X, y).
+        Given a list of `Chunk`, or of (Chunk, labels).
+    declared : Declared
     """
     from dask.delayed import Delayed
     from dask.highlevelgraph import HighLevelGraph
 
     name = "lasso-pass-" + uuid4().hex
-    shared, of_shared = (len(arrays), task, merge, args), []
+    inputs = arrays if labels is None else (*arrays, labels)
+    shared, of_shared = (len(arrays), len(inputs), declared, task, merge, args), []
     in_memory = chains[0].worker is not None
     if not in_memory or sizeof(args) > _OWN_ARGS:
         # A task of its own, so that it is not sent with each of the others; which they wait for.
@@ -77,7 +83,7 @@ def reduction(arrays, chains, task, merge, args):
             blocks = [
                 (array.name, int(chunk)) + (0,) * (array.ndim - 1)
                 for chunk in links
-                for array in arrays
+                for array in inputs
             ]
             found = add(_link, chain.worker, found, *blocks)
         level.append(found)
@@ -88,19 +94,24 @@ def reduction(arrays, chains, task, merge, args):
     # a few bytes.
     pinned = dict(workers=homes.get, allow_other_workers=True) if in_memory else {}
     with dask.annotate(**pinned):
-        graph = HighLevelGraph.from_collections(name, layer, dependencies=[*arrays, *of_shared])
+        graph = HighLevelGraph.from_collections(name, layer, dependencies=[*inputs, *of_shared])
     return [Delayed(key, graph, layer=name) for key in level]
 
 
 def _link(shared, before, *blocks):
-    n_arrays, task, merge, args = shared
-    chunks = [blocks[i : i + n_arrays] for i in range(0, len(blocks), n_arrays)]
+    n_arrays, n_inputs, declared, task, merge, args = shared
+    chunks = []
+    for i in range(0, len(blocks), n_inputs):
+        chunk = read(*blocks[i : i + n_arrays], declared=declared)
+        labels = blocks[i + n_arrays : i + n_inputs]
+        chunks.append((chunk, *labels) if labels else chunk)
     found = task(chunks, *args)
     return found if before is None else merge([before, found])
 
 
 def _merge(shared, *parts):
-    return shared[2](parts)
+    *_, merge, _ = shared
+    return merge(parts)
 
 
 def readable(client, arrays):

@@ -7,12 +7,13 @@ certificate, cross-validation) sees only the result.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
+
+from ._chunk import Chunk, Defect, namespace, read, to_device, to_host
 
 # The rows of a tile are shifted into a buffer before the Gram is taken. The buffer
 # should stay in a core's second-level cache (2**17 float64 are 1 MiB) while k is small,
@@ -27,15 +28,6 @@ _FEW_TARGETS = 4
 # Squared distance of a mean from the point that the moments are taken about, in variances,
 # beyond which the digits lost (its logarithm) are worth a second look at the chunk.
 _FAR = 1e4
-
-
-class Defect(NamedTuple):
-    """The first thing wrong in some rows, as data: a worker reports, the client raises."""
-
-    argument: str  # "X", "y" or "sample_weight"
-    problem: str  # the sentence after "Input X "
-    row: int  # position among the rows the statistics are of
-    chunk: int  # position among the chunks the statistics are of
 
 
 class Statistics(NamedTuple):
@@ -78,16 +70,16 @@ class Statistics(NamedTuple):
 
 
 def from_rows(X, y, sample_weight=None) -> Statistics:
+    """Statistics of rows in any collection that `read` knows."""
+    return from_chunk(read(X, y, sample_weight))
+
+
+def from_chunk(chunk: Chunk) -> Statistics:
     """Statistics of the rows of one chunk.
 
-    Parameters
-    ----------
-    X : ndarray, SciPy sparse or array-API array (CuPy, PyTorch) of shape (n, k)
-        Float32 is accumulated in float32 within a tile and in float64 across tiles;
-        everything else in float64. Read once, in row tiles, never copied whole; multiplied
-        where it is, if that is another device.
-    y : ndarray of shape (n,) or (n, m)
-    sample_weight : ndarray of shape (n,), optional
+    Float32 is accumulated in float32 within a tile and in float64 across tiles; everything
+    else in float64. X is read once, in row tiles, never copied whole; multiplied where it
+    is, if that is another device.
 
     Returns
     -------
@@ -95,25 +87,14 @@ def from_rows(X, y, sample_weight=None) -> Statistics:
         With a `Defect` instead of an error where the rows cannot be used, so that a
         scheduler does not run a hopeless task again.
     """
-    y = to_host(y)
-    if y.ndim == 1:
-        y = y[:, np.newaxis]
-    if sample_weight is not None:
-        sample_weight = np.asarray(to_host(sample_weight), dtype=np.float64).reshape(-1)
-    defect = _lengths_defect(X, y, sample_weight)
-    if defect is not None:
-        return _defective(X, y, defect)
-    if sparse.issparse(X):
-        statistics = _from_sparse(X, y, sample_weight)
-    else:
-        if namespace(X) is None:
-            X = np.asarray(X)
-        statistics = _from_dense(X, y, sample_weight)
-    finite = np.isfinite(statistics.sxx).all() and np.isfinite(statistics.sxy).all()
-    if not (finite and np.isfinite(statistics.syy).all()):
-        return _defective(X, y, _value_defect(to_host(X), y, sample_weight))
-    if sample_weight is not None and not (sample_weight >= 0).all():
-        return _defective(X, y, _value_defect(to_host(X), y, sample_weight))
+    if chunk.defect is not None:
+        return _defective(chunk, chunk.defect)
+    X, y, sample_weight = chunk.arrays()
+    make = _from_sparse if sparse.issparse(X) else _from_dense
+    statistics = make(X, y, sample_weight)
+    finite = all(np.isfinite(m).all() for m in (statistics.sxx, statistics.sxy, statistics.syy))
+    if not finite or (sample_weight is not None and not (sample_weight >= 0).all()):
+        return _defective(chunk, value_defect(to_host(X), y, sample_weight))
     return statistics
 
 
@@ -175,37 +156,6 @@ def first_defect(parts) -> Defect | None:
         rows_before += part.n_rows
         chunks_before += part.n_chunks
     return None
-
-
-def namespace(X):
-    """The array-API namespace of an array that is neither NumPy's nor sparse; else None."""
-    if isinstance(X, np.ndarray) or sparse.issparse(X):
-        return None
-    library = type(X).__module__.split(".")[0]
-    if library in ("cupy", "torch"):  # close enough to the standard for what is done here
-        return sys.modules[library]
-    if hasattr(X, "__array_namespace__") and library != "sparse":
-        return X.__array_namespace__()
-    return None
-
-
-def to_host(array):
-    """An array, wherever it is, in NumPy's memory; SciPy's stay as they are."""
-    if sparse.issparse(array):
-        return array
-    if namespace(array) is not None:
-        if hasattr(array, "get"):  # CuPy
-            array = array.get()
-        elif hasattr(array, "cpu"):  # PyTorch
-            array = array.cpu()
-    return np.asarray(array)
-
-
-def to_device(array, like):
-    """A NumPy array where `like`, of another library, is."""
-    xp = namespace(like)
-    where = {} if xp.__name__ == "cupy" else {"device": like.device}  # CuPy has a current device
-    return xp.asarray(array, **where)
 
 
 def _from_dense(X, y, sample_weight) -> Statistics:
@@ -378,16 +328,7 @@ def _from_sparse(X, y, sample_weight) -> Statistics:
     return Statistics(n, 1, weight, x_mean, y_mean, sxx, sxy, syy)
 
 
-def _lengths_defect(X, y, sample_weight) -> Defect | None:
-    n = X.shape[0]
-    for name, other in (("y", y), ("sample_weight", sample_weight)):
-        if other is not None and other.shape[0] != n:
-            problem = f"has {other.shape[0]} rows where X has {n}"
-            return Defect(name, problem, min(n, other.shape[0]), 0)
-    return None
-
-
-def _value_defect(X, y, sample_weight) -> Defect:
+def value_defect(X, y, sample_weight) -> Defect:
     """Find what made the moments non-finite; runs only after something has."""
     if sample_weight is not None:
         for bad, problem in (
@@ -423,7 +364,7 @@ def _not_finite(name, value, row, column) -> Defect:
     return Defect(name, f"contains {what} in column {column}", row, 0)
 
 
-def _defective(X, y, defect) -> Statistics:
+def _defective(chunk, defect) -> Statistics:
     nothing = np.empty(0)
-    shape = (X.shape[0], 1, 0.0, nothing, nothing, nothing, nothing, nothing)
+    shape = (chunk.n_rows, 1, 0.0, nothing, nothing, nothing, nothing, nothing)
     return Statistics(*shape, defect=defect)

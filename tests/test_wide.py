@@ -25,6 +25,7 @@ from dask_lasso import (
     AsyncLassoCV,
     AsyncLassoRegressor,
     PathDisplay,
+    _chunk,
     _passes,
     _wide,
     lasso_path,
@@ -477,7 +478,7 @@ def test_chunks_that_are_not_aligned():
     odd = raw[1:].view(np.float64).reshape(X.shape)
     odd[:] = X
     assert not odd.flags.aligned
-    chunks, reverse = [(odd, y, None)], [(np.asfortranarray(X), y, None)]
+    chunks, reverse = [_chunk.read(odd, y)], [_chunk.read(np.asfortranarray(X), y)]
     for found, expected in zip(_passes.columns(chunks), _passes.columns(reverse), strict=True):
         if found is not None:
             assert_allclose(found, expected, rtol=1e-12)

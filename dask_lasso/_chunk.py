@@ -1,0 +1,384 @@
+"""The one reader of a chunk: what came in, as the arithmetic takes it, or what is wrong with it.
+
+Every route reads its rows here (few columns, many, raw rows, folds, predictions, scores),
+in memory and on workers, so that all of them accept the same and refuse the same. Nothing
+that is an array of numbers already is copied.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+# Columns that a message names.
+_NAMED = 5
+
+
+class Defect(NamedTuple):
+    """The first thing wrong in some rows, as data: a worker reports, the client raises."""
+
+    argument: str  # "X", "y" or "sample_weight"
+    problem: str  # the sentence after "Input X "
+    row: int  # position among the rows the statistics are of
+    chunk: int  # position among the chunks the statistics are of
+
+
+class Unreadable(ValueError):
+    """A `Defect` as an error, for rows that are read at once."""
+
+    def __init__(self, defect: Defect):
+        super().__init__(defect)
+        self.defect = defect
+
+    def __str__(self):
+        return f"Input {self.defect.argument} {self.defect.problem}, row {self.defect.row}."
+
+
+class Declared(NamedTuple):
+    """What collections say of all their chunks.
+
+    Attributes
+    ----------
+    n_features : int or None
+        None where nothing is declared: a chunk counts as it is.
+    n_targets : int or None
+        None for a y of one dimension.
+    features, targets : tuple or None
+        Names of the columns of frames, by which those of each partition are taken.
+    """
+
+    n_features: int | None = None
+    n_targets: int | None = None
+    features: tuple | None = None
+    targets: tuple | None = None
+
+
+_NOTHING = Declared()
+
+
+class Chunk(NamedTuple):
+    """Rows as the arithmetic takes them; use nothing of one that has a defect but `n_rows`.
+
+    Attributes
+    ----------
+    X : ndarray, csr_array, csc_array or array-API array of shape (n, k)
+        Dense: real, in the machine's byte order, of at most 8 bytes a value, in any strides.
+        Sparse: float32 or float64, indices sorted and without repetition. Arrays of other
+        libraries stay on their device.
+    y : ndarray of shape (n, m)
+        Float32 or float64.
+    sample_weight : ndarray of shape (n,) or None
+        Float64.
+    n_rows : int
+    defect : Defect or None
+    """
+
+    X: object
+    y: np.ndarray
+    sample_weight: np.ndarray | None
+    n_rows: int
+    defect: Defect | None = None
+
+    def arrays(self):
+        """X, y and sample_weight; raises `Unreadable` where there is a defect."""
+        if self.defect is not None:
+            raise Unreadable(self.defect)
+        return self.X, self.y, self.sample_weight
+
+
+def read(X, y, sample_weight=None, declared: Declared = _NOTHING) -> Chunk:
+    """The rows of one chunk, in whatever collection they came.
+
+    Parameters
+    ----------
+    X, y, sample_weight
+        Arrays of NumPy (masked ones too), SciPy sparse, pydata/sparse, xarray or an array-API
+        library; frames and series of pandas, polars or Arrow.
+    declared : Declared
+
+    Returns
+    -------
+    Chunk
+        With a `Defect` instead of an error where the rows cannot be used, so that a
+        scheduler does not run a hopeless task again.
+    """
+    try:
+        X = features(X, declared)
+        y = _targets(y, declared)
+        if sample_weight is not None:
+            sample_weight = _weights(sample_weight)
+        _check_lengths(X, y, sample_weight)
+    except Unreadable as error:
+        return Chunk(None, None, None, _length(X), error.defect)
+    return Chunk(X, y, sample_weight, X.shape[0])
+
+
+def features(X, declared: Declared = _NOTHING):
+    """The X of a `Chunk`; raises `Unreadable`."""
+    X = numbers("X", X, declared.features)
+    if X.ndim != 2:
+        raise Unreadable(Defect("X", f"has {X.ndim} dimensions where 2 were declared", 0, 0))
+    if declared.n_features not in (None, X.shape[1]):
+        raise _width("X", X.shape[1], declared.n_features)
+    return X
+
+
+def _targets(y, declared):
+    y = _dense("y", y, declared.targets)
+    if y.ndim == 1:
+        y = y[:, np.newaxis]
+    if y.ndim != 2:
+        raise Unreadable(Defect("y", f"has {y.ndim} dimensions", 0, 0))
+    if declared.n_features is not None and y.shape[1] != (declared.n_targets or 1):
+        raise _width("y", y.shape[1], declared.n_targets or 1)
+    return y if y.dtype in (np.float32, np.float64) else y.astype(np.float64)
+
+
+def _weights(sample_weight):
+    weights = _dense("sample_weight", sample_weight)
+    if weights.ndim == 2 and weights.shape[1] == 1:
+        weights = weights[:, 0]
+    if weights.ndim != 1:
+        raise _width("sample_weight", weights.shape[-1], 1)
+    return weights.astype(np.float64, copy=False)
+
+
+def _dense(argument, values, names=None):
+    values = to_host(numbers(argument, values, names))
+    return values.toarray() if sparse.issparse(values) else values
+
+
+def _width(argument, found, declared):
+    columns = "column" if found == 1 else "columns"
+    were = "was" if declared == 1 else "were"
+    problem = f"has {found} {columns} where {declared} {were} declared"
+    return Unreadable(Defect(argument, problem, 0, 0))
+
+
+def _check_lengths(X, y, sample_weight):
+    n = X.shape[0]
+    for name, other in (("y", y), ("sample_weight", sample_weight)):
+        if other is not None and other.shape[0] != n:
+            problem = f"has {other.shape[0]} rows where X has {n}"
+            raise Unreadable(Defect(name, problem, min(n, other.shape[0]), 0))
+
+
+def _length(X):
+    shape = np.shape(X) if getattr(X, "shape", None) is None else X.shape
+    return int(shape[0]) if shape else 0
+
+
+def numbers(argument: str, values, names=None):
+    """Numbers of one argument, without a copy where they are; raises `Unreadable`.
+
+    Parameters
+    ----------
+    argument : str
+        How messages name it.
+    names : sequence, optional
+        The columns to take of a frame, in this order.
+
+    Returns
+    -------
+    ndarray, csr_array, csc_array or array-API array
+        Of the dtypes that a `Chunk`'s X has.
+    """
+    library = type(values).__module__.split(".")[0]
+    if library == "pandas" and hasattr(values, "dtypes"):
+        values = _of_pandas(argument, values, names)
+    elif library in ("polars", "pyarrow"):
+        values = _of_table(argument, values, names)
+    elif library == "sparse":
+        values = _of_pydata(values)
+    if sparse.issparse(values):
+        return _canonical(argument, values)
+    if namespace(values) is not None:
+        return values
+    return _real(argument, values)
+
+
+def _real(argument, values):
+    """An ndarray of real numbers."""
+    _check_mask(argument, values)
+    array = np.asarray(values)
+    dtype = array.dtype
+    if dtype.kind in "biuf" and dtype.isnative and dtype.itemsize <= 8:
+        return array
+    _check_kind(argument, dtype)
+    wanted = np.float32 if dtype.kind == "f" and dtype.itemsize == 4 else np.float64
+    try:
+        return array.astype(wanted)
+    except (TypeError, ValueError) as error:
+        raise Unreadable(Defect(argument, f"is not numbers: {error}", 0, 0)) from error
+
+
+def _check_kind(argument, dtype):
+    if dtype.kind not in "biufOSU":
+        why = ". Complex data not supported" if dtype.kind == "c" else ""
+        problem = f"has dtype {dtype}, which is not a real number{why}"
+        raise Unreadable(Defect(argument, problem, 0, 0))
+
+
+def _check_mask(argument, values):
+    """What lies under a mask is no number of the user's."""
+    mask = np.ma.getmask(values)
+    if mask is np.ma.nomask or not mask.any():
+        return
+    rows = mask.reshape(len(mask), -1)
+    bad = np.flatnonzero(rows.any(axis=1))
+    where = "" if mask.ndim == 1 else f" in column {np.argmax(rows[bad[0]])}"
+    problem = (
+        f"contains masked values{where} ({len(bad)} {'row' if len(bad) == 1 else 'rows'}): fill"
+        " them or drop these rows"
+    )
+    raise Unreadable(Defect(argument, problem, int(bad[0]), 0))
+
+
+def _of_pandas(argument, values, names):
+    if values.ndim == 1:
+        dtypes = [values.dtype]
+    else:
+        if names is not None:
+            values = _by_name(argument, values, list(values.columns), names)
+        dtypes = list(values.dtypes)
+    is_sparse = [hasattr(dtype, "fill_value") and dtype.fill_value == 0 for dtype in dtypes]
+    wanted = np.float32 if all(dtype == np.float32 for dtype in dtypes) else np.float64
+    try:
+        if values.ndim == 2 and 2 * sum(is_sparse) > len(dtypes):
+            return _of_sparse_columns(values, is_sparse)
+        for dtype in dtypes:
+            _check_kind(argument, dtype)
+        return values.to_numpy(dtype=wanted, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, Unreadable):
+            raise
+        raise Unreadable(Defect(argument, f"is not numbers: {error}", 0, 0)) from error
+
+
+def _of_sparse_columns(frame, is_sparse):
+    """CSR of a frame of which most columns are sparse."""
+    parts = []
+    for column, sparsely in enumerate(is_sparse):
+        values = frame.iloc[:, column].array
+        if sparsely:
+            data, rows = values.sp_values, values.sp_index.indices
+        else:
+            data = np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
+            rows = np.flatnonzero(data)
+            data = data[rows]
+        parts.append((data, rows))
+    data, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
+    indptr = np.cumsum([0, *(len(part[1]) for part in parts)])
+    return sparse.csc_array((data, rows, indptr), shape=frame.shape).tocsr()
+
+
+def _of_table(argument, values, names):
+    """An array of a frame or a series of polars or Arrow, column by column."""
+    found = getattr(values, "column_names", getattr(values, "columns", None))
+    if found is None:
+        return _of_column(values)
+    if names is not None:
+        values = _by_name(argument, values, list(found), names)
+        found = names
+    columns = [_of_column(values[name]) for name in found]
+    columns = [_real(argument, column) for column in columns]
+    single = columns and all(column.dtype == np.float32 for column in columns)
+    out = np.empty((len(values), len(columns)), np.float32 if single else np.float64, order="F")
+    for position, column in enumerate(columns):
+        out[:, position] = column
+    return out
+
+
+def _of_column(column):
+    if type(column).__module__.startswith("pyarrow") and hasattr(column, "combine_chunks"):
+        return column.to_numpy()
+    if type(column).__module__.startswith("pyarrow"):
+        return column.to_numpy(zero_copy_only=False)
+    return column.to_numpy()
+
+
+def _by_name(argument, frame, found, names):
+    """The columns of a partition in the order in which the collection declares them."""
+    names = list(names)
+    if found == names:
+        return frame
+    if len(found) != len(names) or set(found) != set(names) or len(set(names)) < len(names):
+        other = [name for name in found if name not in names] or found
+        lacking = [name for name in names if name not in found]
+        lacks = f" and not {_listed(lacking)}" if lacking else ""
+        problem = (
+            f"has columns that were not declared: {_listed(other)}{lacks}"
+            if len(found) == len(names)
+            else f"has {len(found)} columns where {len(names)} were declared: {_listed(other)}"
+            f"{lacks}"
+        )
+        raise Unreadable(Defect(argument, problem, 0, 0))
+    return frame[names]
+
+
+def _listed(names):
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(repr(name) for name in names[:_NAMED]) + more
+
+
+def _of_pydata(values):
+    """SciPy's matrix of an array of the library "sparse"; dense where SciPy has none."""
+    if not hasattr(values, "to_scipy_sparse"):  # DOK
+        values = values.to_coo()
+    if values.ndim != 2 or values.fill_value != 0:
+        return values.todense()
+    return values.to_scipy_sparse()
+
+
+def _canonical(argument, X):
+    """CSR or CSC of float, with sorted indices and none twice; the user's is not touched."""
+    _check_kind(argument, X.dtype)
+    as_float = X.dtype in (np.float32, np.float64) and X.dtype.isnative
+    if not as_float and X.dtype != bool:  # duplicates may overflow
+        X, as_float = X.astype(np.float64), True
+    if X.format not in ("csr", "csc"):
+        X = X.tocsr()
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    if not as_float:
+        X = X.astype(np.float64)
+    kind = sparse.csr_array if X.format == "csr" else sparse.csc_array
+    if not isinstance(X, kind):
+        X = kind((X.data, X.indices, X.indptr), shape=X.shape)
+        X.has_canonical_format = True
+    return X
+
+
+def namespace(X):
+    """The array-API namespace of an array that is neither NumPy's nor sparse; else None."""
+    if isinstance(X, np.ndarray) or sparse.issparse(X):
+        return None
+    library = type(X).__module__.split(".")[0]
+    if library in ("cupy", "torch"):  # close enough to the standard for what is done here
+        return sys.modules[library]
+    if hasattr(X, "__array_namespace__") and library not in ("sparse", "xarray"):
+        return X.__array_namespace__()
+    return None
+
+
+def to_host(array):
+    """An array, wherever it is, in NumPy's memory; SciPy's stay as they are."""
+    if sparse.issparse(array):
+        return array
+    if namespace(array) is not None:
+        if hasattr(array, "get"):  # CuPy
+            array = array.get()
+        elif hasattr(array, "cpu"):  # PyTorch
+            array = array.cpu()
+    return np.asarray(array)
+
+
+def to_device(array, like):
+    """A NumPy array where `like`, of another library, is."""
+    xp = namespace(like)
+    where = {} if xp.__name__ == "cupy" else {"device": like.device}  # CuPy has a current device
+    return xp.asarray(array, **where)

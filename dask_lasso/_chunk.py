@@ -27,14 +27,19 @@ class Defect(NamedTuple):
 
 
 class Unreadable(ValueError):
-    """A `Defect` as an error, for rows that are read at once."""
+    """A `Defect` as an error, for rows that are read at once; `row` None is no row by itself."""
 
-    def __init__(self, defect: Defect):
-        super().__init__(defect)
-        self.defect = defect
+    def __init__(self, argument: str, problem: str, row: int | None = None):
+        super().__init__(argument, problem, row)
 
     def __str__(self):
-        return f"Input {self.defect.argument} {self.defect.problem}, row {self.defect.row}."
+        argument, problem, row = self.args
+        return f"Input {argument} {problem}" + ("." if row is None else f", row {row}.")
+
+    @property
+    def defect(self) -> Defect:
+        argument, problem, row = self.args
+        return Defect(argument, problem, row or 0, 0)
 
 
 class Declared(NamedTuple):
@@ -85,7 +90,7 @@ class Chunk(NamedTuple):
     def arrays(self):
         """X, y and sample_weight; raises `Unreadable` where there is a defect."""
         if self.defect is not None:
-            raise Unreadable(self.defect)
+            raise Unreadable(self.defect.argument, self.defect.problem, self.defect.row)
         return self.X, self.y, self.sample_weight
 
 
@@ -120,7 +125,7 @@ def features(X, declared: Declared = _NOTHING):
     """The X of a `Chunk`; raises `Unreadable`."""
     X = numbers("X", X, declared.features)
     if X.ndim != 2:
-        raise Unreadable(Defect("X", f"has {X.ndim} dimensions where 2 were declared", 0, 0))
+        raise Unreadable("X", f"has {X.ndim} dimensions where 2 were declared")
     if declared.n_features not in (None, X.shape[1]):
         raise _width("X", X.shape[1], declared.n_features)
     return X
@@ -131,7 +136,7 @@ def _targets(y, declared):
     if y.ndim == 1:
         y = y[:, np.newaxis]
     if y.ndim != 2:
-        raise Unreadable(Defect("y", f"has {y.ndim} dimensions", 0, 0))
+        raise Unreadable("y", f"has {y.ndim} dimensions")
     if declared.n_features is not None and y.shape[1] != (declared.n_targets or 1):
         raise _width("y", y.shape[1], declared.n_targets or 1)
     return y if y.dtype in (np.float32, np.float64) else y.astype(np.float64)
@@ -155,7 +160,7 @@ def _width(argument, found, declared):
     columns = "column" if found == 1 else "columns"
     were = "was" if declared == 1 else "were"
     problem = f"has {found} {columns} where {declared} {were} declared"
-    return Unreadable(Defect(argument, problem, 0, 0))
+    return Unreadable(argument, problem)
 
 
 def _check_lengths(X, y, sample_weight):
@@ -163,12 +168,21 @@ def _check_lengths(X, y, sample_weight):
     for name, other in (("y", y), ("sample_weight", sample_weight)):
         if other is not None and other.shape[0] != n:
             problem = f"has {other.shape[0]} rows where X has {n}"
-            raise Unreadable(Defect(name, problem, min(n, other.shape[0]), 0))
+            raise Unreadable(name, problem, min(n, other.shape[0]))
 
 
 def _length(X):
     shape = np.shape(X) if getattr(X, "shape", None) is None else X.shape
     return int(shape[0]) if shape else 0
+
+
+def is_table(values) -> bool:
+    """Whether `values` are a frame or series, or an array of the library sparse."""
+    return _library(values) in ("pandas", "polars", "pyarrow", "sparse")
+
+
+def _library(values):
+    return type(values).__module__.split(".")[0]
 
 
 def numbers(argument: str, values, names=None):
@@ -186,7 +200,9 @@ def numbers(argument: str, values, names=None):
     ndarray, csr_array, csc_array or array-API array
         Of the dtypes that a `Chunk`'s X has.
     """
-    library = type(values).__module__.split(".")[0]
+    library = _library(values)
+    if library == "xarray":
+        values = values.values
     if library == "pandas" and hasattr(values, "dtypes"):
         values = _of_pandas(argument, values, names)
     elif library in ("polars", "pyarrow"):
@@ -202,7 +218,7 @@ def numbers(argument: str, values, names=None):
 
 def _real(argument, values):
     """An ndarray of real numbers."""
-    _check_mask(argument, values)
+    check_mask(argument, values)
     array = np.asarray(values)
     dtype = array.dtype
     if dtype.kind in "biuf" and dtype.isnative and dtype.itemsize <= 8:
@@ -212,17 +228,26 @@ def _real(argument, values):
     try:
         return array.astype(wanted)
     except (TypeError, ValueError) as error:
-        raise Unreadable(Defect(argument, f"is not numbers: {error}", 0, 0)) from error
+        raise Unreadable(argument, f"is not numbers: {error}") from error
 
 
 def _check_kind(argument, dtype):
     if dtype.kind not in "biufOSU":
-        why = ". Complex data not supported" if dtype.kind == "c" else ""
-        problem = f"has dtype {dtype}, which is not a real number{why}"
-        raise Unreadable(Defect(argument, problem, 0, 0))
+        raise Unreadable(argument, f"has dtype {dtype}, {not_real(argument, dtype)}")
 
 
-def _check_mask(argument, values):
+def not_real(argument, dtype) -> str:
+    """Why values of a dtype cannot be read, and what to do."""
+    seconds = 'np.timedelta64(1, "s")'
+    cure = {
+        "c": f"Complex data not supported: pass {argument}.real and {argument}.imag",
+        "m": f"Pass {argument} / {seconds}",
+        "M": f"Pass the time since some date, as ({argument} - {argument}.min()) / {seconds}",
+    }.get(dtype.kind, f"Convert {argument} first, for example with {argument}.astype(float)")
+    return f"which is not a real number. {cure}"
+
+
+def check_mask(argument, values):
     """What lies under a mask is no number of the user's."""
     mask = np.ma.getmask(values)
     if mask is np.ma.nomask or not mask.any():
@@ -234,7 +259,7 @@ def _check_mask(argument, values):
         f"contains masked values{where} ({len(bad)} {'row' if len(bad) == 1 else 'rows'}): fill"
         " them or drop these rows"
     )
-    raise Unreadable(Defect(argument, problem, int(bad[0]), 0))
+    raise Unreadable(argument, problem, int(bad[0]))
 
 
 def _of_pandas(argument, values, names):
@@ -255,7 +280,7 @@ def _of_pandas(argument, values, names):
     except (TypeError, ValueError) as error:
         if isinstance(error, Unreadable):
             raise
-        raise Unreadable(Defect(argument, f"is not numbers: {error}", 0, 0)) from error
+        raise Unreadable(argument, f"is not numbers: {error}") from error
 
 
 def _of_sparse_columns(frame, is_sparse):
@@ -315,7 +340,7 @@ def _by_name(argument, frame, found, names):
             else f"has {len(found)} columns where {len(names)} were declared: {_listed(other)}"
             f"{lacks}"
         )
-        raise Unreadable(Defect(argument, problem, 0, 0))
+        raise Unreadable(argument, problem)
     return frame[names]
 
 

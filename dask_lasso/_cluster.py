@@ -114,8 +114,9 @@ class OnCluster:
             for start, stop in pairwise(self._edges)
         ]
 
-    def _statistics(self, arrays, edges, labels=None):
-        return self._compute(*statistics_graph(arrays, self._declared, edges, labels))
+    def _statistics(self, arrays, edges, labels=None, **options):
+        graph, keys = statistics_graph(arrays, self._declared, edges, labels, **options)
+        return self._compute(graph, keys)
 
     def _compute(self, graph, keys):
         from dask.delayed import Delayed
@@ -148,9 +149,12 @@ class OnCluster:
             return f"in chunk {chunk}"
         return f"row {int(before) + defect.row} (chunk {chunk})"
 
-    def merged_statistics(self):
-        """`Statistics` of all rows."""
-        reports = self.load_statistics()
+    def merged_statistics(self, function=None):
+        """`Statistics` of all rows; of what ``function(chunk)`` makes of each chunk."""
+        if function is None:
+            reports = self.load_statistics()
+        else:
+            reports = self._statistics(self._arrays, self._edges, function=function)
         return _statistics.merge(self._client.gather(reports))
 
     def of_columns(self, columns):
@@ -293,17 +297,18 @@ def _n_rows(statistics):
     return statistics.n_rows
 
 
-def statistics_graph(arrays, declared, edges, labels=None):
+def statistics_graph(arrays, declared, edges, labels=None, function=_statistics.from_chunk):
     """Graph of the statistics of every block of chunks, and the keys of the blocks.
 
     One task per chunk, fused with the tasks that produce it where dask can fuse them;
     then merges, `_FAN_IN` at a time. Block b has the chunks ``edges[b]:edges[b + 1]``.
-    With `labels`, each chunk's part of a `Partition`, it is the statistics of cells.
+    With `labels`, each chunk's part of a `Partition`, it is the statistics of cells; else
+    of what `function` makes of a chunk.
     """
     from dask.highlevelgraph import HighLevelGraph
 
     if labels is None:
-        chunks = _per_chunk("lasso-statistics", _statistics.from_chunk, arrays, declared)
+        chunks = _per_chunk("lasso-statistics", function, arrays, declared)
     else:
         labels = _as_array(labels, arrays[0].chunks[:1])
         chunks = _per_chunk("lasso-statistics", _cells.from_chunk, arrays, declared, labels)

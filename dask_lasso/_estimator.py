@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
+from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from . import _solve
 from ._admm import Consensus
@@ -19,7 +19,7 @@ from ._callbacks import Callbacks, CallbackSupport, with_callbacks
 from ._engines import ENGINES, Run
 from ._exact import Exact
 from ._incremental import StatisticsMixin, TrainingSummary, to_arrays
-from ._input import features, is_dask, open_rows
+from ._input import is_dask, memory_features, memory_numbers, open_rows
 from ._local import BlackBox, Gram
 from ._losses import Pair, Residual
 from ._predict import predict_dask, predict_rows, r2_score
@@ -222,14 +222,17 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
 
         Returns
         -------
-        ndarray or dask Array of shape (n_samples,) or (n_samples, n_targets)
-            Lazy for a dask collection.
+        ndarray, dask Array or dask Series of shape (n_samples,) or (n_samples, n_targets)
+            Lazy for a dask collection, and NaN there for rows with NaN. Of a dask DataFrame
+            a Series (for several targets a DataFrame) with its index and partitions, named
+            after y, so that ``frame["predicted"] = model.predict(frame[names])`` works.
         """
         check_is_fitted(self)
         if is_dask(X):
-            return predict_dask(features(self, X, reset=False), self.coef_, self.intercept_)
-        X = validate_data(
-            self, X, reset=False, accept_sparse=["csr", "csc"], dtype=[np.float64, np.float32]
+            return predict_dask(self, X, getattr(self, "_target_names_", None))
+        # A partition of a frame may be empty.
+        X = memory_features(
+            self, X, reset=False, accept_sparse=["csr", "csc"], ensure_min_samples=0
         )
         return predict_rows(X, self.coef_, self.intercept_)
 
@@ -246,9 +249,12 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         float
             Averaged uniformly over the targets.
         """
-        if not is_dask(X, y, sample_weight):
-            return super().score(X, y, sample_weight)
         check_is_fitted(self)
+        if not is_dask(X, y, sample_weight):
+            y = memory_numbers("y", y)
+            if sample_weight is not None:
+                sample_weight = memory_numbers("sample_weight", sample_weight)
+            return super().score(X, y, sample_weight)
         return r2_score(self, X, y, sample_weight)
 
     @property
@@ -625,7 +631,7 @@ def _check_loss(loss, delta):
 
 
 def _is_fitted_name(name):
-    return name.endswith("_") and not name.startswith("_")
+    return name.endswith("_") and not name.startswith("__")
 
 
 def _print_certificate(row, model):

@@ -6,8 +6,8 @@ values tell (NaN, lengths of chunks of unknown size) the workers find in the one
 
 from __future__ import annotations
 
-import numbers
 from contextlib import contextmanager
+from numbers import Number
 
 import numpy as np
 from scipy import sparse
@@ -18,10 +18,43 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ._chunk import check_mask, is_table, not_real
+from ._chunk import numbers as chunk_numbers
+
 
 def is_dask(*objects) -> bool:
-    """Whether any of `objects` is a dask collection."""
-    return any(hasattr(obj, "__dask_graph__") for obj in objects)
+    """Whether any of `objects` is a dask collection, or an xarray DataArray of one."""
+    return any(hasattr(unwrap(obj), "__dask_graph__") for obj in objects)
+
+
+def unwrap(values):
+    """The array that an xarray DataArray holds; anything else as it is."""
+    if _library(values) == "xarray" and hasattr(values, "data"):
+        return values.data
+    return values
+
+
+def _library(values):
+    return type(values).__module__.split(".")[0]
+
+
+# What is not rows yet, and the call that makes rows of it.
+_NO_ROWS = {
+    ("polars", "LazyFrame"): "call {0}.collect()",
+    ("xarray", "Dataset"): "pass {0}.to_dataarray().T, or one of its variables",
+    ("dask", "Delayed"): "call dask.array.from_delayed({0}, shape, dtype), for a data frame"
+    " dask.dataframe.from_delayed([{0}])",
+    ("dask", "Bag"): "call {0}.to_dataframe()",
+}
+
+
+def _check_is_rows(name, values):
+    kind = _library(values), type(values).__name__
+    if kind in _NO_ROWS:
+        raise TypeError(
+            f"{name} is a {kind[1]} of {kind[0]}, not an array or a data frame:"
+            f" {_NO_ROWS[kind].format(name)} first."
+        )
 
 
 @contextmanager
@@ -33,14 +66,16 @@ def open_rows(estimator, X, y, sample_weight, *, client=None, n_blocks="auto", r
     `InMemory` or `OnCluster`
         Whatever was started for the fit ends with the context.
     """
-    if isinstance(sample_weight, numbers.Number):
+    if reset:
+        estimator._target_names_ = _target_names(y)
+    if isinstance(sample_weight, Number):
         sample_weight = None  # as scikit-learn's Lasso: the same weight for all is none
     if is_dask(X, y, sample_weight):
         from ._cluster import OnCluster, client_for_fit
 
-        arrays = dask_rows(estimator, X, y, sample_weight, reset=reset)
+        arrays, names = dask_rows(estimator, X, y, sample_weight, reset=reset)
         with client_for_fit(client) as client:
-            with OnCluster(client, *arrays, n_blocks) as place:
+            with OnCluster(client, *arrays, n_blocks, names) as place:
                 yield place
     else:
         from ._memory import InMemory
@@ -52,36 +87,76 @@ def open_rows(estimator, X, y, sample_weight, *, client=None, n_blocks="auto", r
 
 def memory_rows(estimator, X, y, sample_weight, *, reset=True):
     """In-memory input as arrays; finiteness is left to the pass over the rows."""
-    for name, values in (("X", X), ("y", y)):
-        dtype = getattr(values, "dtype", None)
-        if getattr(dtype, "kind", None) == "c":  # scikit-learn's message names no argument
-            _check_real(name, dtype)
-    common = dict(accept_sparse="csr", ensure_all_finite=False)
-    X, y = validate_data(
-        estimator,
-        X,
-        y,
-        reset=reset,
-        validate_separately=(
-            dict(common, dtype=[np.float64, np.float32]),
-            dict(common, ensure_2d=False, dtype="numeric"),
-        ),
+    if y is None:
+        raise ValueError(_no_target(estimator))
+    X = memory_features(estimator, X, reset=reset, accept_sparse="csr", ensure_all_finite=False)
+    y = check_array(
+        memory_numbers("y", y),
+        accept_sparse="csr",
+        ensure_2d=False,
+        ensure_all_finite=False,
+        estimator=estimator,
+        input_name="y",
     )
     check_consistent_length(X, y)
     if sparse.issparse(y):
         y = y.toarray()
+    if y.dtype not in (np.float64, np.float32):
+        y = y.astype(np.float64)
     if sample_weight is not None:
+        sample_weight = memory_numbers("sample_weight", sample_weight)
         sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
     return X, y, sample_weight
 
 
+def memory_features(estimator, X, *, reset, **checks):
+    """An X in memory as an array; its names and width are remembered (`reset`) or compared."""
+    values = check_array(
+        memory_numbers("X", X),
+        dtype=[np.float64, np.float32],
+        estimator=estimator,
+        input_name="X",
+        **checks,
+    )
+    names = X if hasattr(X, "shape") else values
+    validate_data(estimator, names, reset=reset, skip_check_array=True)
+    return values
+
+
+def memory_numbers(name, values):
+    """What scikit-learn cannot read, or reads otherwise than a chunk is read, as an array."""
+    _check_is_rows(name, values)
+    values = unwrap(values)
+    dtype = getattr(values, "dtype", None)
+    if getattr(dtype, "kind", "O") not in "buifOSU":
+        _check_real(name, dtype)
+    if isinstance(values, np.ndarray) and values.dtype.isnative:
+        check_mask(name, values)
+    elif isinstance(values, np.ndarray) or sparse.issparse(values) or is_table(values):
+        values = chunk_numbers(name, values)
+    return values
+
+
+def _no_target(estimator):
+    return (
+        f"requires y to be passed, but the target y is None: call"
+        f" {type(estimator).__name__}.fit(X, y)."
+    )
+
+
 def dask_rows(estimator, X, y, sample_weight, *, reset=True):
-    """Dask input as arrays with the same row chunks; X in one chunk along the columns."""
+    """Dask input as arrays with the same row chunks; X in one chunk along the columns.
+
+    Returns
+    -------
+    arrays : tuple
+        X, y and sample_weight, or None. Chunks may be partitions of frames, as they come.
+    names : tuple
+        Names of the features and of the targets of frames; None where there are none.
+    """
     if y is None:
-        raise ValueError(
-            f"requires y to be passed, but the target y is None: call"
-            f" {type(estimator).__name__}.fit(X, y)."
-        )
+        raise ValueError(_no_target(estimator))
+    names = _names(X), _names(y)
     X = features(estimator, X, y, reset=reset)
     y = _as_array("y", y, X)
     if y.ndim not in (1, 2):
@@ -95,7 +170,21 @@ def dask_rows(estimator, X, y, sample_weight, *, reset=True):
                 f"Sample weights must be 1D array or scalar, got shape {sample_weight.shape}."
             )
         sample_weight = _align("sample_weight", sample_weight, X)
-    return X, _align("y", y, X), sample_weight
+    return (X, _align("y", y, X), sample_weight), names
+
+
+def _names(frame):
+    """Names of the columns of a dask data frame."""
+    meta = getattr(frame, "_meta", None)
+    return tuple(meta.columns) if hasattr(meta, "columns") else None
+
+
+def _target_names(y):
+    """Names of the targets, of a frame or a series; else None."""
+    if hasattr(y, "columns"):
+        return list(y.columns)
+    name = getattr(y, "name", None) if hasattr(y, "index") or hasattr(y, "to_list") else None
+    return None if name is None else [name]
 
 
 def features(estimator, X, like=None, *, reset):
@@ -126,13 +215,15 @@ def _as_array(name, values, like=None):
     """One argument as a dask array of numbers; in-memory values are chunked like `like`."""
     import dask.array as da
 
+    _check_is_rows(name, values)
+    values = unwrap(values)
     if isinstance(values, da.Array):
         array = values
     elif is_dask(values):
         array = _frame_to_array(name, values)
     else:
         values = check_array(
-            values,
+            memory_numbers(name, values),
             accept_sparse="csr",
             dtype=None,
             ensure_2d=False,
@@ -160,11 +251,7 @@ def _as_array(name, values, like=None):
 
 def _check_real(name, dtype):
     if dtype.kind not in "buif":
-        raise ValueError(
-            f"{name} has dtype {dtype}, which is not a real number"
-            + (": Complex data not supported." if dtype.kind == "c" else ".")
-            + f" Convert {name} first, for example with {name}.astype(float)."
-        )
+        raise ValueError(f"{name} has dtype {dtype}, {not_real(name, dtype)}.")
 
 
 def _frame_to_array(name, frame):
@@ -177,7 +264,7 @@ def _frame_to_array(name, frame):
     bad = [
         f"{column!r} ({dtype})"
         for column, dtype in zip(columns, dtypes, strict=True)
-        if getattr(dtype, "kind", "O") not in "buif"
+        if not _is_real(dtype)
     ]
     if bad:
         raise ValueError(
@@ -186,11 +273,20 @@ def _frame_to_array(name, frame):
         )
     dtype = np.dtype(np.float32 if all(d == np.float32 for d in dtypes) else np.float64)
     empty = np.empty((0, len(dtypes)) if meta.ndim == 2 else 0, dtype=dtype)
-    return frame.map_partitions(_partition_values, dtype, meta=empty)
+    # The reader of chunks makes numbers of them, by the names of the columns.
+    return frame.map_partitions(_as_it_is, meta=empty, enforce_metadata=False)
 
 
-def _partition_values(partition, dtype):
-    return partition.to_numpy(dtype=dtype, na_value=np.nan)
+def _is_real(dtype):
+    """Whether a column of this dtype is numbers; decimals of Arrow are, and of no kind."""
+    from pandas.api.types import is_numeric_dtype
+
+    kind = getattr(dtype, "kind", "O")
+    return kind in "buif" or (kind == "O" and is_numeric_dtype(dtype))
+
+
+def _as_it_is(partition):
+    return partition
 
 
 def _one_column_chunk(name, array):

@@ -2,39 +2,106 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
+from scipy import sparse
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.extmath import safe_sparse_dot
 
+from . import _chunk, _statistics
+from ._chunk import Chunk, Declared, Unreadable, to_host
+from ._input import dask_rows, features
 from ._reuse import reusing
-from ._statistics import to_host
+from ._warn import warn
 
 
 def predict_rows(X, coef, intercept):
     """Predictions for rows in memory; `coef` is (k,) or (m, k)."""
-    return safe_sparse_dot(to_host(X), coef.T, dense_output=True) + intercept
+    return safe_sparse_dot(X, coef.T, dense_output=True) + intercept
 
 
-def predict_dask(X, coef, intercept):
-    """Predictions for a dask array, as one that is computed when it is asked for."""
+def predict_dask(estimator, X, target_names):
+    """Predictions for a dask collection, computed when they are asked for.
+
+    Returns
+    -------
+    dask Array, or, for a dask DataFrame, Series (DataFrame for several targets)
+        With the index and the partitions of X.
+    """
+    array = features(estimator, X, reset=False)
+    coef, intercept = estimator.coef_, estimator.intercept_
+    single = array.dtype == np.float32 and coef.dtype == np.float32
+    dtype = np.dtype(np.float32 if single else np.float64)
+    predict = partial(_predict_chunk, coef=coef, intercept=intercept, dtype=dtype)
+    if hasattr(X, "map_partitions"):
+        return _predict_frame(X, predict, coef, dtype, target_names)
+    return _predict_array(array, predict, coef, dtype)
+
+
+def _predict_array(X, predict, coef, dtype):
     import dask.array as da
 
     out = "i" if coef.ndim == 1 else "it"
+    numbers = da.arange(X.numblocks[0], chunks=1)
     return da.blockwise(
-        _predict_chunk,
+        _predict_block,
         out,
         X,
         "ij",
-        coef=coef,
-        intercept=intercept,
+        numbers,
+        "i",
+        predict=predict,
+        declared=Declared(X.shape[1]),
         new_axes={} if coef.ndim == 1 else {"t": len(coef)},
-        dtype=np.result_type(coef.dtype, np.float32),
-        meta=np.empty((0,) * coef.ndim, dtype=coef.dtype),
+        dtype=dtype,
+        meta=np.empty((0,) * coef.ndim, dtype=dtype),
+        align_arrays=False,
     )
 
 
-def _predict_chunk(X, coef, intercept):
+def _predict_block(X, number, predict, declared):
     (X,) = X
-    return predict_rows(X, coef, intercept)
+    return predict(X, number[0], declared)
+
+
+def _predict_frame(X, predict, coef, dtype, target_names):
+    import pandas as pd
+
+    index = X._meta.index
+    values = np.empty((0, *coef.shape[:-1]), dtype=dtype)
+    if coef.ndim == 1:
+        meta = pd.Series(values, index=index[:0], name=target_names and target_names[0])
+    else:
+        meta = pd.DataFrame(values, index=index[:0], columns=target_names)
+    declared = Declared(X.shape[1], features=tuple(X.columns))
+    return X.map_partitions(
+        _predict_partition, predict=predict, declared=declared, template=meta, meta=meta
+    )
+
+
+def _predict_partition(X, predict, declared, template, partition_info=None):
+    number = None if partition_info is None else partition_info["number"]
+    values = predict(X, number, declared)
+    if values.ndim == 1:
+        return type(template)(values, index=X.index, name=template.name)
+    return type(template)(values, index=X.index, columns=template.columns)
+
+
+def _predict_chunk(X, number, declared, *, coef, intercept, dtype):
+    try:
+        X = _host_floats(_chunk.features(X, declared))
+    except Unreadable as error:
+        argument, problem, _ = error.args
+        raise ValueError(f"Input {argument} {problem}, in chunk {number}.") from error
+    return predict_rows(X, coef, intercept).astype(dtype, copy=False)
+
+
+def _host_floats(X):
+    X = to_host(X)
+    if sparse.issparse(X) or X.dtype in (np.float32, np.float64):
+        return X
+    return X.astype(np.float64)
 
 
 def r2_score(estimator, X, y, sample_weight) -> float:
@@ -46,22 +113,24 @@ def r2_score(estimator, X, y, sample_weight) -> float:
     """
     from ._cluster import OnCluster, client_for_fit
     from ._incremental import residual_squares
-    from ._input import dask_rows
     from ._wide import MAX_GRAM
 
-    X, y, sample_weight = dask_rows(estimator, X, y, sample_weight, reset=False)
+    arrays, names = dask_rows(estimator, X, y, sample_weight, reset=False)
+    coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
+    n_targets = 1 if arrays[1].ndim == 1 else arrays[1].shape[1]
+    if n_targets != len(coef):
+        raise ValueError(f"y has {n_targets} targets, and the model was fitted to {len(coef)}.")
     with client_for_fit(estimator.client) as client:
-        if reusing() and X.shape[1] <= MAX_GRAM:
-            with OnCluster(client, X, y, sample_weight) as place:
-                merged = place.merged_statistics()
-            coef = np.atleast_2d(estimator.coef_).T
-            of_residual = residual_squares(merged, coef, estimator.intercept_)
-        else:
-            residual = _residuals(X, y, estimator.coef_, estimator.intercept_)
-            with OnCluster(client, residual, y, sample_weight) as place:
-                merged = place.merged_statistics()
-            of_residual = np.diagonal(merged.sxx) + merged.weight * merged.x_mean**2
+        with OnCluster(client, *arrays, names=names) as place:
+            if reusing() and place.n_features <= MAX_GRAM:
+                merged = _usable(place.merged_statistics(), place)
+                of_residual = residual_squares(merged, coef.T, intercept)
+            else:
+                task = partial(_of_residuals, coef=coef, intercept=intercept)
+                merged = _usable(place.merged_statistics(task), place)
+                of_residual = np.diagonal(merged.sxx) + merged.weight * merged.x_mean**2
     if merged.n_rows < 2:
+        warn("R^2 is not defined with less than two rows: it is NaN.", UndefinedMetricWarning)
         return float("nan")
     flat = merged.syy == 0
     scores = 1 - of_residual / np.where(flat, 1.0, merged.syy)
@@ -70,26 +139,29 @@ def r2_score(estimator, X, y, sample_weight) -> float:
     return float(scores.mean())
 
 
-def _residuals(X, y, coef, intercept):
-    import dask.array as da
-
-    coef = np.atleast_2d(coef)
-    return da.blockwise(
-        _chunk_residuals,
-        "ij",
-        X,
-        "ij",
-        y,
-        "ij"[: y.ndim],
-        coef=coef,
-        intercept=intercept,
-        adjust_chunks={"j": len(coef)},
-        dtype=np.float64,
-        meta=np.empty((0, 0)),
-        align_arrays=False,
-    )
+def _usable(merged, place):
+    """The same, if there is no defect and something to score."""
+    if merged.defect is not None:
+        where = place.locate(0, merged.defect)
+        raise ValueError(f"Input {merged.defect.argument} {merged.defect.problem}, {where}.")
+    if merged.n_rows == 0:
+        raise ValueError(
+            "Found array with 0 sample(s) while a minimum of 1 is required: no chunk of X has"
+            " a row."
+        )
+    if merged.weight == 0:
+        raise ValueError("sample_weight is zero for every row: give some row a positive weight.")
+    return merged
 
 
-def _chunk_residuals(X, y, coef, intercept):
-    y = to_host(y)
-    return y.reshape(len(y), -1) - predict_rows(X, coef, intercept)
+def _of_residuals(chunk, coef, intercept):
+    """Statistics of a chunk's residuals as features, and of y."""
+    if chunk.defect is not None:
+        return _statistics.from_chunk(chunk)
+    X, y, sample_weight = chunk.arrays()
+    residual = y - predict_rows(_host_floats(X), coef, intercept)
+    found = _statistics.from_chunk(Chunk(residual, y, sample_weight, chunk.n_rows))
+    if found.defect is not None:  # what is wrong is in the rows, not in the residuals
+        defect = _statistics.value_defect(to_host(X), y, sample_weight)
+        return found._replace(defect=defect)
+    return found

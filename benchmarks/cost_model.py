@@ -23,6 +23,8 @@ from harness import OUTPUT, machine
 
 from dask_lasso import AsyncLassoRegressor
 from dask_lasso._cluster import OnCluster
+from dask_lasso._input import part_of
+from dask_lasso._rows import Rows
 from dask_lasso._statistics import from_rows, merge
 
 REPEATS = 3
@@ -51,8 +53,8 @@ def tasks_and_bytes(client, X, y):
     """Tasks of one fit and pickled bytes of its graph."""
     from dask_lasso import _cluster
 
-    place = OnCluster(client, X, y, None)
-    graph, keys = _cluster.statistics_graph((X, y, None), place._declared, place._edges)[:2]
+    place = OnCluster(client, Rows([part_of("X", X), part_of("y", y)], client))
+    graph, keys = _cluster.statistics_graph(place._rows.chunks, place._edges)[:2]
     mine = [key for key in graph if str(key[0]).startswith("lasso-")]
     tasks = {key: graph[key] for key in mine}
     return len(mine), len(keys), len(pickle.dumps(tasks))
@@ -82,7 +84,7 @@ def per_chunk(client):
 
 
 def _submit(client, X, y):
-    with OnCluster(client, X, y, None) as place:
+    with OnCluster(client, Rows([part_of("X", X), part_of("y", y)], client)) as place:
         place.load_statistics()
 
 

@@ -29,6 +29,8 @@ from simulated_cluster import Cluster, Simulated, TimedRun, simulated_fit
 
 from dask_lasso import AsyncLassoRegressor, _engines
 from dask_lasso._cluster import OnCluster
+from dask_lasso._input import part_of
+from dask_lasso._rows import Rows
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -103,7 +105,7 @@ def calibrate():
     with local_cluster(2) as client:
         X, y = client.persist(chunked(*problem(n, k), 2))
         wait([X, y])
-        with OnCluster(client, X, y, None) as place:
+        with OnCluster(client, Rows([part_of("X", X), part_of("y", y)], client)) as place:
             data = place.load_statistics()
             stream = place.as_completed([])
 

@@ -8,8 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from . import _cells, _chunk, _passes, _reduction, _statistics
-from ._chunk import Declared
+from . import _cells, _passes, _reduction, _statistics
 from ._local import raw_rows
 from ._reuse import hold
 from ._threads import single_threaded_blas
@@ -31,35 +30,30 @@ class OnCluster:
     Parameters
     ----------
     client : distributed.Client
-    X : dask Array of shape (n, k), in one chunk along the columns
-    y : dask Array of shape (n,) or (n, m), chunked as X along the rows
-    sample_weight : dask Array of shape (n,), chunked as X along the rows, or None
+    rows : Rows
     n_blocks : int or "auto"
-    names : tuple
-        Names of the features and of the targets, by which the columns of chunks that are
-        frames are taken; None where there are none.
     """
 
-    def __init__(self, client, X, y, sample_weight, n_blocks="auto", names=(None, None)):
+    def __init__(self, client, rows, n_blocks="auto"):
         self._client = client
-        self._declared = Declared(X.shape[1], None if y.ndim == 1 else y.shape[1], *names)
-        self._arrays = (X, y, sample_weight)
+        self._rows = rows
         self._futures = set()
-        self._reduced = ()  # the arrays as `reduce` reads them
+        self._reading = None  # the rows as passes read them
         self._advised = False
         self._offers = {}  # future -> (key of its data, worker, the worker that lagged)
         self._home = {}  # key of a block's data -> the worker that took the block over
         self._slow = set()  # workers that a block was taken from
-        self.dtype = np.float32 if X.dtype == np.float32 else np.float64
-        self.y_ndim, self.n_targets = y.ndim, 1 if y.ndim == 1 else y.shape[1]
+        self.dtype = np.float32 if rows.dtype == np.float32 else np.float64
+        self.y_ndim, self.n_targets = rows.y_ndim, rows.n_targets
         self.n_threads = max(1, sum(client.nthreads().values()))
-        self.n_rows, self.n_features = X.shape  # n_rows is NaN for chunks of unknown size
+        self.n_rows = rows.n_rows  # NaN for chunks of unknown size
+        self.n_features = rows.n_features
         self._n_blocks = n_blocks
-        self._set_edges(_auto_blocks(X.shape[1], self.n_threads))
+        self._set_edges(_auto_blocks(rows.n_features, self.n_threads))
 
     def _set_edges(self, auto):
         """Share the chunks out among `n_blocks` blocks, or `auto` where it is "auto"."""
-        n_chunks = self._arrays[0].numblocks[0]
+        n_chunks = self._rows.n_chunks
         n_blocks = auto if self._n_blocks == "auto" else self._n_blocks
         n_blocks = max(1, min(n_blocks, n_chunks))
         self._edges = np.linspace(0, n_chunks, n_blocks + 1).astype(int)
@@ -81,13 +75,13 @@ class OnCluster:
         if few_blocks:
             self._set_edges(max(8, _BLOCKS_PER_THREAD * self.n_threads))
         if partition is None:
-            futures = self._statistics(self._arrays, self._edges)
+            futures = self._statistics(self._rows.chunks, self._edges)
             hold(futures)
             return futures
         if np.isnan(self.n_rows):
             return self._load_cells_of_unknown(partition)
         labels = self._labels(partition)
-        futures = self._statistics(self._arrays, self._edges, labels)
+        futures = self._statistics(self._rows.chunks, self._edges, labels)
         hold(futures)
         return futures
 
@@ -97,8 +91,8 @@ class OnCluster:
         All chunks are read first, whole. The few that turn out to hold the boundary of two
         folds are read again, in pieces.
         """
-        n_chunks = self._arrays[0].numblocks[0]
-        parts = self._statistics(self._arrays, np.arange(n_chunks + 1))
+        n_chunks = self._rows.n_chunks
+        parts = self._statistics(self._rows.chunks, np.arange(n_chunks + 1))
         sizes = self._client.gather([self.submit(_n_rows, part) for part in parts])
         if partition.splits:
             partition = _cells.consecutive_folds(sum(sizes), len(partition.splits))
@@ -107,16 +101,15 @@ class OnCluster:
             labels = partition.between(start, stop)
             cells.append(int(labels[0][0, 2]) if len(labels[0]) == 1 else None)
             if len(labels[0]) > 1:
-                arrays = [None if array is None else array.blocks[chunk] for array in self._arrays]
-                (parts[chunk],) = self._statistics(arrays, [0, 1], [labels])
+                again = self._rows.chunks.blocks[chunk]
+                (parts[chunk],) = self._statistics(again, [0, 1], [labels])
         return [
             self.submit(_cells.collect, parts[start:stop], cells[start:stop])
             for start, stop in pairwise(self._edges)
         ]
 
-    def _statistics(self, arrays, edges, labels=None, **options):
-        graph, keys = statistics_graph(arrays, self._declared, edges, labels, **options)
-        return self._compute(graph, keys)
+    def _statistics(self, chunks, edges, labels=None, **options):
+        return self._compute(*statistics_graph(chunks, edges, labels, **options))
 
     def _compute(self, graph, keys):
         from dask.delayed import Delayed
@@ -134,8 +127,8 @@ class OnCluster:
         """
         from dask.delayed import Delayed
 
-        self._set_edges(auto=self._arrays[0].numblocks[0])
-        graph, keys = rows_graph(self._arrays, self._declared, self._edges, ones)
+        self._set_edges(auto=self._rows.n_chunks)
+        graph, keys = rows_graph(self._rows.chunks, self._edges, ones)
         blocks = [Delayed(key, graph, layer=key[0]) for key in keys]
         rows = self._client.compute(blocks, optimize_graph=False, retries=2)
         self._futures.update(rows)
@@ -144,7 +137,7 @@ class OnCluster:
     def locate(self, block, defect) -> str:
         """Where a defect is, in the user's terms."""
         chunk = self._edges[block] + defect.chunk
-        before = sum(self._arrays[0].chunks[0][: self._edges[block]])
+        before = sum(self._rows.sizes[: self._edges[block]])
         if np.isnan(before):
             return f"in chunk {chunk}"
         return f"row {int(before) + defect.row} (chunk {chunk})"
@@ -154,32 +147,18 @@ class OnCluster:
         if function is None:
             reports = self.load_statistics()
         else:
-            reports = self._statistics(self._arrays, self._edges, function=function)
+            reports = self._statistics(self._rows.chunks, self._edges, function=function)
         return _statistics.merge(self._client.gather(reports))
 
     def of_columns(self, columns):
         """A place of the same rows, and of these columns alone."""
-        X, *of_rows = self._readable()
-        taken = X.map_blocks(
-            _columns_of,
-            columns,
-            self._declared,
-            chunks=(X.chunks[0], (len(columns),)),
-            dtype=X.dtype,
-            meta=X._meta,
-        )
-        y, sample_weight = of_rows if len(of_rows) == 2 else (*of_rows, None)
-        return OnCluster(self._client, taken, y, sample_weight, self._n_blocks)
-
-    def _readable(self):
-        """The arrays as passes read them; no sample_weight where there is none."""
-        if not self._reduced:
-            self._reduced = _reduction.readable(self._client, self._arrays)
-        return self._reduced
+        rows = self._rows if self._reading is None else self._reading.rows
+        rows = rows.with_features(len(columns), _columns_of, columns)
+        return OnCluster(self._client, rows, self._n_blocks)
 
     def _labels(self, partition):
         """Each chunk's part of a `Partition`."""
-        rows = pairwise(np.r_[0, np.cumsum(self._arrays[0].chunks[0])])
+        rows = pairwise(np.r_[0, np.cumsum(self._rows.sizes)])
         return [partition.between(start, stop) for start, stop in rows]
 
     def reduce(self, task, merge, *args, in_order=False, partition=None):
@@ -189,22 +168,19 @@ class OnCluster:
         is that of the workers that have the chunks. With a `Partition`, the last of each
         chunk is the labels of its rows.
         """
-        first = not self._reduced
-        arrays = self._readable()
-        X = arrays[0]
-        held_by = _reduction.holders(self._client, X)
+        first = self._reading is None
+        if first:
+            self._reading = _reduction.Reading(self._client, self._rows)
+        reading = self._reading
+        held_by = reading.holders()
         if not first and held_by is None:
             self._advise_to_persist()
         if in_order:
-            chains = [_reduction.Chain(range(X.numblocks[0]), None)]
+            chains = [_reduction.Chain(range(self._rows.n_chunks), None)]
         else:
-            chains = _reduction.chains(self._client, X, held_by)
-        labels = None
-        if partition is not None:
-            labels = _as_array(self._labels(partition), X.chunks[:1])
-        delayed = _reduction.reduction(
-            arrays, labels, chains, task, merge, args, declared=self._declared
-        )
+            chains = _reduction.chains(self._client, self._rows.n_chunks, held_by)
+        labels = None if partition is None else self._labels(partition)
+        delayed = reading.reduction(labels, chains, task, merge, args)
         futures = self._client.compute(delayed, optimize_graph=False, retries=2)
         self._futures.update(futures)
         stream, found = self.as_completed(futures), {}
@@ -215,12 +191,12 @@ class OnCluster:
         return merge([found[future] for future in futures])
 
     def _advise_to_persist(self):
-        X = self._arrays[0]
-        if not self._advised and _reduction.fits_in_memory(self._client, X):
+        rows = self._rows
+        if not self._advised and _reduction.fits_in_memory(self._client, rows):
             warn(
-                f"X has {X.shape[1]} columns, so fit reads its rows several times, and X is not"
-                " in the workers' memory: it is computed again each time. If it fits there, call"
-                " X = X.persist() before fit.",
+                f"X has {rows.n_features} columns, so fit reads its rows several times, and X is"
+                " not in the workers' memory: it is computed again each time. If it fits there,"
+                " call X = X.persist() before fit.",
                 UserWarning,
             )
         self._advised = True
@@ -289,15 +265,15 @@ def _auto_blocks(n_features, n_threads):
     return min(max(_FEW_BLOCKS, _BLOCKS_PER_THREAD * n_threads), home)
 
 
-def _columns_of(chunk, columns, declared):
-    return _passes.take_columns(_chunk.features(chunk, declared), columns)
+def _columns_of(chunk, columns):
+    return _passes.take_columns(chunk.X, columns)
 
 
 def _n_rows(statistics):
     return statistics.n_rows
 
 
-def statistics_graph(arrays, declared, edges, labels=None, function=_statistics.from_chunk):
+def statistics_graph(chunks, edges, labels=None, function=_statistics.from_chunk):
     """Graph of the statistics of every block of chunks, and the keys of the blocks.
 
     One task per chunk, fused with the tasks that produce it where dask can fuse them;
@@ -307,11 +283,9 @@ def statistics_graph(arrays, declared, edges, labels=None, function=_statistics.
     """
     from dask.highlevelgraph import HighLevelGraph
 
-    if labels is None:
-        chunks = _per_chunk("lasso-statistics", function, arrays, declared)
-    else:
-        labels = _as_array(labels, arrays[0].chunks[:1])
-        chunks = _per_chunk("lasso-statistics", _cells.from_chunk, arrays, declared, labels)
+    if labels is not None:
+        function = _cells.from_chunk
+    chunks = _per_chunk("lasso-statistics", function, chunks, labels)
     name = "lasso-merge-" + chunks.name.rsplit("-", 1)[1]
     merge = _statistics.merge if labels is None else _cells.merge
     layer, keys = {}, []
@@ -330,14 +304,14 @@ def statistics_graph(arrays, declared, edges, labels=None, function=_statistics.
     return graph, keys
 
 
-def rows_graph(arrays, declared, edges, ones):
+def rows_graph(chunks, edges, ones):
     """Graph of the `Rows` of every block, a list with one of each chunk, and the keys.
 
     Block b has the chunks ``edges[b]:edges[b + 1]``; `ones` adds a column of ones to X.
     """
     from dask.highlevelgraph import HighLevelGraph
 
-    chunks = _per_chunk("lasso-rows", raw_rows, arrays, declared, ones=ones)
+    chunks = _per_chunk("lasso-rows", raw_rows, chunks, ones=ones)
     name = chunks.name.replace("rows", "block")
     layer = {
         (name, len(edges) - 1, block): (
@@ -350,49 +324,31 @@ def rows_graph(arrays, declared, edges, ones):
     return graph, list(layer)
 
 
-def _per_chunk(name, function, arrays, declared, labels=None, **options):
-    """``function(chunk, labels, **options)`` of every chunk: an array of one object each.
+def _per_chunk(name, function, chunks, labels=None, **options):
+    """``function(chunk, **options)`` of every chunk: a dask array of one object each.
 
-    Two-dimensional like X, with one chunk along the columns: dask does not fuse what makes
-    the chunks into a task that contracts an index.
+    With `labels`, those of the chunk are the second argument.
     """
     import dask
     import dask.array as da
+    from dask.layers import ArrayValuesDep
 
-    X, y, sample_weight = arrays
-    args = [X, "ij", y, "ij"[: y.ndim]]
-    for array in (sample_weight, labels):
-        args += [array, None if array is None else "i"]
-    token = dask.base.tokenize(function, arrays, declared, labels, options)
-    chunks = da.blockwise(
-        _on_chunk,
+    args = [chunks, "ij"]
+    if labels is not None:
+        by_block = {(block, 0): part for block, part in enumerate(labels)}
+        args += [ArrayValuesDep(chunks.chunks, by_block), "ij"]
+    token = dask.base.tokenize(function, chunks, labels, options)
+    found = da.blockwise(
+        function,
         "ij",
         *args,
-        function=function,
-        declared=declared,
-        options=options,
+        **options,
         name=f"{name}-{token}",
         dtype=object,
-        meta=np.empty((0, 0), dtype=object),
-        adjust_chunks={"i": 1, "j": 1},
+        meta=chunks._meta,
         align_arrays=False,
     )
-    return dask.optimize(chunks)[0]
-
-
-def _on_chunk(X, y, sample_weight, labels, *, function, declared, options):
-    chunk = _chunk.read(X, y, sample_weight, declared)
-    return function(chunk, **options) if labels is None else function(chunk, labels, **options)
-
-
-def _as_array(parts, chunks):
-    """Python objects, one per chunk, as a dask array."""
-    import dask
-    import dask.array as da
-
-    name = "lasso-labels-" + dask.base.tokenize(parts)
-    graph = {(name, chunk): part for chunk, part in enumerate(parts)}
-    return da.Array(graph, name, chunks, meta=np.empty(0, dtype=object))
+    return dask.optimize(found)[0]
 
 
 class _Stream:

@@ -1,4 +1,4 @@
-"""Any input, made into rows in a known place: arrays in memory, or aligned dask arrays.
+"""Any input, made into rows in a known place: arrays in memory, or chunks of dask collections.
 
 Everything that can be told without reading a chunk is checked here; what only the
 values tell (NaN, lengths of chunks of unknown size) the workers find in the one pass.
@@ -20,6 +20,7 @@ from sklearn.utils.validation import (
 
 from ._chunk import check_mask, is_table, not_real
 from ._chunk import numbers as chunk_numbers
+from ._rows import Part, Rows
 
 
 def is_dask(*objects) -> bool:
@@ -73,9 +74,9 @@ def open_rows(estimator, X, y, sample_weight, *, client=None, n_blocks="auto", r
     if is_dask(X, y, sample_weight):
         from ._cluster import OnCluster, client_for_fit
 
-        arrays, names = dask_rows(estimator, X, y, sample_weight, reset=reset)
+        parts = dask_parts(estimator, X, y, sample_weight, reset=reset)
         with client_for_fit(client) as client:
-            with OnCluster(client, *arrays, n_blocks, names) as place:
+            with OnCluster(client, Rows(parts, client), n_blocks) as place:
                 yield place
     else:
         from ._memory import InMemory
@@ -144,39 +145,20 @@ def _no_target(estimator):
     )
 
 
-def dask_rows(estimator, X, y, sample_weight, *, reset=True):
-    """Dask input as arrays with the same row chunks; X in one chunk along the columns.
-
-    Returns
-    -------
-    arrays : tuple
-        X, y and sample_weight, or None. Chunks may be partitions of frames, as they come.
-    names : tuple
-        Names of the features and of the targets of frames; None where there are none.
-    """
+def dask_parts(estimator, X, y, sample_weight, *, reset=True):
+    """Dask input as X, y and perhaps weights that `Rows` can join; nothing is computed."""
     if y is None:
         raise ValueError(_no_target(estimator))
-    names = _names(X), _names(y)
-    X = features(estimator, X, y, reset=reset)
-    y = _as_array("y", y, X)
-    if y.ndim not in (1, 2):
-        raise ValueError(f"y should be a 1d or 2d array, got an array of shape {y.shape}.")
-    if y.ndim == 2:
-        y = _one_column_chunk("y", y)
+    parts = [features(estimator, X, reset=reset), part_of("y", y)]
+    if parts[1].ndim not in (1, 2):
+        raise ValueError(f"y should be a 1d or 2d array, got an array of shape {parts[1].shape}.")
     if sample_weight is not None:
-        sample_weight = _as_array("sample_weight", sample_weight, X)
-        if sample_weight.ndim != 1:
+        parts.append(part_of("sample_weight", sample_weight))
+        if parts[2].ndim != 1:
             raise ValueError(
-                f"Sample weights must be 1D array or scalar, got shape {sample_weight.shape}."
+                f"Sample weights must be 1D array or scalar, got shape {parts[2].shape}."
             )
-        sample_weight = _align("sample_weight", sample_weight, X)
-    return (X, _align("y", y, X), sample_weight), names
-
-
-def _names(frame):
-    """Names of the columns of a dask data frame."""
-    meta = getattr(frame, "_meta", None)
-    return tuple(meta.columns) if hasattr(meta, "columns") else None
+    return parts
 
 
 def _target_names(y):
@@ -187,41 +169,39 @@ def _target_names(y):
     return None if name is None else [name]
 
 
-def features(estimator, X, like=None, *, reset):
-    """Feature matrix of a fit (`reset`) or a prediction as a dask array, checked."""
+def features(estimator, X, *, reset):
+    """Feature matrix of a fit (`reset`) or a prediction, checked."""
     names = getattr(X, "_meta", X) if hasattr(X, "columns") else None
-    X = _as_array("X", X, like)
-    if X.ndim != 2:
+    part = part_of("X", X)
+    if part.ndim != 2:
         raise ValueError(
-            f"Expected 2D array, got {X.ndim}D array instead: X has shape {X.shape}. Reshape"
+            f"Expected 2D array, got {part.ndim}D array instead: X has shape {part.shape}. Reshape"
             " your data with X[:, None] if it has a single feature or X[None, :] if it is a"
             " single sample."
         )
-    if np.isnan(X.shape[1]):
+    if np.isnan(part.shape[1]):
         raise ValueError(
             "X has an unknown number of columns: call X.compute_chunk_sizes() before fit."
         )
-    if X.shape[1] == 0:
+    if part.shape[1] == 0:
         raise ValueError(
-            f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is required."
+            f"Found array with 0 feature(s) (shape={part.shape}) while a minimum of 1 is required."
         )
     # Only names and number of features are looked at, so an array without rows will do.
-    stand_in = np.empty((0, X.shape[1])) if names is None else names
+    stand_in = np.empty((0, part.shape[1])) if names is None else names
     validate_data(estimator, stand_in, reset=reset, skip_check_array=True)
-    return _one_column_chunk("X", X)
+    return part
 
 
-def _as_array(name, values, like=None):
-    """One argument as a dask array of numbers; in-memory values are chunked like `like`."""
+def part_of(name, values):
+    """One argument, checked to be of numbers."""
     import dask.array as da
 
     _check_is_rows(name, values)
     values = unwrap(values)
-    if isinstance(values, da.Array):
-        array = values
-    elif is_dask(values):
-        array = _frame_to_array(name, values)
-    else:
+    if is_dask(values) and not isinstance(values, da.Array):
+        return _part_of_frame(name, values)
+    if not is_dask(values):
         values = check_array(
             memory_numbers(name, values),
             accept_sparse="csr",
@@ -230,23 +210,10 @@ def _as_array(name, values, like=None):
             ensure_all_finite=False,
             input_name=name,
         )
-        chunks = getattr(like, "chunks", [np.nan if is_dask(like) else "auto"])[0]
-        if is_dask(like) and np.isnan(np.sum(chunks)):
-            raise ValueError(
-                f"{name} is in memory and the other input is in chunks of unknown size: pass"
-                f" {name} as a dask collection with the same chunks, or call"
-                " compute_chunk_sizes() on the dask array (to_dask_array(lengths=True) on the"
-                " data frame) first."
-            )
-        if values.shape[0] != like.shape[0]:
-            raise ValueError(
-                "Found input variables with inconsistent numbers of samples:"
-                f" {name} has {values.shape[0]}, the other input {int(like.shape[0])}."
-            )
-        rest = (-1,) * (values.ndim - 1)
-        array = da.from_array(values, chunks=(chunks, *rest), asarray=False)
-    _check_real(name, array.dtype)
-    return array
+    _check_real(name, values.dtype)
+    if is_dask(values) and values.ndim == 2:
+        values = _one_column_chunk(values)
+    return Part(name, values, values.shape, values.dtype)
 
 
 def _check_real(name, dtype):
@@ -254,8 +221,8 @@ def _check_real(name, dtype):
         raise ValueError(f"{name} has dtype {dtype}, {not_real(name, dtype)}.")
 
 
-def _frame_to_array(name, frame):
-    """A dask DataFrame or Series as an array with chunks of unknown size."""
+def _part_of_frame(name, frame):
+    """A dask DataFrame or Series, whose partitions will be arrays of one dtype."""
     meta = getattr(frame, "_meta", None)
     if not hasattr(meta, "dtypes"):
         raise TypeError(f"{name} must be an array or a data frame, got {type(frame).__name__}.")
@@ -272,9 +239,10 @@ def _frame_to_array(name, frame):
             " drop them before fit."
         )
     dtype = np.dtype(np.float32 if all(d == np.float32 for d in dtypes) else np.float64)
-    empty = np.empty((0, len(dtypes)) if meta.ndim == 2 else 0, dtype=dtype)
-    # The reader of chunks makes numbers of them, by the names of the columns.
-    return frame.map_partitions(_as_it_is, meta=empty, enforce_metadata=False)
+    if meta.ndim == 1:
+        return Part(name, frame, (np.nan,), dtype, is_frame=True)
+    shape, columns = (np.nan, len(dtypes)), tuple(meta.columns)
+    return Part(name, frame, shape, dtype, is_frame=True, columns=columns)
 
 
 def _is_real(dtype):
@@ -285,11 +253,7 @@ def _is_real(dtype):
     return kind in "buif" or (kind == "O" and is_numeric_dtype(dtype))
 
 
-def _as_it_is(partition):
-    return partition
-
-
-def _one_column_chunk(name, array):
+def _one_column_chunk(array):
     """Rechunk along the columns only; rows stay where they are."""
     if array.numblocks[1] == 1:
         return array
@@ -298,23 +262,3 @@ def _one_column_chunk(name, array):
         meta = sparse.csr_matrix((0, 0), dtype=array.dtype)
         array = array.map_blocks(sparse.csr_matrix, dtype=array.dtype, meta=meta)
     return array.rechunk({1: -1})
-
-
-def _align(name, array, X):
-    """Chunk the rows of a target or of weights as those of X, which stay as they are."""
-    rows, wanted = array.chunks[0], X.chunks[0]
-    unknown = np.isnan(sum(rows)) or np.isnan(sum(wanted))
-    if not unknown:
-        if sum(rows) != sum(wanted):
-            raise ValueError(
-                "Found input variables with inconsistent numbers of samples:"
-                f" X has {sum(wanted)}, {name} has {sum(rows)}."
-            )
-        return array if rows == wanted else array.rechunk({0: wanted})
-    if len(rows) != len(wanted):
-        raise ValueError(
-            f"X has {len(wanted)} chunks and {name} {len(rows)}, of unknown size: they cannot be"
-            f" matched. Chunk {name} as X, or call compute_chunk_sizes() on both (data frames:"
-            " to_dask_array(lengths=True))."
-        )
-    return array  # the workers compare the lengths of each pair of chunks

@@ -11,7 +11,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 
 from . import _chunk, _statistics
 from ._chunk import Chunk, Declared, Unreadable, to_host
-from ._input import dask_rows, features
+from ._input import features, open_rows
 from ._reuse import reusing
 from ._warn import warn
 
@@ -29,14 +29,14 @@ def predict_dask(estimator, X, target_names):
     dask Array, or, for a dask DataFrame, Series (DataFrame for several targets)
         With the index and the partitions of X.
     """
-    array = features(estimator, X, reset=False)
+    part = features(estimator, X, reset=False)
     coef, intercept = estimator.coef_, estimator.intercept_
-    single = array.dtype == np.float32 and coef.dtype == np.float32
+    single = part.dtype == np.float32 and coef.dtype == np.float32
     dtype = np.dtype(np.float32 if single else np.float64)
     predict = partial(_predict_chunk, coef=coef, intercept=intercept, dtype=dtype)
-    if hasattr(X, "map_partitions"):
+    if part.is_frame:
         return _predict_frame(X, predict, coef, dtype, target_names)
-    return _predict_array(array, predict, coef, dtype)
+    return _predict_array(part.values, predict, coef, dtype)
 
 
 def _predict_array(X, predict, coef, dtype):
@@ -111,24 +111,22 @@ def r2_score(estimator, X, y, sample_weight) -> float:
     The statistics of (residual, y) hold both sums of squares: a chunk's residuals take
     the place of its features.
     """
-    from ._cluster import OnCluster, client_for_fit
     from ._incremental import residual_squares
     from ._wide import MAX_GRAM
 
-    arrays, names = dask_rows(estimator, X, y, sample_weight, reset=False)
     coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
-    n_targets = 1 if arrays[1].ndim == 1 else arrays[1].shape[1]
-    if n_targets != len(coef):
-        raise ValueError(f"y has {n_targets} targets, and the model was fitted to {len(coef)}.")
-    with client_for_fit(estimator.client) as client:
-        with OnCluster(client, *arrays, names=names) as place:
-            if reusing() and place.n_features <= MAX_GRAM:
-                merged = _usable(place.merged_statistics(), place)
-                of_residual = residual_squares(merged, coef.T, intercept)
-            else:
-                task = partial(_of_residuals, coef=coef, intercept=intercept)
-                merged = _usable(place.merged_statistics(task), place)
-                of_residual = np.diagonal(merged.sxx) + merged.weight * merged.x_mean**2
+    with open_rows(estimator, X, y, sample_weight, client=estimator.client, reset=False) as place:
+        if place.n_targets != len(coef):
+            raise ValueError(
+                f"y has {place.n_targets} targets, and the model was fitted to {len(coef)}."
+            )
+        if reusing() and place.n_features <= MAX_GRAM:
+            merged = _usable(place.merged_statistics(), place)
+            of_residual = residual_squares(merged, coef.T, intercept)
+        else:
+            task = partial(_of_residuals, coef=coef, intercept=intercept)
+            merged = _usable(place.merged_statistics(task), place)
+            of_residual = np.diagonal(merged.sxx) + merged.weight * merged.x_mean**2
     if merged.n_rows < 2:
         warn("R^2 is not defined with less than two rows: it is NaN.", UndefinedMetricWarning)
         return float("nan")

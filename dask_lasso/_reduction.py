@@ -16,11 +16,13 @@ from uuid import uuid4
 
 import dask
 import numpy as np
-from dask._task_spec import DataNode, Task, TaskRef
+from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef
+from dask.core import flatten
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
 from scipy import sparse
 
-from ._chunk import read
+from ._rows import Rows
 
 # Results of chains that are merged at once.
 _FAN_IN = 4
@@ -35,97 +37,144 @@ class Chain(NamedTuple):
     worker: str | None
 
 
-def reduction(arrays, labels, chains, task, merge, args, declared):
-    """Parts that ``merge`` joins to what ``task(chunks, *args)`` finds on all chunks.
+class Reading:
+    """Rows as passes read them: optimised once, and out of the client's memory.
 
-    Returns
-    -------
-    list of Delayed
-        As few as are merged at once, for the client: the root of the tree.
-
-    Parameters
+    Attributes
     ----------
-    arrays : tuple of dask Array
-        X, y and, where there is one, sample_weight, in the same row chunks; X in one
-        chunk along the columns.
-    labels : dask Array of object, or None
-        Of each chunk, its part of a `Partition`.
-    chains : list of Chain
-        From `chains`: all with a worker, and then each is one task, or none.
-    task : callable
-        Given a list of `Chunk`, or of (Chunk, labels).
-    declared : Declared
+    rows : Rows
     """
-    from dask.delayed import Delayed
-    from dask.highlevelgraph import HighLevelGraph
 
-    name = "lasso-pass-" + uuid4().hex
-    inputs = arrays if labels is None else (*arrays, labels)
-    shared, of_shared = (len(arrays), len(inputs), declared, task, merge, args), []
-    in_memory = chains[0].worker is not None
-    if not in_memory or sizeof(args) > _OWN_ARGS:
-        # A task of its own, so that it is not sent with each of the others; which they wait for.
-        of_shared = [dask.delayed(shared, traverse=False, pure=False)]
-        shared = TaskRef(of_shared[0].key)
-    layer, homes, number = {}, {}, count()
+    def __init__(self, client, rows):
+        self._client = client
+        # What a graph holds as a NumPy or SciPy array would be sent with every pass; it goes
+        # to the workers once, for as long as the result is kept.
+        parts = [
+            part._replace(values=client.persist(part.values)) if _is_in_graph(part) else part
+            for part in rows.parts
+        ]
+        if any(part is not before for part, before in zip(parts, rows.parts, strict=True)):
+            rows = Rows(parts, client)
+        self.rows = rows
+        self._chunks = dask.optimize(rows.chunks)[0]
+        self._sources = _sources(client, rows)
 
-    def add(function, worker, *keys):
-        key = (name, next(number))
-        homes[key] = worker
-        refs = [None if k is None else TaskRef(k) for k in keys]
-        layer[key] = Task(key, function, shared, *refs)
-        return key
+    def holders(self):
+        """The worker that has each chunk of X in memory, or None if some chunk is in none."""
+        if self._sources is None:
+            return None
+        workers = self._client.who_has(self._client.futures_of(self.rows.parts[0].values))
+        found = [next(iter(workers.get(key) or ()), None) for key in self._sources]
+        return None if None in found else found
 
-    level = []
-    for chain in chains:
-        found = None
-        for links in [chain.chunks] if in_memory else [[chunk] for chunk in chain.chunks]:
-            blocks = [
-                (array.name, int(chunk)) + (0,) * (array.ndim - 1)
-                for chunk in links
-                for array in inputs
-            ]
-            found = add(_link, chain.worker, found, *blocks)
-        level.append(found)
-    while len(level) > _FAN_IN:
-        tree = range(0, len(level), _FAN_IN)
-        level = [add(_merge, homes[level[i]], *level[i : i + _FAN_IN]) for i in tree]
-    # The scheduler would move chunks to idle workers, for it takes SciPy's sparse arrays to be
-    # a few bytes.
-    pinned = dict(workers=homes.get, allow_other_workers=True) if in_memory else {}
-    with dask.annotate(**pinned):
-        graph = HighLevelGraph.from_collections(name, layer, dependencies=[*inputs, *of_shared])
-    return [Delayed(key, graph, layer=name) for key in level]
+    def reduction(self, labels, chains, task, merge, args):
+        """Parts that ``merge`` joins to what ``task(chunks, *args)`` finds on all chunks.
+
+        Returns
+        -------
+        list of Delayed
+            As few as are merged at once, for the client: the root of the tree.
+
+        Parameters
+        ----------
+        labels : list, or None
+            Of each chunk, its part of a `Partition`.
+        chains : list of Chain
+            From `chains`: all with a worker, and then each is one task, or none.
+        task : callable
+            Given an iterable of `Chunk`, or of (Chunk, labels).
+        """
+        from dask.delayed import Delayed
+
+        name = "lasso-pass-" + uuid4().hex
+        shared, of_shared = (task, merge, args), []
+        in_memory = chains[0].worker is not None
+        if not in_memory or sizeof(args) > _OWN_ARGS:
+            # A task of its own, not to be sent with each of the others; which they wait for.
+            of_shared = [dask.delayed(shared, traverse=False, pure=False)]
+            shared = TaskRef(of_shared[0].key)
+        layer, homes, number = {}, {}, count()
+
+        def add(function, worker, *args):
+            key = (name, next(number))
+            homes[key] = worker
+            layer[key] = Task(key, function, shared, *args)
+            return key
+
+        graph = dict(self._chunks.dask)
+        level = []
+        for chain in chains:
+            found = None
+            for links in [chain.chunks] if in_memory else [[chunk] for chunk in chain.chunks]:
+                before = None if found is None else TaskRef(found)
+                recipes = [
+                    _recipe(graph, (self._chunks.name, int(chunk), 0), in_memory) for chunk in links
+                ]
+                of_links = None if labels is None else [labels[chunk] for chunk in links]
+                keys = [TaskRef(key) for recipe in recipes for key in recipe.keys]
+                found = add(_link, chain.worker, before, _Links(recipes, of_links), *keys)
+            level.append(found)
+        while len(level) > _FAN_IN:
+            groups = [level[i : i + _FAN_IN] for i in range(0, len(level), _FAN_IN)]
+            level = [add(_merge, homes[group[0]], *map(TaskRef, group)) for group in groups]
+        # The scheduler would move chunks to idle workers, for it takes SciPy's sparse arrays to
+        # be a few bytes.
+        pinned = dict(workers=homes.get, allow_other_workers=True) if in_memory else {}
+        with dask.annotate(**pinned):
+            of_passes = MaterializedLayer(layer)
+        rest = HighLevelGraph.merge(*(delayed.dask for delayed in of_shared))
+        layers = {**rest.layers, "lasso-chunks": MaterializedLayer(graph), name: of_passes}
+        dependencies = {**rest.dependencies, "lasso-chunks": set(), name: set(layers) - {name}}
+        whole = HighLevelGraph(layers, dependencies)
+        return [Delayed(key, whole, layer=name) for key in level]
 
 
-def _link(shared, before, *blocks):
-    n_arrays, n_inputs, declared, task, merge, args = shared
-    chunks = []
-    for i in range(0, len(blocks), n_inputs):
-        chunk = read(*blocks[i : i + n_arrays], declared=declared)
-        labels = blocks[i + n_arrays : i + n_inputs]
-        chunks.append((chunk, *labels) if labels else chunk)
-    found = task(chunks, *args)
+class _Recipe(NamedTuple):
+    """How to come by a chunk: call `node` with the values of `keys`; None takes the value."""
+
+    node: Task | None
+    keys: tuple
+
+
+class _Links:
+    """The chunks of one task, and their labels; opaque to dask."""
+
+    def __init__(self, recipes, labels):
+        self._recipes, self._labels = recipes, labels
+
+    def chunks(self, values):
+        """One chunk after the other, since each may be a copy of what is in memory."""
+        values = iter(values)
+        for number, (node, keys) in enumerate(self._recipes):
+            found = [next(values) for _ in keys]
+            chunk = found[0] if node is None else node(dict(zip(keys, found, strict=True)))
+            yield chunk if self._labels is None else (chunk, self._labels[number])
+
+
+def _recipe(graph, key, in_memory):
+    """How to come by a chunk; of one in memory it is no task of its own, and leaves `graph`."""
+    if not in_memory:
+        return _Recipe(None, (key,))
+    node = graph.pop(key)
+    while isinstance(node, Alias):
+        node = graph.pop(node.target)
+    return _Recipe(node, tuple(node.dependencies))
+
+
+def _link(shared, before, links, *values):
+    task, merge, args = shared
+    found = task(links.chunks(values), *args)
     return found if before is None else merge([before, found])
 
 
 def _merge(shared, *parts):
-    *_, merge, _ = shared
-    return merge(parts)
+    return shared[1](parts)
 
 
-def readable(client, arrays):
-    """The arrays as passes read them: optimised, and out of the client's memory.
-
-    What the graph of an array holds as a NumPy or SciPy array would be sent with every
-    pass; it goes to the workers once, for as long as the result is kept.
-    """
-    optimised = dask.optimize(*(array for array in arrays if array is not None))
-    return tuple(client.persist(a) if _is_in_graph(a) else a for a in optimised)
-
-
-def _is_in_graph(array) -> bool:
-    for node in dict(array.dask).values():
+def _is_in_graph(part) -> bool:
+    if part.is_frame:
+        return False
+    for node in dict(dask.optimize(part.values)[0].dask).values():
         if not getattr(node, "dependencies", ()):
             data = node() if isinstance(node, DataNode) else None
             on_disk = isinstance(data, np.memmap)
@@ -134,28 +183,45 @@ def _is_in_graph(array) -> bool:
     return True
 
 
-def holders(client, X):
-    """The worker that has each chunk of `X` in memory, or None if some chunk is in none."""
-    workers = client.who_has(client.futures_of(X))
-    found = [
-        next(iter(workers.get((X.name, chunk, 0)) or ()), None) for chunk in range(X.numblocks[0])
-    ]
-    return None if None in found else found
+def _sources(client, rows):
+    """The key of the future that each chunk of X is made of, if each is of one; else None."""
+    X = rows.parts[0].values
+    futures = {future.key for future in client.futures_of(X)}
+    (X,) = dask.optimize(X)
+    graph, keys = dict(X.__dask_graph__()), list(flatten(X.__dask_keys__()))
+    if not futures or len(keys) != rows.n_chunks:
+        return None
+    sources = [_source(graph, key, futures) for key in keys]
+    return None if None in sources else sources
 
 
-def chains(client, X, held_by) -> list[Chain]:
-    """The chunks of `X` in chains, one for each thread.
+def _source(graph, key, futures):
+    found, keys = set(), [key]
+    while keys:
+        key = keys.pop()
+        node = graph.get(key)
+        if node is None or key in futures:
+            found.add(key)
+        elif isinstance(node, GraphNode) and (node.dependencies or isinstance(node, DataNode)):
+            keys += node.dependencies
+        else:
+            return None  # computed, in each pass
+    return found.pop() if len(found) == 1 else None
+
+
+def chains(client, n_chunks, held_by) -> list[Chain]:
+    """The chunks in chains, one for each thread.
 
     Parameters
     ----------
     held_by : list of str or None
-        From `holders`. Where chunks are in memory, a chain is of one worker's chunks;
-        else it is of neighbours.
+        From `Reading.holders`. Where chunks are in memory, a chain is of one worker's
+        chunks; else it is of neighbours.
     """
     threads = client.nthreads()
     if held_by is None:
-        n_chains = min(X.numblocks[0], max(1, sum(threads.values())))
-        return [Chain(c, None) for c in np.array_split(np.arange(X.numblocks[0]), n_chains)]
+        n_chains = min(n_chunks, max(1, sum(threads.values())))
+        return [Chain(c, None) for c in np.array_split(np.arange(n_chunks), n_chains)]
     found = []
     for worker in dict.fromkeys(held_by):
         chunks = [chunk for chunk, holder in enumerate(held_by) if holder == worker]
@@ -164,10 +230,13 @@ def chains(client, X, held_by) -> list[Chain]:
     return found
 
 
-def fits_in_memory(client, X) -> bool:
-    """Whether the chunks of `X` may fit in the workers' memory; true where nobody knows."""
+def fits_in_memory(client, rows) -> bool:
+    """Whether the chunks of X may fit in the workers' memory; true where nobody knows."""
     limits = [
         worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()
     ]
-    known = X.nbytes == X.nbytes and all(limits) and isinstance(X._meta, np.ndarray)
-    return not known or X.nbytes < 0.5 * sum(limits)
+    X = rows.parts[0]
+    n_bytes = rows.n_rows * rows.n_features * X.dtype.itemsize
+    is_dense = X.is_frame or isinstance(X.values._meta, np.ndarray)
+    known = n_bytes == n_bytes and all(limits) and is_dense
+    return not known or n_bytes < 0.5 * sum(limits)

@@ -10,7 +10,9 @@ from datasets import LIBRARIES
 from scipy import sparse
 from sklearn.model_selection import KFold
 
-from dask_lasso import AsyncLassoCV, _chunk, _cluster, _statistics
+from dask_lasso import AsyncLassoCV, _cluster, _statistics
+from dask_lasso._input import part_of
+from dask_lasso._rows import Rows
 from dask_lasso._statistics import from_rows, merge
 
 
@@ -146,7 +148,9 @@ def test_one_task_per_chunk_and_few_merges():
     X = da.ones((100_000, 5), chunks=(100, 5)) * 2
     y = da.zeros(100_000, chunks=100)
     edges = np.linspace(0, 1000, 9).astype(int)
-    graph, keys = _cluster.statistics_graph((X, y, None), _chunk.Declared(5), edges)
+    graph, keys = _cluster.statistics_graph(
+        Rows([part_of("X", X), part_of("y", y)], None).chunks, edges
+    )
     tasks = dict(graph)
     assert len(keys) == 8
     # The chunks are made in the task that takes their statistics.

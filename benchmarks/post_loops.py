@@ -18,11 +18,11 @@ import time
 
 import dask.array as da
 import numpy as np
+from dask_lasso._solve import duality_gap, moments
 from distributed import Client, LocalCluster, as_completed
 from scipy.optimize import fmin_l_bfgs_b
 
 from dask_lasso import AsyncLassoRegressor
-from dask_lasso._solve import duality_gap, moments
 from dask_lasso._statistics import from_rows, merge
 
 TOL = 1e-6

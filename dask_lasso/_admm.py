@@ -17,6 +17,7 @@ import numpy as np
 
 from ._anderson import Anderson
 from ._local import Metric
+from .problem.penalties import L1
 
 # Residual balancing is for a rho that is far off: a change costs the sweeps, and Anderson's
 # memory, that the iteration needs to settle again, and residuals that are less than a
@@ -62,21 +63,18 @@ class Consensus:
         self,
         *,
         local,
-        alpha,
-        l1_ratio,
-        weights,
-        positive,
+        penalty: L1,
         fit_intercept,
         tol,
         n_blocks,
         rho,
         over_relaxation,
-        coef_init,
+        coef_init=None,
+        dtype=np.float64,
     ):
         self._local = local
-        self._l1, self._l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
-        self._weights = 1.0 if weights is None else weights
-        self._positive = positive
+        self._penalty = penalty
+        self._dtype = dtype
         self._fit_intercept = fit_intercept
         self._tol = tol
         self._n_blocks = n_blocks
@@ -244,13 +242,7 @@ class Consensus:
         k = len(self._metric.scale)
         z = self._sum / len(self._s)
         share = self.statistics.weight / (self.rho * len(self._s))
-        weights = (self._weights / self._metric.scale)[:, np.newaxis]
-        threshold = self._l1 * share * weights
-        if self._positive:
-            z[:k] = np.maximum(z[:k] - threshold, 0.0)
-        else:
-            z[:k] = np.sign(z[:k]) * np.maximum(np.abs(z[:k]) - threshold, 0.0)
-        z[:k] /= 1 + self._l2 * share * weights**2
+        z[:k] = self._penalty.prox(z[:k], share, self._metric.scale)
         self._z = z
 
     def _accelerate(self):
@@ -281,9 +273,11 @@ class Consensus:
         complete = n == self._n_blocks
         if final or self._local.answers_are_free or self._is_due(n, n_updates, residual):
             self._asked_at = n, n_updates
+            # What is certified is what the user gets.
+            beta = self._metric.to_beta(self._z).astype(self._dtype).astype(np.float64)
             self._question = self._unsent = Question(
-                beta=self._metric.to_beta(self._z),
-                task=self._local.question(self._metric.to_beta(self._z)),
+                beta=beta,
+                task=self._local.question(beta),
                 blocks=list(self._s),
                 final=complete and n_updates >= self._n_blocks,
                 row={

@@ -7,6 +7,7 @@ alpha a small solve, and a validation score a formula on the moments of the test
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 
@@ -17,23 +18,28 @@ from sklearn.model_selection import KFold as SklearnKFold
 from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from . import _cells, _solve
+from . import _cells
 from ._callbacks import with_callbacks
 from ._engines import HISTORY
 from ._estimator import AsyncLassoRegressor, LassoBase
 from ._exact import Exact
 from ._incremental import degrees_of_freedom
 from ._input import is_dask
-from ._path import alpha_grid, solve_path
 from ._warn import warn
 from ._wide_path import WidePath, is_wide_path
+from .problem.gram import solve, solve_path
+from .problem.grid import alpha_grid
+from .problem.penalties import L1
+
+# Share of ``||y||^2``, per column, that rounding leaves where least squares fits y exactly.
+_EXACT = 1e-14
 
 
 class Selection(Exact):
     """The model of a fit that chooses its penalty: solved once, when all cells are in."""
 
     def __init__(self, *, partition, alphas, eps, l1_ratios, rule, criterion, **shared):
-        super().__init__(alpha=None, l1_ratio=None, coef_init=None, **shared)
+        super().__init__(**shared)
         self._partition = partition
         self._alphas, self._eps = alphas, eps
         self._l1_ratios = l1_ratios
@@ -54,48 +60,38 @@ class Selection(Exact):
         if self.statistics is None or self.statistics.weight == 0:
             self.converged = False
             return None
-        problem = _solve.moments(self.statistics, self._fit_intercept)
-        grids = self._grids(problem, self._weights)
+        problem = self.statistics.moments(self._fit_intercept)
+
+        def grid(penalty):
+            return alpha_grid(problem, penalty, eps=self._eps, n_alphas=self._alphas)
+
+        grids = self._grids(grid)
         if self._criterion == "cv":
             selected = self._by_cross_validation(cells, grids)
         else:
             selected = self._by_information(problem, grids)
         self.selected = selected
-        self._alpha, self._l1_ratio = selected["alpha_"], selected["l1_ratio_"]
+        self._penalty = self._of_ratio(selected["l1_ratio_"]).at(selected["alpha_"])
         return self._solve(problem)
 
     @property
     def samples_seen(self) -> int:
         return sum(part.n_rows for part in self._waiting)
 
-    def _grids(self, problem, weights):
+    def _of_ratio(self, l1_ratio):
+        return replace(self._penalty, l1_ratio=l1_ratio)
+
+    def _grids(self, grid):
+        """A row of alphas for each l1_ratio; ``grid(penalty)`` makes one."""
         if isinstance(self._alphas, Integral):
-            return np.array(
-                [
-                    alpha_grid(
-                        problem,
-                        l1_ratio=l1_ratio,
-                        positive=self._positive,
-                        weights=weights,
-                        eps=self._eps,
-                        n_alphas=self._alphas,
-                    )
-                    for l1_ratio in self._l1_ratios
-                ]
-            )
+            return np.array([grid(self._of_ratio(l1_ratio)) for l1_ratio in self._l1_ratios])
         return np.tile(np.sort(self._alphas)[::-1], (len(self._l1_ratios), 1))
 
     def _solve_paths(self, problem, grids):
-        allowed = self._tol * problem.yy[0] / problem.weight
+        allowed = self._tol * problem.null_loss[0]
         for grid, l1_ratio in zip(grids, self._l1_ratios, strict=True):
-            coefs, gaps = solve_path(
-                problem,
-                grid,
-                l1_ratio=l1_ratio,
-                positive=self._positive,
-                weights=self._weights,
-                max_iter=self._max_iter,
-            )
+            penalty = self._of_ratio(l1_ratio)
+            coefs, gaps = solve_path(problem, penalty, grid, max_iter=self._max_iter)
             self.n_unconverged += int((gaps[0] > allowed).sum())
             yield coefs[0]
 
@@ -117,9 +113,9 @@ class Selection(Exact):
                 if self.n_reported == self._n_blocks:
                     raise ValueError(why)
                 continue  # time is up; other splits may have what it takes
-            problem = _solve.moments(train, self._fit_intercept)
+            problem = train.moments(self._fit_intercept)
             for ratio, coefs in enumerate(self._solve_paths(problem, grids)):
-                intercepts = _solve.intercept(train, coefs, self._fit_intercept)
+                intercepts = train.intercept(coefs, self._fit_intercept)
                 mse[ratio, :, fold] = mean_squared_errors(test, coefs, intercepts)
         if np.isnan(mse[0, 0]).all():
             raise ValueError(why)
@@ -148,11 +144,11 @@ class Selection(Exact):
         factor = 2.0 if self._criterion == "aic" else np.log(n)
         values = np.empty(grids.shape)
         for ratio, coefs in enumerate(self._solve_paths(problem, grids)):
-            l2 = grids[ratio] * (1 - self._l1_ratios[ratio])
-            squares = _solve.squared_residuals(problem, coefs) * (n / problem.weight)
+            penalty = self._of_ratio(self._l1_ratios[ratio])
+            squares = problem.squared_residuals(coefs) * (n / problem.weight)
             df = [
-                degrees_of_freedom(problem, coef, ridge, self._weights)
-                for coef, ridge in zip(coefs.T, l2, strict=True)
+                degrees_of_freedom(problem, coef, penalty.at(alpha))
+                for coef, alpha in zip(coefs.T, grids[ratio], strict=True)
             ]
             values[ratio] = n * np.log(2 * np.pi * noise) + squares / noise + factor * np.array(df)
         ratio, best = np.unravel_index(np.argmin(values), values.shape)
@@ -173,10 +169,10 @@ class Selection(Exact):
                 f" {self.statistics.n_rows} rows of {len(problem.gram)} features cannot tell:"
                 ' use criterion="cv".'
             )
-        full = _solve.solve(problem, 0.0, positive=self._positive, max_iter=self._max_iter)
-        squares = _solve.squared_residuals(problem, full.coef)[0]
+        full = solve(problem, self._penalty.at(0.0), max_iter=self._max_iter)
+        squares = problem.squared_residuals(full.coef)[0]
         noise = squares * (self.statistics.n_rows / problem.weight) / left
-        if noise <= 0:
+        if squares <= _EXACT * len(problem.gram) * problem.yy[0]:
             raise ValueError(
                 f"criterion={self._criterion!r} needs noise, and least squares fits y exactly:"
                 ' use criterion="cv".'
@@ -203,17 +199,17 @@ class WideSelection(Selection):
         paths = WidePath(
             self._place,
             self._partition,
-            positive=self._positive,
+            self._penalty,
             fit_intercept=self._fit_intercept,
-            weights=self._weights,
             max_iter=self._max_iter,
             deadline=start + self._max_time,
         )
         self.statistics, self.n_reported = paths.statistics, 1
-        self._null_loss = paths.problem.yy / paths.problem.weight
-        grids = self._grids(paths.problem, None)
+        self._null_loss = paths.null_loss
+        grids = self._grids(partial(paths.grid, eps=self._eps, n_alphas=self._alphas))
         found = [
-            paths.run(grid, l1_ratio) for grid, l1_ratio in zip(grids, self._l1_ratios, strict=True)
+            paths.run(grid, self._of_ratio(l1_ratio))
+            for grid, l1_ratio in zip(grids, self._l1_ratios, strict=True)
         ]
         self.n_passes, self.n_updates = paths.n_passes, paths.n_updates
         mse = np.full((*grids.shape, len(self._partition.splits)), np.inf)
@@ -224,9 +220,8 @@ class WideSelection(Selection):
                 self.stopped_by = "max_time"
         self.selected = self._choose(grids, mse)
         mse[np.isinf(mse)] = np.nan
-        self._alpha, self._l1_ratio = self.selected["alpha_"], self.selected["l1_ratio_"]
-        ratio = int(np.flatnonzero(self._l1_ratios == self._l1_ratio)[0])
-        best = int(np.flatnonzero(grids[ratio] == self._alpha)[0])
+        ratio = int(np.flatnonzero(self._l1_ratios == self.selected["l1_ratio_"])[0])
+        best = int(np.flatnonzero(grids[ratio] == self.selected["alpha_"])[0])
         self.coef = found[ratio].coefs[:, [best]].toarray()
         self.gap = found[ratio].gaps[:1, best]
         self.converged = True
@@ -257,8 +252,7 @@ def _any(rows):
 def mean_squared_errors(statistics, coefs, intercepts) -> np.ndarray:
     """Mean squared error on the rows of `statistics`, for each column of `coefs`."""
     about_mean = statistics.y_mean - statistics.x_mean @ coefs - intercepts
-    centred = _solve.moments(statistics, True)
-    return _solve.squared_residuals(centred, coefs) / statistics.weight + about_mean**2
+    return statistics.moments(True).squared_residuals(coefs) / statistics.weight + about_mean**2
 
 
 class SelectionBase(LassoBase):
@@ -373,37 +367,36 @@ class SelectionBase(LassoBase):
                 ConvergenceWarning,
             )
 
-    def _make_model(self, n_blocks, partition):
-        return Selection(n_blocks=n_blocks, **self._settings(partition))
+    def _make_model(self, place, n_blocks, partition):
+        return Selection(n_blocks=n_blocks, **self._settings(place, partition))
 
-    def _settings(self, partition):
+    def _settings(self, place, partition):
         return dict(
+            dtype=place.dtype,
             partition=partition,
             alphas=self.alphas,
             eps=self.eps,
             l1_ratios=np.atleast_1d(self.l1_ratio),
             rule=self.rule,
             criterion=self.criterion,
-            positive=self.positive,
+            penalty=L1(1.0, 1.0, self._penalty_weights(), self.positive),
             fit_intercept=self.fit_intercept,
             tol=self.tol,
             max_iter=self.max_iter,
-            weights=self._penalty_weights(),
         )
 
     def _wide(self, place, local, on_update, partition):
-        weights = self._penalty_weights()
         l1_ratios = np.atleast_1d(self.l1_ratio)
         given = () if isinstance(self.alphas, Integral) else self.alphas
         if (
             not is_wide_path(place)
             or self.criterion != "cv"
-            or (weights is not None and (weights == 0).any())
+            or L1(1.0, weights=self._penalty_weights()).has_free
             or not np.all(l1_ratios > 0)
             or not np.all(np.asarray(given) > 0)
         ):
             return super()._wide(place, local, on_update, partition)
-        settings = self._settings(partition)
+        settings = self._settings(place, partition)
         return WideSelection(place, max_time=self.max_time, on_update=on_update, **settings)
 
     def _attributes(self, model, place):

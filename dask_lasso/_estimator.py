@@ -13,7 +13,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
-from . import _solve
 from ._admm import Consensus
 from ._callbacks import Callbacks, CallbackSupport, with_callbacks
 from ._engines import ENGINES, Run
@@ -25,8 +24,8 @@ from ._losses import Pair, Residual
 from ._predict import predict_dask, predict_rows, r2_score
 from ._statistics import Statistics
 from ._warn import warn
-from ._weights import penalty_weights
 from ._wide import Wide, check_width, is_wide
+from .problem.penalties import L1, penalty_weights
 
 
 class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator):
@@ -105,9 +104,9 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
                 load = None if local is None else local.load
                 run = self._start_run(place, load, on_update, self.max_time, partition)
                 if local is None:
-                    model = self._make_model(run.n_blocks, partition)
+                    model = self._make_model(place, run.n_blocks, partition)
                 else:
-                    model = self._make_consensus(local, run.n_blocks)
+                    model = self._make_consensus(place, local, run.n_blocks)
                 self._run_engine(run, model)
         self._set_fitted(model, place, n_iter=max(1, run.n_updates // run.n_blocks))
         self.history_ = run.history
@@ -150,6 +149,12 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
     def _penalty_weights(self):
         return penalty_weights(self.penalty_weights, self.n_features_in_, self.positive)
 
+    def _penalty(self) -> L1:
+        """The penalty of the fit, or the one that it has chosen."""
+        alpha = getattr(self, "alpha_", getattr(self, "alpha", None))
+        l1_ratio = getattr(self, "l1_ratio_", self.l1_ratio)
+        return L1(alpha, l1_ratio, self._penalty_weights(), self.positive)
+
     def _local_problem(self, place, sample_weight):
         """What the blocks of consensus ADMM compute; None where there is no ADMM."""
         return
@@ -159,7 +164,7 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         coef = model.coef
         intercept = getattr(model, "intercept", None)
         if intercept is None:  # the best one for the coefficients
-            intercept = _solve.intercept(model.statistics, coef, self.fit_intercept)
+            intercept = model.statistics.intercept(coef, self.fit_intercept)
         gap = model.gap
         if coef.shape[1] == 1:
             coef, gap = coef[:, 0], gap[0]
@@ -534,7 +539,7 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
         loss = _check_loss(self.loss, self.huber_delta)
         by_rows = self.local_solver == "lbfgs" or self.loss != "squared"
         if not by_rows:
-            return None if self.polish else self._gram(self._penalty_weights())
+            return None if self.polish else Gram(self._penalty(), self.fit_intercept)
         if self.local_solver == "gram":
             raise ValueError(
                 "local_solver='gram' needs loss='squared', the only loss with sufficient"
@@ -549,22 +554,14 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
             raise ValueError(
                 f"y has {place.n_targets} targets; loss=(f, fprime) is of one: fit each by itself."
             )
-        return BlackBox(
-            loss,
-            alpha=self.alpha,
-            weights=self._penalty_weights(),
-            positive=self.positive,
-            fit_intercept=self.fit_intercept,
-        )
+        return BlackBox(loss, self._penalty(), self.fit_intercept)
 
     def _wide(self, place, local, on_update, partition):
         if isinstance(local, BlackBox):
             return None  # needs no moments of pairs
-        weights = self._penalty_weights()
-        unpenalised = weights is not None and (weights == 0).any()
-        if self.alpha * self.l1_ratio == 0 or unpenalised or not is_wide(place):
+        if not self._penalty().is_sparse or not is_wide(place):
             return super()._wide(place, local, on_update, partition)
-        settings = self._shared(1)
+        settings = self._shared(place, 1)
         del settings["n_blocks"]
         limits = dict(max_iter=self.max_iter, max_time=self.max_time)
         run_engine = None if self.polish else self._run_engine_on_set
@@ -572,33 +569,24 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
 
     def _run_engine_on_set(self, place, on_update, max_time, **settings):
         """ADMM on a place of a working set's columns, and its `Run`."""
-        local = self._gram(settings["weights"])
+        local = Gram(settings["penalty"], self.fit_intercept)
         run = self._start_run(place, local.load, on_update, max_time)
-        model = self._make_consensus(local, run.n_blocks, **settings)
+        model = self._make_consensus(place, local, run.n_blocks, **settings)
         self._run_engine(run, model)
         return model, run
 
-    def _gram(self, weights):
-        return Gram(
-            alpha=self.alpha,
-            l1_ratio=self.l1_ratio,
-            weights=weights,
-            positive=self.positive,
-            fit_intercept=self.fit_intercept,
-        )
+    def _make_model(self, place, n_blocks, partition):
+        return Exact(max_iter=self.max_iter, **self._shared(place, n_blocks))
 
-    def _make_model(self, n_blocks, partition):
-        return Exact(max_iter=self.max_iter, **self._shared(n_blocks))
-
-    def _make_consensus(self, local, n_blocks, **settings):
+    def _make_consensus(self, place, local, n_blocks, **settings):
         return Consensus(
             local=local,
             rho=self.rho,
             over_relaxation=self.over_relaxation,
-            **{**self._shared(n_blocks), **settings},
+            **{**self._shared(place, n_blocks), **settings},
         )
 
-    def _shared(self, n_blocks):
+    def _shared(self, place, n_blocks):
         coef_init = None
         if self.warm_start and hasattr(self, "coef_"):
             coef_init = np.atleast_2d(self.coef_).T.astype(np.float64)
@@ -608,14 +596,12 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
                     f" has {self.n_features_in_}: use a new estimator or warm_start=False."
                 )
         return dict(
-            alpha=self.alpha,
-            l1_ratio=self.l1_ratio,
-            weights=self._penalty_weights(),
-            positive=self.positive,
+            penalty=self._penalty(),
             fit_intercept=self.fit_intercept,
             tol=self.tol,
             n_blocks=n_blocks,
             coef_init=coef_init,
+            dtype=place.dtype,
         )
 
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 
 import time
 
-from . import _solve, _statistics
+import numpy as np
+
+from . import _statistics
+from .problem.certificate import objective
+from .problem.gram import solve
+from .problem.penalties import L1
 
 # Share of the time since the first report that running estimates may take: the last one
 # is the answer, those before are for whoever looks.
@@ -25,20 +30,16 @@ class Exact:
     def __init__(
         self,
         *,
-        alpha,
-        l1_ratio,
-        weights,
-        positive,
+        penalty: L1,
         fit_intercept,
         tol,
         max_iter,
         n_blocks,
-        coef_init,
+        coef_init=None,
+        dtype=np.float64,
     ):
-        self._alpha = alpha
-        self._l1_ratio = l1_ratio
-        self._weights = weights
-        self._positive = positive
+        self._penalty = penalty
+        self._dtype = dtype
         self._fit_intercept = fit_intercept
         self._tol = tol
         self._max_iter = max_iter
@@ -80,25 +81,21 @@ class Exact:
         if self.statistics.weight == 0:
             self.converged = False
             return None
-        return self._solve(_solve.moments(self.statistics, self._fit_intercept))
+        return self._solve(self.statistics.moments(self._fit_intercept))
 
     def _solve(self, problem):
         """Make `coef` and `gap` those of the penalty."""
-        l1, l2 = self._alpha * self._l1_ratio, self._alpha * (1 - self._l1_ratio)
-        self.coef, self.gap = _solve.solve(
+        self.coef, self.gap = solve(
             problem,
-            l1,
-            l2=l2,
-            positive=self._positive,
-            weights=self._weights,
+            self._penalty,
             max_iter=self._max_iter,
             coef_init=self.coef,
+            dtype=self._dtype,
         )
-        value = _solve.objective(problem, self.coef, l1, l2, self._weights)
+        value = objective(problem, self.coef, self._penalty)
         return {"samples_seen": self.samples_seen, "objective": value.sum()}
 
     @property
     def null_loss(self):
         """What `tol` is relative to, one per target: ``||y||^2 / n``."""
-        problem = _solve.moments(self.statistics, self._fit_intercept)
-        return problem.yy / problem.weight
+        return self.statistics.moments(self._fit_intercept).null_loss

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from . import _solve
 from ._input import open_rows
 from ._statistics import Statistics, merge
 from ._wide import check_width
+from .problem.linear import unit_scale
 
 _FIELDS = ("n_rows", "weight", "x_mean", "y_mean", "sxx", "sxy", "syy")
 
@@ -160,10 +160,10 @@ class StatisticsMixin:
                 "Found array with 0 sample(s), or only of weight zero, while a minimum of 1 is"
                 " required: pass some rows."
             )
-        model = self._make_model(1, None)
+        place = SimpleNamespace(dtype=dtype, y_ndim=y_ndim)
+        model = self._make_model(place, 1, None)
         model.absorb_report(0, statistics)
         model.update(0)
-        place = SimpleNamespace(dtype=dtype, y_ndim=y_ndim)
         vars(self).pop("history_", None)
         self._set_fitted(model, place, n_iter=1)
         self._warn_unless_converged(model, SimpleNamespace(stopped_by=None))
@@ -186,11 +186,8 @@ class TrainingSummary:
     def degrees_of_freedom_(self):
         """Degrees of freedom, per target; without the intercept's."""
         statistics, coef = self._training()
-        problem = _solve.moments(statistics, self.fit_intercept)
-        weights = self._penalty_weights()
-        l1_ratio = getattr(self, "l1_ratio_", self.l1_ratio)
-        l2 = getattr(self, "alpha_", getattr(self, "alpha", None)) * (1 - l1_ratio)
-        df = [degrees_of_freedom(problem, column, l2, weights) for column in coef.T]
+        problem, penalty = statistics.moments(self.fit_intercept), self._penalty()
+        df = [degrees_of_freedom(problem, column, penalty) for column in coef.T]
         return df[0] if self.coef_.ndim == 1 else np.array(df)
 
     def _training(self):
@@ -201,21 +198,21 @@ class TrainingSummary:
 
 def residual_squares(statistics, coef, intercept):
     """Weighted sums of squared residuals, one per target."""
-    centred = _solve.moments(statistics, True)
     off = statistics.y_mean - statistics.x_mean @ coef - intercept
-    return _solve.squared_residuals(centred, coef) + statistics.weight * off**2
+    return statistics.moments(True).squared_residuals(coef) + statistics.weight * off**2
 
 
-def degrees_of_freedom(problem, coef, l2, weights=None) -> float:
+def degrees_of_freedom(problem, coef, penalty) -> float:
     """Degrees of freedom of one fit: the trace of its smoother on the active columns.
 
     The number of non-zero coefficients for the lasso (Zou, Hastie & Tibshirani 2007,
     theorem 1), less with a ridge term.
     """
-    active = np.flatnonzero(np.abs(coef) > np.finfo(np.float64).eps)
-    if l2 == 0 or len(active) == 0:
+    active = np.flatnonzero(coef)
+    if penalty.l2 == 0 or len(active) == 0:
         return float(len(active))
-    gram = problem.gram[np.ix_(active, active)]
-    ridge = np.ones(len(active)) if weights is None else weights[active] ** 2
-    penalised = gram + problem.weight * l2 * np.diag(ridge)
-    return float(np.trace(np.linalg.lstsq(penalised, gram)[0]))
+    gram = problem.about_zero().gram[np.ix_(active, active)]
+    ridge = penalty.l2 * problem.weight * penalty.column_weights(len(coef))[active] ** 2
+    scale = unit_scale(np.diagonal(gram))
+    gram, ridge = gram * np.outer(scale, scale), ridge * scale**2
+    return float(np.trace(np.linalg.lstsq(gram + np.diag(ridge), gram)[0]))

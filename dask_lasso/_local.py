@@ -21,9 +21,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg, optimize, sparse
 
-from . import _solve, _statistics
+from . import _statistics
 from ._chunk import Defect, to_host
 from ._losses import Rows
+from .problem.certificate import duality_gap, objective
+from .problem.penalties import L1
 
 # By how much an update reduces the gradient of its subproblem. It starts from the block's
 # last solution, so the error left shrinks with the steps of z, which is what inexact
@@ -112,10 +114,8 @@ class Gram:
 
     answers_are_free = True
 
-    def __init__(self, *, alpha, l1_ratio, weights, positive, fit_intercept):
-        self._l1, self._l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
-        self._weights = weights
-        self._positive = positive
+    def __init__(self, penalty: L1, fit_intercept: bool):
+        self._penalty = penalty
         self._fit_intercept = fit_intercept
         self._factors = {}  # block -> (epoch, future)
         self.statistics = None
@@ -141,13 +141,11 @@ class Gram:
     @property
     def null_loss(self):
         """``||y||^2 / n``, about the mean with an intercept."""
-        problem = self._moments()
-        return problem.yy / problem.weight
+        return self._moments().null_loss
 
     def standardise(self):
         """Means of the columns, means of the targets, root mean squares of the columns."""
-        problem = self._moments()
-        scale = np.sqrt(np.diagonal(problem.gram) / (self.statistics.weight or 1.0))
+        scale = self._moments().norms / np.sqrt(self.statistics.weight or 1.0)
         return self.statistics.x_mean, self.statistics.y_mean, scale
 
     def task(self, block, data, metric, x, z, u, rho, place):
@@ -168,13 +166,13 @@ class Gram:
         problem, coef = self._moments(), beta[: self.statistics.n_features]
         return Certificate(
             coef,
-            _solve.intercept(self.statistics, coef, self._fit_intercept),
-            _solve.objective(problem, coef, self._l1, self._l2, self._weights),
-            _solve.duality_gap(problem, coef, self._l1, self._l2, self._positive, self._weights),
+            self.statistics.intercept(coef, self._fit_intercept),
+            objective(problem, coef, self._penalty),
+            duality_gap(problem, coef, self._penalty),
         )
 
     def _moments(self):
-        return _solve.moments(self.statistics, self._fit_intercept)
+        return self.statistics.moments(self._fit_intercept)
 
 
 # -- raw rows ----------------------------------------------------------------------------
@@ -431,11 +429,9 @@ class BlackBox:
 
     answers_are_free = False
 
-    def __init__(self, loss, *, alpha, weights, positive, fit_intercept):
+    def __init__(self, loss, penalty: L1, fit_intercept: bool):
         self._loss = loss
-        self._alpha = alpha
-        self._penalties = np.ones(1) if weights is None else weights
-        self._positive = positive
+        self._penalty = penalty
         self._fit_intercept = fit_intercept
         # A user's functions see the intercept as a column of ones.
         self._ones = fit_intercept and not loss.has_conjugate
@@ -503,11 +499,11 @@ class BlackBox:
         self._curved = total.curved / weight
         coef = beta[:k]
         intercept = beta[k] if self._fit_intercept else np.zeros(coef.shape[1])
-        penalties = self._penalties[:, np.newaxis]
-        penalty = self._alpha * (penalties * np.abs(coef)).sum(axis=0)
+        penalties = self._penalty.column_weights(k)[:, np.newaxis]
+        penalty = self._penalty.value(coef)
         loss = total.loss
         # Scaling makes no dual point feasible where the penalty allows no correlation.
-        if not (self._loss.has_conjugate and self._penalties.all()):
+        if not (self._loss.has_conjugate and penalties.all()):
             return Certificate(coef, intercept, loss / weight + penalty, None)
         shift = total.theta / weight if self._fit_intercept else np.zeros_like(intercept)
         theta_y = total.theta_y - shift * weight * asked.y_mean
@@ -520,13 +516,13 @@ class BlackBox:
         else:
             in_box = delta / (delta + np.abs(shift))
         objective = loss / weight + penalty
-        if self._alpha == 0:
+        if self._penalty.alpha == 0:
             return Certificate(coef, intercept, objective, None)
         tiny = np.finfo(float).tiny
         correlations = correlations / penalties
-        largest = (correlations if self._positive else np.abs(correlations)).max(axis=0)
+        largest = (correlations if self._penalty.positive else np.abs(correlations)).max(axis=0)
         best = theta_y / np.maximum(theta_theta, tiny)
-        feasible = np.minimum(self._alpha * weight / np.maximum(largest, tiny), in_box)
+        feasible = np.minimum(self._penalty.alpha * weight / np.maximum(largest, tiny), in_box)
         scale = np.clip(best, 0.0, feasible)
         dual = (scale * theta_y - 0.5 * scale**2 * theta_theta) / weight
         return Certificate(coef, intercept, objective, np.maximum(objective - dual, 0.0))

@@ -246,7 +246,8 @@ class _SparseSums:
         _add_product(X, weights, self._x)
         for xy, column in zip(self._xy, weighted.T, strict=True):
             _add_product(X, column, xy)
-        squared = type(X)((X.data**2, X.indices, X.indptr), shape=X.shape)
+        squares = np.square(X.data, dtype=np.float64)
+        squared = type(X)((squares, X.indices, X.indptr), shape=X.shape)
         _add_product(squared, weights, self._xx)
         self._weight += float(weights.sum())
         self._y += weighted.sum(axis=0)
@@ -364,6 +365,7 @@ class PathResiduals(NamedTuple):
     """As `Residuals`, of p solutions; with the squares on the rows of their test sets."""
 
     correlations: np.ndarray
+    total: np.ndarray
     squares: np.ndarray
     with_y: np.ndarray
     errors: np.ndarray
@@ -401,7 +403,7 @@ def path_residuals(chunks, chosen: Chosen, coef, intercepts, y_mean, train, test
         How often the rows of each cell are in each set.
     """
     correlations, position, p = 0.0, None, coef.shape[1]
-    squares, with_y, errors = np.zeros((3, p))
+    total, squares, with_y, errors = np.zeros((4, p))
     for chunk, labels in chunks:
         X, y, sample_weight = _arrays(chunk)
         if len(y) == 0:
@@ -426,12 +428,13 @@ def path_residuals(chunks, chosen: Chosen, coef, intercepts, y_mean, train, test
         )
         errors += np.einsum("ip,ip,ip->p", in_test, r, r)
         weighted = in_train * r
+        total += weighted.sum(axis=0)
         squares += np.einsum("ip,ip->p", weighted, r)
         with_y += np.einsum("ip,it->p", weighted, y - y_mean)
         if np.ndim(correlations) == 0:
             correlations = np.zeros((X.shape[1], p))
         _correlate(X, weighted, correlations)
-    return PathResiduals(correlations, squares, with_y, errors)
+    return PathResiduals(correlations, total, squares, with_y, errors)
 
 
 def _codes(cells, n):

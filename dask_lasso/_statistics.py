@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from ._chunk import Chunk, Defect, namespace, read, to_device, to_host
+from .problem.moments import Moments
 
 # The rows of a tile are shifted into a buffer before the Gram is taken. The buffer
 # should stay in a core's second-level cache (2**17 float64 are 1 MiB) while k is small,
@@ -63,6 +64,17 @@ class Statistics(NamedTuple):
     @property
     def n_features(self) -> int:
         return self.sxx.shape[0]
+
+    def moments(self, fit_intercept: bool) -> Moments:
+        """The squared loss of the rows; the means count where no intercept takes them away."""
+        means = (None, None) if fit_intercept else (self.x_mean, self.y_mean)
+        return Moments(self.sxx, self.sxy, self.syy, self.weight, *means)
+
+    def intercept(self, coef, fit_intercept: bool) -> np.ndarray:
+        """The best intercept (m,) for coefficients (k, m)."""
+        if not fit_intercept:
+            return np.zeros(coef.shape[1])
+        return self.y_mean - self.x_mean @ coef
 
     @property
     def n_targets(self) -> int:

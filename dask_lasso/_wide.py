@@ -18,13 +18,18 @@ Fercoq, Gramfort & Salmon, "Gap safe screening rules for sparsity enforcing pena
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
 
-from . import _passes, _solve
+from . import _passes
 from ._engines import HISTORY
 from ._passes import Chosen
+from .problem.certificate import feasible_scale, scaled_dual
+from .problem.gram import solve
+from .problem.moments import Moments
+from .problem.penalties import L1
 
 # Columns up to which rows are read once, for the Gram of all.
 MAX_GRAM = 2000
@@ -101,15 +106,15 @@ class Wide:
     Parameters
     ----------
     place : InMemory or OnCluster
-    alpha, l1_ratio, positive, fit_intercept, tol, max_iter, max_time : as in the estimator
-    weights : ndarray of shape (k,) or None
-        `penalty_weights`, all positive.
+    penalty : L1
+        With an l1 term on every column.
+    fit_intercept, tol, max_iter, max_time : as in the estimator
     coef_init : ndarray of shape (k, m) or None
     on_update : callable
         Given a row of the history; True ends the fit.
     run_engine : callable or None
         Solves for a working set's columns by ADMM: ``run_engine(place, on_update, max_time,
-        coef_init=, weights=, tol=)`` returns a model and its `Run`. None is the exact
+        coef_init=, penalty=, tol=)`` returns a model and its `Run`. None is the exact
         solution from the Gram of the set.
 
     Attributes
@@ -135,23 +140,22 @@ class Wide:
         self,
         place,
         *,
-        alpha,
-        l1_ratio,
-        weights,
-        positive,
+        penalty: L1,
         fit_intercept,
         tol,
         max_iter,
         max_time,
-        coef_init,
         on_update,
+        coef_init=None,
         run_engine=None,
+        dtype=np.float64,
     ):
         self._place = place
-        self._l1, self._l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
+        self._penalty, self._dtype = penalty, dtype
+        self._l1, self._l2 = penalty.l1, penalty.l2
         # Columns are divided by their weights, and then penalised alike.
-        self._weights = np.ones(place.n_features) if weights is None else weights
-        self._positive = positive
+        self._weights = penalty.column_weights(place.n_features)
+        self._positive = penalty.positive
         self._fit_intercept = fit_intercept
         self._tol = tol
         self._max_iter = max_iter
@@ -197,6 +201,7 @@ class Wide:
         # A ridge term counts as k further rows, ``sqrt(n l2) w``.
         self._ridge = weight * self._l2
         self._norms, self._xy, self._yy = np.sqrt(xx + self._ridge), xy, yy
+        self._constant = xx == 0
         # A column without variation cannot have a coefficient.
         self._eligible = xx > 0
         self._most = n_joining(len(xx))
@@ -211,17 +216,24 @@ class Wide:
         if self._run_engine is not None:
             self._solve_by_engine()
             return
-        problem = _solve.Moments(self._gram, self._xy[self._set], self._yy, self.statistics.weight)
-        self._set_coef, _ = _solve.solve(
-            problem,
-            self._l1,
-            l2=self._l2,
-            positive=self._positive,
-            max_iter=self._max_iter,
-            coef_init=self._set_coef,
+        penalty = replace(self._penalty, weights=None)
+        self._set_coef, _ = solve(
+            self._moments(), penalty, max_iter=self._max_iter, coef_init=self._set_coef
         )
+        # What is certified is what the user gets.
+        weights = self._weights[self._set, np.newaxis]
+        self._set_coef = (self._set_coef / weights).astype(self._dtype) * weights
         self.n_updates += 1
         self._is_exhausted = self.n_updates >= self._max_iter
+
+    def _moments(self) -> Moments:
+        """Of the columns in the set, divided by their weights."""
+        moments, columns, weights = self.statistics, self._set, self._weights[self._set]
+        xy = moments.xy[columns] / weights[:, np.newaxis]
+        means = None, None
+        if not self._fit_intercept:
+            means = moments.x_mean[columns] / weights, moments.y_mean
+        return Moments(self._gram, xy, moments.yy, moments.weight, *means)
 
     def _solve_by_engine(self):
         """A pass for the blocks' statistics of the set's columns, and ADMM on them."""
@@ -244,7 +256,7 @@ class Wide:
                 on_update,
                 None if np.isinf(left) else max(left, 1e-3),
                 coef_init=self._set_coef / weights[:, np.newaxis],
-                weights=weights,
+                penalty=self._penalty.of(self._set),
                 tol=max(0.1 * relative, self._set_tol),
             )
         self._set_coef = model.coef * weights[:, np.newaxis]
@@ -298,7 +310,8 @@ class Wide:
     def _extend_gram(self, n_old):
         """The Gram of the set, of whose first columns it is known: a pass."""
         columns, new = self._set, self._set[n_old:]
-        chosen = Chosen(columns, self._x_mean[columns])
+        # Centred with an intercept or without one: `_moments` has the means beside the Gram.
+        chosen = Chosen(columns, self.statistics.x_mean[columns])
         self.n_passes += 1
         found = self._place.reduce(_passes.products, _passes.merge_sums, chosen, len(new))
         rows = found.gram
@@ -346,11 +359,13 @@ class Wide:
         if self._ridge:
             correlations[self._set] -= self._ridge * self._set_coef
             squares = squares + self._ridge * (self._set_coef**2).sum(axis=0)
+        # A column without variation has no correlation but rounding.
+        correlations[self._constant] = 0.0
         excess = correlations if self._positive else np.abs(correlations)
-        scale = threshold / np.maximum(excess.max(axis=0), threshold)
+        scale = feasible_scale(excess, threshold)
         loss = squares / (2 * weight)
         primal = loss + self._l1 * np.abs(self._set_coef).sum(axis=0)
-        dual = (scale * with_y - 0.5 * scale**2 * squares) / weight
+        dual = scaled_dual(squares, with_y, scale) / weight
         self.gap = np.maximum(primal - dual, 0.0)
         self.coef = np.zeros_like(self._xy)
         self.coef[self._set] = self._set_coef / self._weights[self._set, np.newaxis]

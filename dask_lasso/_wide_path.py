@@ -19,10 +19,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from . import _cells, _passes, _solve
+from . import _cells, _passes
 from ._passes import Chosen
-from ._path import solve_path
 from ._wide import FEWEST, MAX_GRAM, MAX_MOMENTS, SLACK, first_pass, n_joining
+from .problem.certificate import feasible_scale, scaled_dual
+from .problem.gram import solve_path
+from .problem.grid import check_l1_ratio, grid_from, largest_correlation
+from .problem.penalties import L1
 
 # Alphas that are solved for before their residuals are read; fewer where the correlations
 # of all their residuals would take more than 2**24 values, 128 MiB.
@@ -64,9 +67,9 @@ class WidePath:
     place : InMemory or OnCluster
     partition : Partition
         Its splits are solved for as well as all rows.
-    positive, fit_intercept, max_iter : as in the estimators
-    weights : ndarray of shape (k,) or None
-        `penalty_weights`, all positive.
+    penalty : L1
+        Of which weights and sign count; they penalise every column.
+    fit_intercept, max_iter : as in the estimators
     deadline : float
         Of `time.perf_counter`; a path ends there, with the alphas that are done, the first
         few at least.
@@ -79,17 +82,15 @@ class WidePath:
         How often the rows were read; solutions, one for each alpha and training set.
     """
 
-    def __init__(
-        self, place, partition, *, positive, fit_intercept, weights, max_iter, deadline=np.inf
-    ):
+    def __init__(self, place, partition, penalty: L1, *, fit_intercept, max_iter, deadline=np.inf):
         if np.isnan(place.n_rows):
             raise ValueError(
                 f"X has {place.n_features} columns and chunks of unknown size: call"
                 " X.compute_chunk_sizes() before a path or a cross-validation of so many."
             )
         self._place, self._partition = place, partition
-        self._positive, self._fit_intercept = positive, fit_intercept
-        self._weights = np.ones(place.n_features) if weights is None else weights
+        self._positive, self._fit_intercept = penalty.positive, fit_intercept
+        self._weights = penalty.column_weights(place.n_features)
         self._max_iter, self._deadline = max_iter, deadline
         self.n_passes, self.n_updates = 1, 0
         self.statistics, self._centre = first_pass(place, fit_intercept)
@@ -101,21 +102,28 @@ class WidePath:
         self._test = [(0, {}), *((s.labelling, s.test) for s in partition.splits)]
 
     @property
-    def problem(self) -> _solve.Moments:
-        """Moments whose largest correlation is that of the penalised columns; no Gram."""
-        xy = self._centre.xy / self._weights[:, np.newaxis]
-        return _solve.Moments(np.empty((0, 0)), xy, self._centre.yy, self.statistics.weight)
+    def null_loss(self) -> np.ndarray:
+        """``||y||^2 / n``: what `tol` is relative to."""
+        return self._centre.yy / self.statistics.weight
 
-    def run(self, alphas, l1_ratio) -> Paths:
-        """Solve for falling `alphas`."""
+    def grid(self, penalty: L1, eps: float, n_alphas: int) -> np.ndarray:
+        """A grid of alphas down from the smallest at which every coefficient is zero."""
+        check_l1_ratio(penalty)
+        correlation = self._centre.xy / self._weights[:, np.newaxis]
+        sizes = np.outer(self._norms, np.sqrt(self._centre.yy))
+        largest = largest_correlation(correlation, sizes, self._positive)
+        return grid_from(largest / self.statistics.weight, penalty, eps=eps, n_alphas=n_alphas)
+
+    def run(self, alphas, penalty: L1) -> Paths:
+        """Solve for falling `alphas`, of a penalty with this l1_ratio."""
         k, n_sets = self._place.n_features, len(self._train)
         few = int(max(1, min(_AT_ONCE, _MOST_VALUES // (k * n_sets))))
-        chosen = self._first_columns(alphas[:few], l1_ratio)
+        chosen = self._first_columns(alphas[:few].min() * penalty.l1_ratio)
         coefs, gaps, errors, objectives = [], [], [], []
         for start in range(0, len(alphas), few):
             # The first of them whatever the time: without them there is nothing to choose.
             deadline = self._deadline if coefs else np.inf
-            found = self._solve(alphas[start : start + few], l1_ratio, chosen, deadline)
+            found = self._solve(alphas[start : start + few], penalty, chosen, deadline)
             if found is None:
                 break
             chosen, solutions, found_gaps, found_errors, found_objectives, nearest = found
@@ -127,13 +135,14 @@ class WidePath:
                 break
             if start + few < len(alphas):
                 used = chosen[np.any([s.any(axis=1) for s in solutions], axis=0)]
-                chosen = np.union1d(used, nearest(alphas[start + few :][:few].min() * l1_ratio))
+                following = alphas[start + few :][:few].min() * penalty.l1_ratio
+                chosen = np.union1d(used, nearest(following))
         coefs = sparse.hstack(coefs, format="csc")
         return Paths(coefs, np.hstack(gaps), np.vstack(errors), np.hstack(objectives))
 
-    def _first_columns(self, alphas, l1_ratio):
+    def _first_columns(self, l1):
         score = np.abs(self._centre.xy[:, 0]) / self._weights
-        score -= self.statistics.weight * alphas.min() * l1_ratio
+        score -= self.statistics.weight * l1
         return self._top(score, np.empty(0, dtype=np.intp), self._most)
 
     def _top(self, score, but, most):
@@ -146,7 +155,7 @@ class WidePath:
             candidates = np.sort(candidates[np.argpartition(-score, most)[:most]])
         return candidates
 
-    def _solve(self, alphas, l1_ratio, chosen, deadline):
+    def _solve(self, alphas, penalty, chosen, deadline):
         """Solve for a few alphas on all sets, with as many columns as that takes."""
         n_sets, n_alphas = len(self._train), len(alphas)
         solutions = np.zeros((n_sets, len(chosen), n_alphas))
@@ -163,13 +172,13 @@ class WidePath:
                 )
             for rows, solution in zip(sets, solutions, strict=True):
                 near = solution[:, left] if attempt else None
-                solution[:, left] = self._solve_set(rows, alphas[left], l1_ratio, chosen, near)
+                solution[:, left] = self._solve_set(rows, alphas[left], penalty, chosen, near)
             found = self._read_residuals(chosen, sets, solutions[..., left])
             gaps[:, left], objectives[:, left], excess = self._certify(
-                sets, solutions[..., left], found, alphas[left], l1_ratio, chosen
+                sets, solutions[..., left], found, penalty.at(alphas[left]), chosen
             )
             squares[:, left] = found.errors.reshape(n_sets, -1)
-            over = excess(alphas[left] * l1_ratio)
+            over = excess(alphas[left] * penalty.l1_ratio)
             over[:, chosen] = -np.inf
             if left[-1] == n_alphas - 1:
                 excess_of_last = excess
@@ -184,6 +193,8 @@ class WidePath:
             joining = min(max(FEWEST, 4 * n_violating), max(self._most, len(chosen) // 2))
             left = left[(over > 0).any(axis=1).reshape(n_sets, -1).any(axis=0)]
             before, chosen = chosen, np.union1d(chosen, self._top(worst, chosen, joining))
+            if len(chosen) == len(before):
+                break  # what still violates is rounding, and the gap says how much
             grown = np.zeros((n_sets, len(chosen), n_alphas))
             grown[:, np.searchsorted(chosen, before)] = solutions
             solutions = grown
@@ -203,14 +214,12 @@ class WidePath:
             _passes.cells_of_columns, _cells.merge, chosen, partition=self._partition
         )
 
-    def _solve_set(self, rows, alphas, l1_ratio, chosen, near):
+    def _solve_set(self, rows, alphas, penalty, chosen, near):
         self.n_updates += len(alphas)
         path = solve_path(
-            _solve.moments(rows, self._fit_intercept),
+            rows.moments(self._fit_intercept),
+            penalty.of(chosen),
             alphas,
-            l1_ratio=l1_ratio,
-            positive=self._positive,
-            weights=self._weights[chosen],
             max_iter=self._max_iter,
             coef_init=near,
         )
@@ -223,7 +232,7 @@ class WidePath:
         used = coef.any(axis=1)
         x_mean = self._centre.x_mean[chosen]
         intercepts = [
-            _solve.intercept(rows, solution, self._fit_intercept) + x_mean @ solution
+            rows.intercept(solution, self._fit_intercept) + x_mean @ solution
             for rows, solution in zip(sets, solutions, strict=True)
         ]
         return self._place.reduce(
@@ -247,24 +256,29 @@ class WidePath:
             found.append((labelling, times))
         return found
 
-    def _certify(self, sets, solutions, found, alphas, l1_ratio, chosen):
+    def _certify(self, sets, solutions, found, penalty, chosen):
         """Gaps and objectives (n_sets, n_alphas), and by how much correlations exceed an l1."""
-        n_alphas = len(alphas)
+        n_alphas = len(penalty.alpha)
         weight = np.repeat([rows.weight for rows in sets], n_alphas)
-        l1 = np.tile(alphas, len(sets)) * l1_ratio * weight
-        ridge = np.tile(alphas, len(sets)) * (1 - l1_ratio) * weight
+        l1 = np.tile(penalty.l1, len(sets)) * weight
+        ridge = np.tile(penalty.l2, len(sets)) * weight
         # In units in which all columns are penalised alike.
         coef = np.hstack(solutions) * self._weights[chosen, np.newaxis]
-        correlations = found.correlations.T / self._weights
+        correlations = found.correlations.T
+        if self._fit_intercept:
+            # Residuals sum to zero up to rounding, which far columns magnify.
+            correlations -= np.outer(found.total, self.statistics.x_mean)
+        correlations /= self._weights
+        # A column without variation has no correlation but rounding.
+        correlations[:, self._norms == 0] = 0.0
         correlations[:, chosen] -= ridge[:, np.newaxis] * coef.T
         if not self._positive:
             np.abs(correlations, out=correlations)
         squares = found.squares + ridge * (coef**2).sum(axis=0)
         largest = correlations.max(axis=1)
-        scale = np.divide(l1, largest, out=np.ones_like(l1), where=largest > l1)
+        scale = feasible_scale(largest[np.newaxis], l1[np.newaxis])
         primal = squares / 2 + l1 * np.abs(coef).sum(axis=0)
-        dual = scale * found.with_y - 0.5 * scale**2 * squares
-        gaps = np.maximum(primal - dual, 0.0) / weight
+        gaps = np.maximum(primal - scaled_dual(squares, found.with_y, scale), 0.0) / weight
 
         def excess(l1):
             threshold = np.tile(l1, len(sets)) * weight

@@ -1,0 +1,1 @@
+"""The objective, without rows and without Dask: moments, penalties, solutions, certificates."""

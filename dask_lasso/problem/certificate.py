@@ -1,0 +1,152 @@
+"""The duality gap: how far an objective is above its minimum, at most.
+
+It is measured on the moments as they came from the rows: not on those of the columns that a
+solver divided by weights, or projected, or took about another point.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .linear import LeastSquares
+from .moments import Moments, Residual
+from .penalties import L1
+
+# Cosine between a column that is not penalised and the residual, up to which it is rounding.
+_ORTHOGONAL = 1e-9
+
+
+def objective(problem: Moments, coef, penalty: L1) -> np.ndarray:
+    """The objective (m,) at coefficients (k, m)."""
+    return problem.squared_residuals(coef) / (2 * problem.weight) + penalty.value(coef)
+
+
+def duality_gap(problem: Moments, coef, penalty: L1) -> np.ndarray:
+    """How far the objective at `coef` (k, m) can be above its minimum, one per target.
+
+    The dual point is the residual, scaled into the dual's box (Kim, Koh, Lustig, Boyd &
+    Gorinevsky 2007, section III). Columns without a penalty, to which it has to be
+    orthogonal, are fitted first: what that gains is the rest of the gap. With one
+    target in `problem` every column of `coef` may be for a penalty of its own.
+    """
+    residual = problem.residual(coef)
+    value = residual.squares / (2 * problem.weight) + penalty.value(coef)
+    free = _unpenalised(penalty, coef)
+    if free is None:
+        dual = dual_value(problem, coef, residual, penalty)
+    else:
+        dual = np.empty_like(value)
+        for target, columns in enumerate(free.T):
+            one = problem if len(problem.yy) == 1 else problem.target(target)
+            alpha = np.broadcast_to(penalty.alpha, value.shape)[target]
+            args = one, coef[:, [target]], penalty.at(alpha), columns
+            dual[target] = _dual_beside_free(*args)[0]
+    gap = np.maximum(value - np.maximum(dual, 0.0), 0.0)
+    return np.minimum(gap + problem.rounding(coef) / problem.weight, value)
+
+
+def _unpenalised(penalty, coef):
+    """Columns at liberty (k, m): not penalised, and not at their bound; None if there are none."""
+    k, m = coef.shape
+    strength = np.add(penalty.l1, penalty.l2) > 0
+    free = ~(np.broadcast_to(strength, m) & (penalty.column_weights(k) > 0)[:, np.newaxis])
+    return free if free.any() else None
+
+
+def _dual_beside_free(problem, coef, penalty, free):
+    """`dual_value` where the columns `free` have to be orthogonal to the residual."""
+    inside = free & (coef[:, 0] > 0) if penalty.positive else free
+    columns = np.flatnonzero(inside)
+    x_mean = None if problem.x_mean is None else problem.x_mean[columns]
+    squares = LeastSquares(problem.gram[np.ix_(columns, columns)], x_mean, problem.weight)
+    before = problem.residual(coef)
+    mean = before.mean if x_mean is not None else None
+    centred = before.correlation[columns]
+    if x_mean is not None:
+        centred = centred - problem.weight * np.outer(x_mean, before.mean)
+    at = coef.copy()
+    at[columns] += squares.solve(centred, mean)
+    after = problem.residual(at)
+    correlation = after.correlation[:, 0]
+    violation = np.where(inside, np.abs(correlation), np.maximum(correlation, 0.0))[free]
+    norms = problem.norms[free]
+    size = np.sqrt(problem.squares[0])
+    if (violation > _ORTHOGONAL * norms * size).any():
+        return np.zeros(1)  # of the dual point zero
+    # Each column contributes about ||y|| at most, so much is what the violations are worth.
+    worth = (violation * size / np.where(norms > 0, norms, 1.0)).sum() / problem.weight
+    return dual_value(problem, at, after, penalty, beside=free) - worth
+
+
+def dual_value(problem: Moments, coef, residual: Residual, penalty: L1, beside=None):
+    """The largest value (m,) of the dual at points that a residual offers.
+
+    A ridge term counts as k further rows, ``sqrt(n l2) w``; or it goes into the penalty,
+    whose conjugate is finite then, so that the residual need not be scaled. Without an
+    intercept the dual point's mean is free. That of the residual is only as good as the
+    rounding of the coefficients, which far columns magnify; the mean that fits the
+    stationarity of the active columns is better.
+
+    Parameters
+    ----------
+    beside : ndarray of bool of shape (k,), optional
+        Columns that are orthogonal to the residual, and do not constrain its scale.
+    """
+    weight, k = problem.weight, len(coef)
+    weights = penalty.column_weights(k)[:, np.newaxis]
+    threshold, ridge = weight * penalty.l1 * weights, weight * penalty.l2 * weights**2
+    best = np.full(coef.shape[1], -np.inf)
+    for squares, with_y, correlation in _points(problem, coef, residual, threshold, beside):
+        best = np.maximum(
+            best,
+            _scaled(coef, squares, with_y, correlation, threshold, ridge, penalty, beside) / weight,
+        )
+        if np.all(np.asarray(penalty.l2) > 0):
+            beyond = correlation if penalty.positive else np.abs(correlation)
+            beyond = np.maximum(beyond - threshold, 0.0)
+            if beside is not None:
+                beyond[beside] = 0.0
+            conjugate = beyond**2 / np.where(ridge > 0, 2 * ridge, 1.0)
+            best = np.maximum(best, (with_y - 0.5 * squares - conjugate.sum(axis=0)) / weight)
+    return best
+
+
+def _points(problem, coef, residual, threshold, beside):
+    """Squares, products with y and correlations of the residual, with one mean or another."""
+    squares, with_y, correlation, mean = residual
+    yield squares, with_y, correlation
+    if problem.x_mean is None or beside is not None:
+        return
+    n, x_mean = problem.weight, problem.x_mean[:, np.newaxis]
+    far = np.where(coef != 0, x_mean, 0.0)
+    centred = correlation - n * x_mean * mean
+    norm = n * (far**2).sum(axis=0)
+    fitting = (far * (threshold * np.sign(coef) - centred)).sum(axis=0)
+    fitting = np.where(norm > 0, fitting / np.where(norm > 0, norm, 1.0), mean)
+    yield (
+        squares + n * (fitting**2 - mean**2),
+        with_y + n * (fitting - mean) * problem.y_mean,
+        centred + n * x_mean * fitting,
+    )
+
+
+def _scaled(coef, squares, with_y, correlation, threshold, ridge, penalty, beside):
+    """The dual's value at the residual, scaled until every correlation is within its box."""
+    correlation = correlation - ridge * coef
+    squares = squares + (ridge * coef**2).sum(axis=0)
+    correlation = correlation if penalty.positive else np.abs(correlation)
+    if beside is not None:
+        correlation, threshold = correlation[~beside], threshold[~beside]
+    return scaled_dual(squares, with_y, feasible_scale(correlation, threshold))
+
+
+def feasible_scale(correlation, threshold):
+    """The largest scale, at most one, that brings correlations (k, m) within a threshold."""
+    outside = correlation > threshold
+    share = np.divide(threshold, correlation, out=np.ones(correlation.shape), where=outside)
+    return share.min(axis=0, initial=1.0)
+
+
+def scaled_dual(squares, with_y, scale):
+    """The dual's value, times n, at a residual r times `scale`: of ``r.r`` and ``r.y``."""
+    return scale * with_y - 0.5 * scale**2 * squares

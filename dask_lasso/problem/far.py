@@ -1,0 +1,127 @@
+"""Columns far from zero, and no intercept that would take their means away.
+
+About zero, coordinate descent creeps on such columns. Here the mean of the residual is an
+unknown t of its own,
+
+    minimise  1/2 w.S w - w.q + n t^2 / 2 + n alpha |w|_1    subject to  t = y_mean - x_mean.w,
+
+with S and q the centred moments. For a given t the stationarity in w is that of a lasso of
+S and ``q + n t x_mean``; t is then the root of a function of one variable that falls and is
+linear as long as the signs of w stay. So Newton's method ends after a few lassos. A constant
+column has no part in S: it bounds t, and where t is at its bound it takes up what is left.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import linalg
+
+from .linear import unit_scale
+from .moments import Moments
+
+# Means this many standard deviations from zero are set apart.
+_FAR = 1e3
+_MAX_STEPS = 50
+
+
+def has_far_columns(problem: Moments) -> bool:
+    """Whether moments about zero would say too little of some column."""
+    if problem.x_mean is None:
+        return False
+    spread = np.diagonal(problem.gram)
+    far = problem.weight * problem.x_mean**2 > _FAR**2 * spread
+    return bool((far & (spread > 0)).any())
+
+
+def solve_far(lasso, max_iter: int, coef, solve):
+    """Coefficients of one target; None where the centred moments do not determine them.
+
+    Parameters
+    ----------
+    lasso : Lasso
+        Whose `apart` has the moments to use.
+    solve : callable
+        ``solve(lasso, max_iter, coef)`` of a lasso without means.
+    """
+    apart, n = lasso.apart, lasso.apart.weight
+    x_mean, y_mean = apart.x_mean, apart.y_mean[0]
+    centred = apart.gram, apart.xy[:, 0], float(apart.yy[0])
+    sums = _Sums(*centred, x_mean, lasso.ridge)
+    if not sums.determine:
+        return None
+    constant = (np.diagonal(apart.gram) == 0) & (x_mean != 0) & (lasso.ridge == 0)
+    bounds, takers = _bounds(constant, x_mean, lasso.threshold / n, lasso.positive)
+    low, high = bounds
+    mean, signs = min(max(0.0, low), high), None
+    for _ in range(_MAX_STEPS):
+        inner = lasso._replace(
+            gram=np.ascontiguousarray(apart.gram),
+            xy=np.where(constant, 0.0, centred[1] + n * mean * x_mean),
+            yy=sums.squares(n * mean),
+            apart=None,
+        )
+        coef = solve(inner, max_iter, coef)
+        excess = y_mean - x_mean @ coef - mean
+        at_bound = (excess >= 0, excess <= 0)
+        for side, is_there in ((1, at_bound[0]), (0, at_bound[1])):
+            if mean == bounds[side] and is_there:
+                coef[takers[side]] = excess / x_mean[takers[side]]
+                return coef
+        if signs is not None and np.array_equal(np.sign(coef), signs):
+            return coef
+        signs = np.sign(coef)
+        low, high = (mean, high) if excess > 0 else (low, mean)
+        active = np.flatnonzero(coef)
+        mean += excess / (1.0 + n * sums.slope(active))
+        if mean > high:
+            mean = high if high == bounds[1] else (low + high) / 2
+        elif mean < low:
+            mean = low if low == bounds[0] else (low + high) / 2
+    return coef
+
+
+def _bounds(constant, x_mean, threshold, positive):
+    """Bounds that constant columns set to the mean of the residual, and the columns that do."""
+    low, high, takers = -np.inf, np.inf, [None, None]
+    for column in np.flatnonzero(constant):
+        reach = threshold / x_mean[column]
+        ends = [-np.inf, np.inf] if positive else [-abs(reach), abs(reach)]
+        if positive:
+            ends[int(reach > 0)] = reach
+        if ends[0] > low:
+            low, takers[0] = ends[0], column
+        if ends[1] < high:
+            high, takers[1] = ends[1], column
+    return (low, high), takers
+
+
+class _Sums:
+    """How ``||y||^2`` and the solution depend on the mean of the residual."""
+
+    def __init__(self, gram, xy, yy, x_mean, ridge):
+        self._gram = gram + ridge * np.eye(len(gram)) if ridge else gram
+        self._x_mean = x_mean
+        varies = np.diagonal(self._gram) > 0
+        self._scale = np.where(varies, unit_scale(np.diagonal(self._gram)), 0.0)
+        scaled = self._scale[:, np.newaxis] * np.column_stack([x_mean, xy])
+        unit = self._gram * np.outer(self._scale, self._scale)
+        inverse = linalg.lstsq(unit, scaled, cond=1e-12)[0]
+        self.determine = bool(
+            np.abs(unit @ inverse - scaled).max() <= 1e-8 * np.abs(scaled).max(initial=0.0)
+        )
+        (self._xx, self._xy), (_, of_y) = inverse.T @ scaled
+        # What remains of y beside the columns; without it the gap would have no meaning.
+        self._yy = max(yy - of_y, 0.0) + of_y
+
+    def squares(self, shift) -> float:
+        return float(self._yy + 2 * shift * self._xy + shift**2 * self._xx)
+
+    def slope(self, active) -> float:
+        """Of ``x_mean.w`` over ``n t``, as long as these columns are the active ones."""
+        if len(active) == 0:
+            return 0.0
+        scaled = (self._scale * self._x_mean)[active]
+        unit = self._gram[np.ix_(active, active)] * np.outer(
+            self._scale[active], self._scale[active]
+        )
+        return float(scaled @ linalg.lstsq(unit, scaled)[0])

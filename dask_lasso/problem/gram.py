@@ -1,0 +1,360 @@
+"""The exact solution: the lasso of moments.
+
+The merged moments are a k-row problem, whatever the number of rows they came from.
+scikit-learn's coordinate descent brings it near the solution; the linear system of the
+active set then gives the solution itself, to rounding, so that it does not depend on
+where coordinate descent happened to stop.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import enet_path, lars_path_gram
+
+from .certificate import duality_gap, objective
+from .far import has_far_columns, solve_far
+from .linear import LeastSquares, solve_positive_definite
+from .moments import Moments
+from .penalties import L1
+from .unpenalised import Reduction
+
+# Relative gaps at which coordinate descent hands over to the active set. The first is
+# enough nearly always; the last is what remains when the active set is degenerate.
+_HANDOVER = (1e-4, 1e-7, 1e-10, 1e-13)
+# Sweeps after which another way is tried before coordinate descent goes on, and how far
+# that goes.
+_PATIENCE = 100
+_MOST_STEPS = 1000
+_EPS = np.finfo(np.float64).eps
+
+
+class Solution(NamedTuple):
+    """Coefficients (k, m) and their duality gaps (m,)."""
+
+    coef: np.ndarray
+    gap: np.ndarray
+
+
+class Path(NamedTuple):
+    """Coefficients (m, k, n_alphas) and duality gaps (m, n_alphas) along a grid of alphas."""
+
+    coefs: np.ndarray
+    gaps: np.ndarray
+
+
+class Lasso(NamedTuple):
+    """One target, all columns penalised alike, in sums and not means of squares.
+
+    Attributes
+    ----------
+    gram : ndarray of shape (k, k)
+    xy : ndarray of shape (k,)
+    yy : float
+    threshold, ridge : float
+        Weights of ``||w||_1`` and ``||w||^2 / 2``.
+    positive : bool
+    apart : Moments or None
+        The same with means apart from `gram`, where that has lost digits.
+    """
+
+    gram: np.ndarray
+    xy: np.ndarray
+    yy: float
+    threshold: float
+    ridge: float
+    positive: bool
+    apart: Moments | None = None
+
+
+def solve(
+    problem: Moments, penalty: L1, *, max_iter: int = 1000, coef_init=None, dtype=np.float64
+) -> Solution:
+    """Minimise the objective for every target.
+
+    Parameters
+    ----------
+    problem : Moments
+    penalty : L1
+        With one alpha for all targets.
+    max_iter : int
+        Sweeps of coordinate descent over the coefficients, in all, per target.
+    coef_init : ndarray of shape (k, m), optional
+    dtype : dtype
+        Of which the coefficients are values; the gap is that of the rounded ones.
+
+    Returns
+    -------
+    Solution
+        The certificate is measured, not assumed: it is up to the caller to compare it
+        with a tolerance.
+    """
+    if penalty.l1 == 0 and not penalty.positive:
+        coef = _ridge(problem, penalty)
+    else:
+        reduction = Reduction(problem, penalty)
+        start = None if coef_init is None else reduction.reduce(coef_init)
+        args = reduction.problem, penalty, max_iter, start
+        coef = _not_above_null(problem, penalty, reduction, reduction.expand(_solve_alike(*args)))
+    coef = coef.astype(dtype).astype(np.float64)
+    return Solution(coef, duality_gap(problem, coef, penalty))
+
+
+def _ridge(problem, penalty):
+    """Ridge regression, or least squares: a linear system."""
+    weights = penalty.column_weights(len(problem.gram))
+    ridge = problem.weight * penalty.l2 * weights**2
+    squares = LeastSquares(problem.gram, problem.x_mean, problem.weight, ridge)
+    return squares.solve(problem.xy, problem.y_mean)
+
+
+def _not_above_null(problem, penalty, reduction, coef):
+    """`coef`, or where rounding has ruined it, no coefficients but of unpenalised columns."""
+    null = reduction.expand(np.zeros(reduction.problem.xy.shape))
+    worse = objective(problem, coef, penalty) > objective(problem, null, penalty)
+    return np.where(worse, null, coef)
+
+
+def _solve_alike(problem, penalty, max_iter, coef_init):
+    """Coefficients (k, m) of columns that are penalised alike."""
+    k, m = problem.xy.shape
+    coef = np.zeros((k, m)) if coef_init is None else np.array(coef_init, dtype=np.float64)
+    about_zero = problem.about_zero()
+    for target in range(m):
+        lasso = _lasso(problem, about_zero, target, penalty)
+        coef[:, target] = _solve_one(lasso, max_iter, np.ascontiguousarray(coef[:, target]))
+    return coef
+
+
+def _lasso(problem, about_zero, target, penalty) -> Lasso:
+    return Lasso(
+        np.ascontiguousarray(about_zero.gram),
+        np.ascontiguousarray(about_zero.xy[:, target]),
+        float(about_zero.yy[target]),
+        float(problem.weight * penalty.l1),
+        float(problem.weight * penalty.l2),
+        penalty.positive,
+        problem.target(target) if has_far_columns(problem) else None,
+    )
+
+
+def _solve_one(lasso, max_iter, coef):
+    if lasso.apart is not None:
+        found = solve_far(lasso, max_iter, coef, solve_target)
+        if found is not None:
+            return found
+    return solve_target(lasso, max_iter, coef)
+
+
+def solve_target(lasso: Lasso, max_iter: int, coef) -> np.ndarray:
+    """The coefficients (k,) of one target, from a first guess `coef`."""
+    if lasso.yy <= 0 or not lasso.xy.any():
+        return np.zeros_like(coef)
+    left = max_iter
+    for attempt, tol in enumerate(_HANDOVER):
+        sweeps = left if attempt else min(left, _PATIENCE)
+        penalty = lasso.threshold + lasso.ridge
+        l1_ratio = lasso.threshold / penalty if penalty else 1.0
+        coefs, sweeps = coordinate_descent(lasso, [penalty], l1_ratio, tol, sweeps, coef)
+        coef = coefs[:, 0].copy()
+        left -= sweeps
+        exact = active_set(lasso, coef)
+        if exact is None and left > 0 and attempt == 0:
+            exact = _from_above(lasso)
+        if exact is not None:
+            return exact
+        if left <= 0:
+            break
+    return coef
+
+
+def _from_above(lasso):
+    """The solution reached along the path from large alphas, if that is short; else None.
+
+    Where nearly as many coefficients as there are rows are not zero, coordinate descent
+    takes thousands of sweeps, and the path a few hundred steps (LARS: Efron, Hastie,
+    Johnstone & Tibshirani 2004).
+    """
+    gram = lasso.gram
+    if lasso.ridge:
+        gram = gram + lasso.ridge * np.eye(len(gram))
+    # Its own tolerances are of columns and targets near one. It warns of columns that are
+    # combinations of others, which it leaves out.
+    size = np.abs(lasso.xy).max()
+    scale = np.sqrt(np.diagonal(gram).max())
+    _, _, coef = _without_convergence_warning(
+        lars_path_gram,
+        lasso.xy / size,
+        gram / scale**2,
+        n_samples=1,
+        alpha_min=lasso.threshold / size,
+        method="lasso",
+        positive=lasso.positive,
+        max_iter=_MOST_STEPS,
+        return_path=False,
+    )
+    return active_set(lasso._replace(gram=gram, ridge=0.0), coef * (size / scale**2))
+
+
+_warning_filters = threading.Lock()
+
+
+def _without_convergence_warning(solver, *args, **kwargs):
+    """Call a solver of scikit-learn; our own certificate tells what there is to warn of.
+
+    Warning filters belong to the process, and grid searches fit in threads: hence the
+    lock. scikit-learn sets them without it, though, for each task of its own. Where that
+    has made the warning an error again, the call is made once more.
+    """
+    while True:
+        try:
+            with _warning_filters, warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                return solver(*args, **kwargs)
+        except ConvergenceWarning:
+            continue
+
+
+def coordinate_descent(lasso: Lasso, penalties, l1_ratio, tol, max_iter, coef):
+    """scikit-learn's coordinate descent on a Gram matrix; no rows needed.
+
+    Returns coefficients (k, n) for n falling penalties and the sweeps of the last one.
+
+    With `precompute` the solver looks at X for its shape alone and at y for its norm
+    alone, so one row of each stands for all of them.
+    """
+    k = len(coef)
+    _, coefs, _, sweeps = _without_convergence_warning(
+        enet_path,
+        np.zeros((1, k), order="F"),
+        np.sqrt([lasso.yy]),
+        l1_ratio=l1_ratio,
+        alphas=penalties,
+        precompute=lasso.gram,
+        Xy=lasso.xy,
+        coef_init=coef,
+        positive=lasso.positive,
+        tol=tol,
+        max_iter=max_iter,
+        check_input=False,
+        return_n_iter=True,
+    )
+    return coefs, max(1, sweeps[-1])
+
+
+def active_set(lasso: Lasso, coef) -> np.ndarray | None:
+    """The solution on the support of `coef` if it is the optimum, else None.
+
+    Solves the stationarity equations of the support for the signs at hand, drops
+    coefficients whose sign turns, adds columns whose gradient exceeds the threshold,
+    and accepts only what satisfies every optimality condition.
+    """
+    gram, xy, threshold, positive = lasso.gram, lasso.xy, lasso.threshold, lasso.positive
+    signs = np.sign(coef)
+    # Of each column in its own units: they may be far apart.
+    slack = 1e-10 * threshold + 8 * _EPS * np.sqrt(np.diagonal(gram) * lasso.yy)
+    for _ in range(10):
+        active = np.flatnonzero(signs)
+        rhs = xy[active] - threshold * signs[active]
+        # Symmetric: rows stand for columns, and lie together.
+        rows = gram.take(active, axis=0)
+        values = solve_positive_definite(rows.take(active, axis=1), rhs, lasso.ridge)
+        if values is None:
+            return None
+        if lasso.apart is None:
+            gradient = xy - values @ rows
+        else:
+            values, gradient = _corrected(lasso, active, signs, values, rows)
+        turned = values * signs[active] <= 0
+        if turned.any():
+            signs[active[turned]] = 0
+            continue
+        excess = (gradient if positive else np.abs(gradient)) > threshold + slack
+        excess[active] = False
+        if not excess.any():
+            exact = np.zeros_like(coef)
+            exact[active] = values
+            return exact
+        signs[excess] = np.sign(gradient[excess])
+    return None
+
+
+def _corrected(lasso, active, signs, values, rows):
+    """Values and gradient in the digits that the means, apart, still have."""
+    coef = np.zeros((len(lasso.xy), 1))
+    for _ in range(2):
+        coef[active, 0] = values
+        left = lasso.apart.residual(coef).correlation[active, 0]
+        left -= lasso.threshold * signs[active] + lasso.ridge * values
+        step = solve_positive_definite(rows.take(active, axis=1), left, lasso.ridge)
+        values = values + step
+    coef[active, 0] = values
+    return values, lasso.apart.residual(coef).correlation[:, 0]
+
+
+def solve_path(problem: Moments, penalty: L1, alphas, *, max_iter: int, coef_init=None) -> Path:
+    """Solve for every alpha, from the largest down; what `penalty` has as alpha is not used.
+
+    One call of coordinate descent brings the whole grid near, and the active set makes
+    each of its points exact, as in `solve`.
+
+    Parameters
+    ----------
+    coef_init : ndarray of shape (k, n_alphas), optional
+        For one target, solutions that are near.
+    """
+    alphas = np.asarray(alphas, dtype=np.float64)
+    (k, m), n = problem.xy.shape, len(alphas)
+    reduction = Reduction(problem, penalty)
+    near = None if coef_init is None else reduction.reduce(coef_init)
+    about_zero = reduction.problem.about_zero()
+    sparse = alphas * penalty.l1_ratio > 0
+    if penalty.positive:
+        sparse[:] = True
+    coefs, gaps = np.zeros((m, k, n)), np.zeros((m, n))
+    for target in range(m):
+        one = problem.target(target)
+        lasso = _lasso(reduction.problem, about_zero, target, penalty.at(0.0))
+        grid = _solve_grid(lasso, problem.weight, penalty, alphas[sparse], max_iter, near)
+        coefs[target][:, sparse] = reduction.expand(grid, target)
+        for column in np.flatnonzero(~sparse):
+            coefs[target][:, [column]] = _ridge(one, penalty.at(alphas[column]))
+        null = reduction.expand(np.zeros((len(lasso.xy), n)), target)
+        at = penalty.at(alphas)
+        worse = objective(one, coefs[target], at) > objective(one, null, at)
+        coefs[target][:, worse & sparse] = null[:, worse & sparse]
+        gaps[target] = duality_gap(one, coefs[target], at)
+    return Path(coefs, gaps)
+
+
+def _solve_grid(lasso, weight, penalty, alphas, max_iter, near):
+    """Coefficients (k, n_alphas) of one target, all columns penalised alike."""
+    coefs = np.zeros((len(lasso.xy), len(alphas)))
+    order = np.argsort(-alphas, kind="stable")
+    if len(alphas) == 0 or lasso.yy <= 0 or not lasso.xy.any():
+        return coefs
+    sums = weight * alphas
+    if near is None and lasso.apart is None:
+        args = sums[order], penalty.l1_ratio, 1e-4, max_iter, coefs[:, 0].copy()
+        starts = np.empty_like(coefs)
+        starts[:, order] = coordinate_descent(lasso, *args)[0]
+    else:
+        starts = near
+    before = coefs[:, 0].copy()
+    for column in order:
+        at = lasso._replace(
+            threshold=float(sums[column] * penalty.l1_ratio),
+            ridge=float(sums[column] * (1 - penalty.l1_ratio)),
+        )
+        start = before if starts is None else np.ascontiguousarray(starts[:, column])
+        if near is not None and lasso.apart is None:
+            args = [sums[column]], penalty.l1_ratio, 1e-4, max_iter, start
+            start = np.ascontiguousarray(coordinate_descent(lasso, *args)[0][:, 0])
+        exact = None if lasso.apart is not None else active_set(at, start)
+        before = _solve_one(at, max_iter, start) if exact is None else exact
+        coefs[:, column] = before
+    return coefs

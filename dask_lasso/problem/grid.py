@@ -1,0 +1,55 @@
+"""Grids of alphas."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .moments import Moments
+from .penalties import L1
+from .unpenalised import Reduction
+
+# Cosine between a column and a target below which it is rounding.
+_ROUNDING = 1e-14
+
+
+def alpha_grid(problem: Moments, penalty: L1, *, eps: float, n_alphas: int) -> np.ndarray:
+    """Geometric grid down from the smallest alpha at which every coefficient is zero."""
+    check_l1_ratio(penalty)
+    problem = Reduction(problem, penalty).problem
+    correlation = problem.xy
+    if problem.x_mean is not None:
+        correlation = correlation + problem.weight * np.outer(problem.x_mean, problem.y_mean)
+    sizes = np.outer(problem.norms, np.sqrt(problem.squares))
+    largest = largest_correlation(correlation, sizes, penalty.positive)
+    return grid_from(largest / problem.weight, penalty, eps=eps, n_alphas=n_alphas)
+
+
+def check_l1_ratio(penalty: L1) -> None:
+    """Raise where no alpha makes all coefficients zero."""
+    if penalty.l1_ratio == 0:
+        raise ValueError(
+            "Automatic alpha grid generation is not supported for l1_ratio=0: with no l1 term"
+            " no alpha makes all coefficients zero. Pass a grid of your own as alphas."
+        )
+
+
+def largest_correlation(correlation, sizes, positive: bool) -> float:
+    """The largest inner product of a column and a target; zero where it is rounding.
+
+    Parameters
+    ----------
+    correlation, sizes : ndarray of shape (k, m)
+        Inner products, and the products of the norms.
+    """
+    if not positive:
+        correlation = np.abs(correlation)
+    real = correlation > _ROUNDING * sizes
+    return float(correlation.max(initial=0.0, where=real))
+
+
+def grid_from(largest: float, penalty: L1, *, eps: float, n_alphas: int) -> np.ndarray:
+    """The grid down from where the l1 term is as large as the `largest` correlation over n."""
+    if largest == 0:  # every alpha is large enough
+        return np.full(n_alphas, np.finfo(np.float64).resolution)
+    alpha_max = largest / penalty.l1_ratio
+    return np.geomspace(alpha_max, alpha_max * eps, num=n_alphas)

@@ -1,0 +1,131 @@
+"""The squared loss of rows, without the rows.
+
+With an intercept the loss is a function of the centred moments alone. Without one, the means
+count as well, and stay beside the centred moments as long as digits matter: about zero, the
+moments of a column at 1e6 +/- 1 are those of its mean, and what tells such columns apart
+is in the last four digits.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+_EPS = np.finfo(np.float64).eps
+
+
+class Residual(NamedTuple):
+    """What the moments tell of the residual r of some coefficients; sums over rows, per target.
+
+    Attributes
+    ----------
+    squares : ndarray of shape (m,)
+        ``r.r``
+    with_y : ndarray of shape (m,)
+        ``r.y``
+    correlation : ndarray of shape (k, m)
+        ``X^T r``
+    mean : ndarray of shape (m,)
+        Mean of r; zero with an intercept.
+    """
+
+    squares: np.ndarray
+    with_y: np.ndarray
+    correlation: np.ndarray
+    mean: np.ndarray
+
+
+class Moments(NamedTuple):
+    """``1/(2n) ||y - X w||^2`` of centred or uncentred rows, one per target.
+
+    Attributes
+    ----------
+    gram : ndarray of shape (k, k)
+        Centred second moments.
+    xy : ndarray of shape (k, m)
+    yy : ndarray of shape (m,)
+    weight : float
+        The n of the objective.
+    x_mean : ndarray of shape (k,) or None
+    y_mean : ndarray of shape (m,) or None
+        None where an intercept takes the means away.
+    """
+
+    gram: np.ndarray
+    xy: np.ndarray
+    yy: np.ndarray
+    weight: float
+    x_mean: np.ndarray | None = None
+    y_mean: np.ndarray | None = None
+
+    @property
+    def squares(self) -> np.ndarray:
+        """``||y||^2``, one per target: the loss, times 2 n, at zero."""
+        if self.x_mean is None:
+            return self.yy
+        return self.yy + self.weight * self.y_mean**2
+
+    @property
+    def null_loss(self) -> np.ndarray:
+        """``||y||^2 / n``, one per target: what `tol` is relative to."""
+        return self.squares / self.weight
+
+    @property
+    def norms(self) -> np.ndarray:
+        """Norms of the columns, of shape (k,)."""
+        squares = np.diagonal(self.gram)
+        if self.x_mean is not None:
+            squares = squares + self.weight * self.x_mean**2
+        return np.sqrt(squares)
+
+    def target(self, index: int) -> Moments:
+        """The moments of one target."""
+        y_mean = None if self.y_mean is None else self.y_mean[[index]]
+        return self._replace(xy=self.xy[:, [index]], yy=self.yy[[index]], y_mean=y_mean)
+
+    def about_zero(self) -> Moments:
+        """The same loss in a single Gram matrix, which has lost the digits of far columns."""
+        if self.x_mean is None:
+            return self
+        weight, x, y = self.weight, self.x_mean, self.y_mean
+        return Moments(
+            self.gram + weight * np.outer(x, x),
+            self.xy + weight * np.outer(x, y),
+            self.squares,
+            weight,
+        )
+
+    def residual(self, coef) -> Residual:
+        """The residual of coefficients (k, m); with one target, of each column of `coef`."""
+        correlation = self.xy - self.gram @ coef
+        with_y = self.yy - np.einsum("kt,kt->t", coef, np.broadcast_to(self.xy, coef.shape))
+        squares = np.maximum(with_y - np.einsum("kt,kt->t", coef, correlation), 0.0)
+        if self.x_mean is None:
+            return Residual(squares, with_y, correlation, np.zeros(coef.shape[1]))
+        mean = self.y_mean - self.x_mean @ coef
+        return Residual(
+            squares + self.weight * mean**2,
+            with_y + self.weight * mean * self.y_mean,
+            correlation + self.weight * np.outer(self.x_mean, mean),
+            mean,
+        )
+
+    def squared_residuals(self, coef) -> np.ndarray:
+        """``||y - X w||^2``, as `residual`."""
+        return self.residual(coef).squares
+
+    def rounding(self, coef) -> np.ndarray:
+        """How far `squared_residuals` may be off where it has lost digits, else zero.
+
+        Sums of large terms of opposite signs lose as many digits as the terms are larger
+        than what remains. Below 1e-12 of ``||y||^2`` nothing is said: that is what sums over
+        rows lose as well.
+        """
+        spread = np.sqrt(np.diagonal(self.gram)) @ np.abs(coef)
+        lost = _EPS * spread**2
+        if self.x_mean is not None:
+            off = _EPS * (np.abs(self.x_mean) @ np.abs(coef))
+            mean = np.abs(self.y_mean - self.x_mean @ coef)
+            lost = lost + self.weight * (2 * mean + off) * off
+        return np.where(lost > 1e-12 * self.squares, lost, 0.0)

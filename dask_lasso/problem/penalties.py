@@ -1,0 +1,98 @@
+"""What is added to the loss: the l1 penalty with its ridge term, weights and sign."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class L1:
+    """``alpha (l1_ratio ||v w||_1 + (1 - l1_ratio) / 2 ||v w||^2)``, and w >= 0 if `positive`.
+
+    Parameters
+    ----------
+    alpha : float or ndarray of shape (m,)
+        In the units of the loss over a coefficient; one for each target, or for all.
+    l1_ratio : float
+    weights : ndarray of shape (k,), optional
+        The v above, `penalty_weights`; ones by default.
+    positive : bool
+    """
+
+    alpha: float | np.ndarray
+    l1_ratio: float = 1.0
+    weights: np.ndarray | None = None
+    positive: bool = False
+
+    @property
+    def l1(self) -> float | np.ndarray:
+        """Weight of ``||v w||_1``."""
+        return self.alpha * self.l1_ratio
+
+    @property
+    def l2(self) -> float | np.ndarray:
+        """Weight of ``||v w||^2 / 2``."""
+        return self.alpha * (1 - self.l1_ratio)
+
+    @property
+    def has_free(self) -> bool:
+        """Whether some column is not penalised at all."""
+        return self.weights is not None and bool((self.weights == 0).any())
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether there is an l1 term on every column."""
+        return bool(np.all(np.asarray(self.l1) > 0)) and not self.has_free
+
+    def at(self, alpha) -> L1:
+        """The same penalty, as strong as `alpha`."""
+        return replace(self, alpha=alpha)
+
+    def of(self, columns) -> L1:
+        """The penalty of some columns alone."""
+        return self if self.weights is None else replace(self, weights=self.weights[columns])
+
+    def column_weights(self, k: int) -> np.ndarray:
+        """The weight of each of k columns."""
+        return np.ones(k) if self.weights is None else self.weights
+
+    def value(self, coef) -> np.ndarray:
+        """The penalty (m,) of coefficients (k, m)."""
+        if self.weights is not None:
+            coef = coef * self.weights[:, np.newaxis]
+        return self.l1 * np.abs(coef).sum(axis=0) + 0.5 * self.l2 * (coef**2).sum(axis=0)
+
+    def prox(self, point, step, scale=1.0) -> np.ndarray:
+        """``argmin_z penalty(z / scale) step + ||z - point||^2 / 2`` for a point (k, m).
+
+        Soft thresholding, then shrinking; `scale` (k,) is that of the coordinates of z.
+        """
+        weights = (self.column_weights(len(point)) / scale)[:, np.newaxis]
+        threshold = self.l1 * step * weights
+        if self.positive:
+            point = np.maximum(point - threshold, 0.0)
+        else:
+            point = np.sign(point) * np.maximum(np.abs(point) - threshold, 0.0)
+        return point / (1 + self.l2 * step * weights**2)
+
+
+def penalty_weights(values, n_features: int, positive: bool) -> np.ndarray | None:
+    """The argument `penalty_weights`, checked; None where all weights are one."""
+    if values is None:
+        return None
+    weights = np.asarray(values, dtype=np.float64)
+    if weights.shape != (n_features,):
+        raise ValueError(
+            f"penalty_weights has shape {weights.shape}, and X has {n_features} features: pass"
+            " one weight per feature."
+        )
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError("penalty_weights has negative or non-finite values: use weights >= 0.")
+    if positive and (weights == 0).any():
+        raise ValueError(
+            "penalty_weights has zeros, which positive=True does not support: use a small"
+            " weight, such as 1e-6, instead."
+        )
+    return None if (weights == 1).all() else weights

@@ -19,7 +19,8 @@ import numpy as np
 from distributed import Client, LocalCluster
 from sklearn.linear_model import Lasso
 
-from dask_lasso import AsyncLassoRegressor, _engines, _estimator, _solve
+from dask_lasso import AsyncLassoRegressor, _engines, _estimator
+from dask_lasso.problem.moments import intercept as best_intercept
 
 N_CHUNKS, ROWS, COLUMNS, ALPHA = 100, 500, 50, 0.1
 KINDS = {
@@ -36,7 +37,7 @@ class Watched(_engines.Run):
         model = self._model
         intercept = getattr(model, "intercept", None)
         if intercept is None:
-            intercept = _solve.intercept(model.statistics, model.coef, True)
+            intercept = best_intercept(model.statistics, model.coef, True)
         stop = super()._record(row)
         estimates.append((row["time"], row["samples_seen"], model.coef[:, 0], intercept[0]))
         return stop

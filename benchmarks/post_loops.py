@@ -18,12 +18,13 @@ import time
 
 import dask.array as da
 import numpy as np
-from dask_lasso._solve import duality_gap, moments
 from distributed import Client, LocalCluster, as_completed
 from scipy.optimize import fmin_l_bfgs_b
 
 from dask_lasso import AsyncLassoRegressor
 from dask_lasso._statistics import from_rows, merge
+from dask_lasso.problem.certificate import duality_gap
+from dask_lasso.problem.penalties import L1
 
 TOL = 1e-6
 
@@ -150,11 +151,11 @@ def main():
                 strict=True,
             )
         ]
-        problem = moments(merge(client.gather(parts)), fit_intercept=False)
+        problem = merge(client.gather(parts)).moments(fit_intercept=False)
         null = problem.yy[0] / problem.weight
 
         def gap(w):
-            return duality_gap(problem, w[:, np.newaxis], args.alpha)[0] / null
+            return duality_gap(problem, w[:, np.newaxis], L1(args.alpha))[0] / null
 
         chunks = list(
             zip(

@@ -29,6 +29,7 @@ from ._warn import warn
 from ._wide_path import WidePath, is_wide_path
 from .problem.gram import solve, solve_path
 from .problem.grid import alpha_grid
+from .problem.moments import intercept
 from .problem.penalties import L1
 
 # Share of ``||y||^2``, per column, that rounding leaves where least squares fits y exactly.
@@ -115,7 +116,7 @@ class Selection(Exact):
                 continue  # time is up; other splits may have what it takes
             problem = train.moments(self._fit_intercept)
             for ratio, coefs in enumerate(self._solve_paths(problem, grids)):
-                intercepts = train.intercept(coefs, self._fit_intercept)
+                intercepts = intercept(train, coefs, self._fit_intercept)
                 mse[ratio, :, fold] = mean_squared_errors(test, coefs, intercepts)
         if np.isnan(mse[0, 0]).all():
             raise ValueError(why)

@@ -25,6 +25,7 @@ from ._predict import predict_dask, predict_rows, r2_score
 from ._statistics import Statistics
 from ._warn import warn
 from ._wide import Wide, check_width, is_wide
+from .problem.moments import intercept as best_intercept
 from .problem.penalties import L1, penalty_weights
 
 
@@ -164,7 +165,7 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         coef = model.coef
         intercept = getattr(model, "intercept", None)
         if intercept is None:  # the best one for the coefficients
-            intercept = model.statistics.intercept(coef, self.fit_intercept)
+            intercept = best_intercept(model.statistics, coef, self.fit_intercept)
         gap = model.gap
         if coef.shape[1] == 1:
             coef, gap = coef[:, 0], gap[0]

@@ -25,6 +25,7 @@ from . import _statistics
 from ._chunk import Defect, to_host
 from ._losses import Rows
 from .problem.certificate import duality_gap, objective
+from .problem.moments import intercept
 from .problem.penalties import L1
 
 # By how much an update reduces the gradient of its subproblem. It starts from the block's
@@ -166,7 +167,7 @@ class Gram:
         problem, coef = self._moments(), beta[: self.statistics.n_features]
         return Certificate(
             coef,
-            self.statistics.intercept(coef, self._fit_intercept),
+            intercept(self.statistics, coef, self._fit_intercept),
             objective(problem, coef, self._penalty),
             duality_gap(problem, coef, self._penalty),
         )

@@ -70,12 +70,6 @@ class Statistics(NamedTuple):
         means = (None, None) if fit_intercept else (self.x_mean, self.y_mean)
         return Moments(self.sxx, self.sxy, self.syy, self.weight, *means)
 
-    def intercept(self, coef, fit_intercept: bool) -> np.ndarray:
-        """The best intercept (m,) for coefficients (k, m)."""
-        if not fit_intercept:
-            return np.zeros(coef.shape[1])
-        return self.y_mean - self.x_mean @ coef
-
     @property
     def n_targets(self) -> int:
         return self.syy.shape[0]

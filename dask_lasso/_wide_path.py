@@ -25,6 +25,7 @@ from ._wide import FEWEST, MAX_GRAM, MAX_MOMENTS, SLACK, first_pass, n_joining
 from .problem.certificate import feasible_scale, scaled_dual
 from .problem.gram import solve_path
 from .problem.grid import check_l1_ratio, grid_from, largest_correlation
+from .problem.moments import intercept
 from .problem.penalties import L1
 
 # Alphas that are solved for before their residuals are read; fewer where the correlations
@@ -232,7 +233,7 @@ class WidePath:
         used = coef.any(axis=1)
         x_mean = self._centre.x_mean[chosen]
         intercepts = [
-            rows.intercept(solution, self._fit_intercept) + x_mean @ solution
+            intercept(rows, solution, self._fit_intercept) + x_mean @ solution
             for rows, solution in zip(sets, solutions, strict=True)
         ]
         return self._place.reduce(

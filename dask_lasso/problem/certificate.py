@@ -84,8 +84,8 @@ def dual_value(problem: Moments, coef, residual: Residual, penalty: L1, beside=N
     A ridge term counts as k further rows, ``sqrt(n l2) w``; or it goes into the penalty,
     whose conjugate is finite then, so that the residual need not be scaled. Without an
     intercept the dual point's mean is free. That of the residual is only as good as the
-    rounding of the coefficients, which far columns magnify; the mean that fits the
-    stationarity of the active columns is better.
+    rounding of the coefficients, which far columns magnify; for them the mean that fits the
+    stationarity of the active columns is tried as well.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _points(problem, coef, residual, threshold, beside):
     """Squares, products with y and correlations of the residual, with one mean or another."""
     squares, with_y, correlation, mean = residual
     yield squares, with_y, correlation
-    if problem.x_mean is None or beside is not None:
+    if beside is not None or not problem.has_far_columns:
         return
     n, x_mean = problem.weight, problem.x_mean[:, np.newaxis]
     far = np.where(coef != 0, x_mean, 0.0)

@@ -17,20 +17,8 @@ import numpy as np
 from scipy import linalg
 
 from .linear import unit_scale
-from .moments import Moments
 
-# Means this many standard deviations from zero are set apart.
-_FAR = 1e3
 _MAX_STEPS = 50
-
-
-def has_far_columns(problem: Moments) -> bool:
-    """Whether moments about zero would say too little of some column."""
-    if problem.x_mean is None:
-        return False
-    spread = np.diagonal(problem.gram)
-    far = problem.weight * problem.x_mean**2 > _FAR**2 * spread
-    return bool((far & (spread > 0)).any())
 
 
 def solve_far(lasso, max_iter: int, coef, solve):

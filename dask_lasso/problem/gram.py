@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import enet_path, lars_path_gram
 
 from .certificate import duality_gap, objective
-from .far import has_far_columns, solve_far
+from .far import solve_far
 from .linear import LeastSquares, solve_positive_definite
 from .moments import Moments
 from .penalties import L1
@@ -138,7 +138,7 @@ def _lasso(problem, about_zero, target, penalty) -> Lasso:
         float(problem.weight * penalty.l1),
         float(problem.weight * penalty.l2),
         penalty.positive,
-        problem.target(target) if has_far_columns(problem) else None,
+        problem.target(target) if problem.has_far_columns else None,
     )
 
 

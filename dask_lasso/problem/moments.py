@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 _EPS = np.finfo(np.float64).eps
+# Means this many standard deviations from zero are set apart.
+_FAR = 1e3
 
 
 class Residual(NamedTuple):
@@ -79,6 +81,15 @@ class Moments(NamedTuple):
             squares = squares + self.weight * self.x_mean**2
         return np.sqrt(squares)
 
+    @property
+    def has_far_columns(self) -> bool:
+        """Whether moments about zero would say too little of some column."""
+        if self.x_mean is None:
+            return False
+        spread = np.diagonal(self.gram)
+        far = self.weight * self.x_mean**2 > _FAR**2 * spread
+        return bool((far & (spread > 0)).any())
+
     def target(self, index: int) -> Moments:
         """The moments of one target."""
         y_mean = None if self.y_mean is None else self.y_mean[[index]]
@@ -129,3 +140,10 @@ class Moments(NamedTuple):
             mean = np.abs(self.y_mean - self.x_mean @ coef)
             lost = lost + self.weight * (2 * mean + off) * off
         return np.where(lost > 1e-12 * self.squares, lost, 0.0)
+
+
+def intercept(means, coef, fit_intercept: bool) -> np.ndarray:
+    """The best intercept (m,) for coefficients (k, m), from `x_mean` and `y_mean` of `means`."""
+    if not fit_intercept:
+        return np.zeros(coef.shape[1])
+    return means.y_mean - means.x_mean @ coef

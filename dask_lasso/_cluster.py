@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from . import _cells, _passes, _reduction, _statistics
+from . import _cells, _graphs, _passes, _reduction, _statistics
 from ._local import raw_rows
 from ._reuse import hold
 from ._threads import single_threaded_blas
@@ -408,15 +408,16 @@ class _Stream:
 
 
 @contextmanager
-def client_for_fit(client):
-    """The Client to fit on: `client`, the active one, or one made for the occasion."""
+def client_for_fit(client, *rows):
+    """The Client to fit on: `client`, that of the rows, the active one, or one made for it."""
     import distributed
 
     with ExitStack() as stack:
         active = _active_client(stack)  # inside a task even for a Client that was given
         if client is None:
-            client = active
+            client = _graphs.client_of(*rows) or active
         if client is None:
+            _graphs.check_here(*rows)
             # No dashboard, but distributed serves health pages all the same: on any free
             # port, since it warns when its usual one is taken.
             cluster = distributed.LocalCluster(
@@ -440,6 +441,7 @@ def client_for_fit(client):
                 f"client is {client.status}: pass a running distributed.Client, or None to"
                 " use the active one."
             )
+        _graphs.client_of(*rows, client=client)
         # Workers may be threads of ours, or take the cores from BLAS threads of ours that
         # wait for each other then: a Cholesky of 5 ms was seen to take 110.
         stack.enter_context(single_threaded_blas())

@@ -273,9 +273,22 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         tags.input_tags.sparse = True
         return tags
 
+    # A Client can be neither copied nor pickled: copies share it, a pickle lacks it.
+
+    def __copy__(self):
+        new = type(self).__new__(type(self))
+        vars(new).update(vars(self))
+        return new
+
+    def __deepcopy__(self, memo):
+        memo[id(self.client)] = self.client
+        new = memo[id(self)] = copy.copy(self)
+        vars(new).update(copy.deepcopy(vars(self), memo))
+        return new
+
     def __sklearn_clone__(self):
-        # A Client can be neither copied nor pickled: a clone shares it, a pickle lacks it.
         bare = copy.copy(self)
+        bare.client = None
         new = super(LassoBase, bare).__sklearn_clone__()
         new.client = self.client
         return new
@@ -370,8 +383,9 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
         Start from the coefficients of the previous fit.
 
     client : distributed.Client, default=None
-        Where dask input is fitted. None is the active Client, or else one in this process
-        that lives as long as the fit. In-memory input is always fitted in this process.
+        Where dask input is fitted. None is the Client on which it was persisted, or else the
+        active one, or else one in this process that lives as long as the fit. In-memory input
+        is always fitted in this process.
 
     random_state : int, RandomState instance or None, default=None
         Given to the engine. The built-in engines draw nothing at random.

@@ -75,7 +75,7 @@ def open_rows(estimator, X, y, sample_weight, *, client=None, n_blocks="auto", r
         from ._cluster import OnCluster, client_for_fit
 
         parts = dask_parts(estimator, X, y, sample_weight, reset=reset)
-        with client_for_fit(client) as client:
+        with client_for_fit(client, X, y, sample_weight) as client:
             with OnCluster(client, Rows(parts, client), n_blocks) as place:
                 yield place
     else:

@@ -238,6 +238,7 @@ def _repeated(part, count):
         return part
     return part._replace(
         n_rows=count * part.n_rows,
+        n_weighted=count * part.n_weighted,
         weight=count * part.weight,
         sxx=count * part.sxx,
         sxy=count * part.sxy,

@@ -140,7 +140,7 @@ class Selection(Exact):
 
     def _by_information(self, problem, grids):
         """AIC or BIC as in `LassoLarsIC`: Zou, Hastie & Tibshirani (2007), eq. 2.16."""
-        n = self.statistics.n_rows
+        n = self.statistics.n_weighted
         noise = self._noise_variance(problem)
         factor = 2.0 if self._criterion == "aic" else np.log(n)
         values = np.empty(grids.shape)
@@ -163,16 +163,16 @@ class Selection(Exact):
 
     def _noise_variance(self, problem):
         """Residual variance of least squares, non-negative where `positive`."""
-        left = self.statistics.n_rows - len(problem.gram) - self._fit_intercept
+        left = self.statistics.n_weighted - len(problem.gram) - self._fit_intercept
         if left <= 0:
             raise ValueError(
                 f"criterion={self._criterion!r} needs the variance of the noise, which"
-                f" {self.statistics.n_rows} rows of {len(problem.gram)} features cannot tell:"
+                f" {self.statistics.n_weighted} rows of {len(problem.gram)} features cannot tell:"
                 ' use criterion="cv".'
             )
         full = solve(problem, self._penalty.at(0.0), max_iter=self._max_iter)
         squares = problem.squared_residuals(full.coef)[0]
-        noise = squares * (self.statistics.n_rows / problem.weight) / left
+        noise = squares * (self.statistics.n_weighted / problem.weight) / left
         if squares <= _EXACT * len(problem.gram) * problem.yy[0]:
             raise ValueError(
                 f"criterion={self._criterion!r} needs noise, and least squares fits y exactly:"

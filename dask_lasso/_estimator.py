@@ -206,10 +206,14 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
                 f" residuals above tol={self.tol} relative to the iterates. Increase max_iter or"
                 " tol, or scale the features."
             )
-        if run.stopped_by not in ("max_time", "size") and above.max() <= 0:
+        if run.stopped_by not in ("max_time", "size", "standstill") and above.max() <= 0:
             return None
         stopped_by, remedy = {
             "max_time": (f"max_time={self.max_time}", "Increase max_time or tol"),
+            "standstill": (
+                "passes that brought no progress (rounding, or rows that differ from pass to pass)",
+                "Persist rows that are made anew at each pass",
+            ),
             "size": ("the most columns that a working set may have", "Increase alpha"),
         }.get(run.stopped_by, (f"max_iter={self.max_iter}", "Increase max_iter or tol"))
         return (

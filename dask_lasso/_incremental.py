@@ -47,7 +47,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> tuple[Statistics, int]:
             " or values are not finite."
         )
     values.update(n_rows=int(values["n_rows"]), weight=float(values["weight"]))
-    return Statistics(n_chunks=1, **values), y_ndim
+    return Statistics(n_chunks=1, n_weighted=values["n_rows"], **values), y_ndim
 
 
 class StatisticsMixin:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from ._chunk import Chunk, Defect, namespace, read, to_device, to_host
-from .problem.moments import Moments
+from .problem.moments import Moments, is_rounding
 
 # The rows of a tile are shifted into a buffer before the Gram is taken. The buffer
 # should stay in a core's second-level cache (2**17 float64 are 1 MiB) while k is small,
@@ -49,6 +49,8 @@ class Statistics(NamedTuple):
         The diagonal only: targets are fitted one by one.
     defect : Defect or None
         If not None, the moments mean nothing.
+    n_weighted : int
+        Rows of positive weight.
     """
 
     n_rows: int
@@ -60,6 +62,7 @@ class Statistics(NamedTuple):
     sxy: np.ndarray
     syy: np.ndarray
     defect: Defect | None = None
+    n_weighted: int = 0
 
     @property
     def n_features(self) -> int:
@@ -67,8 +70,16 @@ class Statistics(NamedTuple):
 
     def moments(self, fit_intercept: bool) -> Moments:
         """The squared loss of the rows; the means count where no intercept takes them away."""
+        sxx, sxy, syy, weight = self.sxx, self.sxy, self.syy, self.weight
+        constant = is_rounding(np.diagonal(sxx), self.x_mean, weight)
+        if constant.any():
+            sxx, sxy = sxx.copy(), sxy.copy()
+            sxx[constant] = sxx[:, constant] = sxy[constant] = 0.0
+        constant = is_rounding(syy, self.y_mean, weight)
+        if constant.any():
+            sxy, syy = np.where(constant, 0.0, sxy), np.where(constant, 0.0, syy)
         means = (None, None) if fit_intercept else (self.x_mean, self.y_mean)
-        return Moments(self.sxx, self.sxy, self.syy, self.weight, *means)
+        return Moments(sxx, sxy, syy, weight, *means)
 
     @property
     def n_targets(self) -> int:
@@ -83,9 +94,8 @@ def from_rows(X, y, sample_weight=None) -> Statistics:
 def from_chunk(chunk: Chunk) -> Statistics:
     """Statistics of the rows of one chunk.
 
-    Float32 is accumulated in float32 within a tile and in float64 across tiles; everything
-    else in float64. X is read once, in row tiles, never copied whole; multiplied where it
-    is, if that is another device.
+    Sums of float64 about a point near the means, whatever the dtype. X is read once, in row
+    tiles, never copied whole; multiplied where it is, if that is another device.
 
     Returns
     -------
@@ -148,6 +158,7 @@ def merge(parts: Iterable[Statistics]) -> Statistics:
         sxx=sxx,
         sxy=sxy,
         syy=syy,
+        n_weighted=sum(part.n_weighted for part in parts),
     )
 
 
@@ -165,14 +176,12 @@ def first_defect(parts) -> Defect | None:
 
 
 def _from_dense(X, y, sample_weight) -> Statistics:
-    xp = namespace(X)
-    dtype = np.float32 if X.dtype == (xp or np).float32 else np.float64
-    x_shift, y_shift = _shift(X, dtype), _shift(y, dtype)
+    x_shift, y_shift = _shift(X), _shift(y)
     statistics = _about(x_shift, y_shift, X, y, sample_weight)
     off = statistics.x_mean - x_shift
     if (off**2 * statistics.weight > _FAR * np.diagonal(statistics.sxx)).any():
         # The sample that the shift is from misled, as where few rows are far from the rest.
-        x_shift = np.where(off == 0, x_shift, statistics.x_mean).astype(dtype)
+        x_shift = np.where(off == 0, x_shift, statistics.x_mean)
         statistics = _about(x_shift, y_shift, X, y, sample_weight)
     return statistics
 
@@ -194,11 +203,12 @@ def _about(x_shift, y_shift, X, y, sample_weight) -> Statistics:
             n_rows=n,
             n_chunks=1,
             weight=float(weight),
-            x_mean=x_shift.astype(np.float64) + x_mean,
-            y_mean=y_shift.astype(np.float64) + y_mean,
+            x_mean=x_shift + x_mean,
+            y_mean=y_shift + y_mean,
             sxx=xx,
             sxy=xs[:, :m] - np.outer(x_mean * weight, y_mean),
             syy=np.maximum(np.diagonal(ss)[:m] - weight * y_mean**2, 0.0),
+            n_weighted=_n_weighted(n, sample_weight),
         )
 
 
@@ -206,15 +216,14 @@ def _sums(x_shift, y_shift, X, y, sample_weight):
     """Products of shifted X with itself and with (shifted y, ones), and of those; weighted."""
     n, k = X.shape
     m = y.shape[1]
-    dtype = x_shift.dtype
     tile = max(1, min(n, max(_CACHE_ITEMS // (k + 1), 2 * k), max(256, _BUFFER_ITEMS // (k + 1))))
     # Nothing to shift, weigh or convert: the rows need no buffer.
-    as_they_are = sample_weight is None and X.dtype == dtype and not x_shift.any()
-    buffer = None if as_they_are else np.empty((tile, k), dtype=dtype)
+    as_they_are = sample_weight is None and X.dtype == np.float64 and not x_shift.any()
+    buffer = None if as_they_are else np.empty((tile, k))
     as_bytes = None if X.flags.aligned else np.empty(tile * k, dtype=X.dtype)
-    side = np.empty((m + 1, tile), dtype=dtype)
+    side = np.empty((m + 1, tile))
     xx, xs, ss = np.zeros((k, k)), np.zeros((k, m + 1)), np.zeros((m + 1, m + 1))
-    product = np.empty((k, k), dtype=dtype)
+    product = np.empty((k, k))
     for start in range(0, n, tile):
         stop = min(start + tile, n)
         rows = aligned(X, slice(start, stop), slice(0, k), as_bytes)
@@ -258,9 +267,8 @@ def _sums_on_device(x_shift, y_shift, X, y, sample_weight):
     xp = namespace(X)
     n, k = X.shape
     m = y.shape[1]
-    dtype = x_shift.dtype
     tile = max(256, DEVICE_ITEMS // (k + m + 1))
-    side = np.empty((m + 1, min(tile, n)), dtype=dtype)
+    side = np.empty((m + 1, min(tile, n)))
     xx, xs, ss = np.zeros((k, k)), np.zeros((k, m + 1)), np.zeros((m + 1, m + 1))
     shift = to_device(x_shift, X)
     for start in range(0, n, tile):
@@ -283,12 +291,12 @@ def _beside(rows, y_shift, y, sample_weight, out):
     beside[m] = 1
     if sample_weight is None:
         return beside, None
-    root = np.sqrt(sample_weight[rows]).astype(out.dtype)
+    root = np.sqrt(sample_weight[rows])
     beside *= root
     return beside, root
 
 
-def _shift(A, dtype):
+def _shift(A):
     """A point near the column means, so that the moments about it lose no digits.
 
     Taken from rows all over the chunk, since rows are often sorted. A column that is
@@ -296,12 +304,12 @@ def _shift(A, dtype):
     mean is within its spread is as well off with zero.
     """
     if A.shape[0] == 0:
-        return np.zeros(A.shape[1], dtype=dtype)
-    sample = to_host(A[:: max(1, A.shape[0] // 256), :]).astype(dtype)
+        return np.zeros(A.shape[1])
+    sample = to_host(A[:: max(1, A.shape[0] // 256), :]).astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         constant = (sample == sample[0]).all(axis=0)
         mean = np.where(constant, sample[0], sample.mean(axis=0))
-        return np.where(mean**2 <= sample.var(axis=0), 0, mean).astype(dtype)
+        return np.where(mean**2 <= sample.var(axis=0), 0.0, mean)
 
 
 def _from_sparse(X, y, sample_weight) -> Statistics:
@@ -314,7 +322,7 @@ def _from_sparse(X, y, sample_weight) -> Statistics:
     weight = float(weights.sum())
     with np.errstate(invalid="ignore", over="ignore"):
         x_mean = np.asarray(X.T @ weights).reshape(-1) / (weight or 1.0)
-        y_shift = _shift(y, np.float64)
+        y_shift = _shift(y)
         y_mean = y_shift + weights @ (y - y_shift) / (weight or 1.0)
         weighted_y = weights[:, np.newaxis] * (y - y_mean)
         weighted_X = X if sample_weight is None else sparse.diags_array(weights) @ X
@@ -324,14 +332,28 @@ def _from_sparse(X, y, sample_weight) -> Statistics:
         syy = np.einsum("ij,ij->j", weighted_y, y - y_mean)
     diagonal = np.einsum("ii->i", sxx)
     np.maximum(diagonal, 0.0, out=diagonal)
-    far = weight * x_mean**2 > _FAR * diagonal
-    if far.any() and (far & ((X.max(axis=0) - X.min(axis=0)).toarray() != 0)).any():
-        # Where it is, and the column not constant, nearly all of it is stored: as dense tiles.
-        step = max(256, _CACHE_ITEMS // X.shape[1])
-        tiles = [slice(start, start + step) for start in range(0, n, step)]
-        parts = [_from_dense(X[tile].toarray(), y[tile], weights[tile]) for tile in tiles]
-        return merge(parts)._replace(n_chunks=1)
-    return Statistics(n, 1, weight, x_mean, y_mean, sxx, sxy, syy)
+    far = np.flatnonzero(weight * x_mean**2 > _FAR * diagonal)
+    if len(far):
+        columns = X[weights > 0][:, far]
+        lowest, highest = (
+            np.ravel(m.toarray()) for m in (columns.min(axis=0), columns.max(axis=0))
+        )
+        constant = far[lowest == highest]
+        if len(constant) < len(far):
+            # Nearly all of such a column is stored: as dense tiles.
+            step = max(256, _CACHE_ITEMS // X.shape[1])
+            tiles = [slice(start, start + step) for start in range(0, n, step)]
+            parts = [_from_dense(X[tile].toarray(), y[tile], weights[tile]) for tile in tiles]
+            return merge(parts)._replace(n_chunks=1)
+        # Rounding is not variation.
+        x_mean[constant] = lowest[lowest == highest]
+        sxx[constant] = sxx[:, constant] = sxy[constant] = 0.0
+    n_weighted = _n_weighted(n, sample_weight)
+    return Statistics(n, 1, weight, x_mean, y_mean, sxx, sxy, syy, n_weighted=n_weighted)
+
+
+def _n_weighted(n, sample_weight) -> int:
+    return n if sample_weight is None else int(np.count_nonzero(sample_weight))
 
 
 def value_defect(X, y, sample_weight) -> Defect:

@@ -28,7 +28,7 @@ from ._engines import HISTORY
 from ._passes import Chosen
 from .problem.certificate import feasible_scale, scaled_dual
 from .problem.gram import solve
-from .problem.moments import Moments
+from .problem.moments import Moments, is_rounding
 from .problem.penalties import L1
 
 # Columns up to which rows are read once, for the Gram of all.
@@ -42,6 +42,8 @@ _MAX_SET = 2**13
 # as many, or as there are coefficients.
 _JOIN = 4
 FEWEST, _MOST = 128, 2048
+# Passes without progress after which there will be none.
+_MOST_IDLE = 10
 # A correlation this far above the threshold, relatively, is rounding.
 SLACK = 1e-9
 
@@ -88,6 +90,8 @@ def first_pass(place, fit_intercept):
         )
     if moments.weight == 0:
         raise ValueError("sample_weight is zero for every row: give some row a positive weight.")
+    constant = is_rounding(moments.xx, moments.x_mean, moments.weight)
+    moments.xx[constant] = moments.xy[constant] = 0.0
     if fit_intercept:
         return moments, moments
     weight, x, y = moments.weight, moments.x_mean, moments.y_mean
@@ -165,6 +169,8 @@ class Wide:
         self._set_tol = 0.5 * tol  # the least relative gap to which ADMM solves for a set
         self._is_solved = True  # the empty set is
         self._is_exhausted = False  # no more iterations are allowed
+        self._best = np.inf, np.inf  # objective and gap, over the targets
+        self._n_idle = 0  # passes since either of them was better
         self._start = time.perf_counter()
         self._deadline = np.inf if max_time is None else self._start + max_time
         self._history = {name: [] for name in HISTORY}
@@ -397,6 +403,7 @@ class Wide:
             "objective": loss.sum() + penalty,
         }
         within = bool((self.gap <= self._tol * self.null_loss).all())
+        self._notice(row["objective"].sum(), self.gap.sum())
         if self.stopped_by is not None or self._record(row):
             self.stopped_by = "callback"
         elif self._is_solved and (within if self._run_engine is not None else not more_columns):
@@ -405,11 +412,21 @@ class Wide:
             return True
         elif now >= self._deadline:
             self.stopped_by = "max_time"
+        elif self._n_idle >= _MOST_IDLE:
+            self.stopped_by = "standstill"
         elif self._n_active + _MOST > _MAX_SET:
             self.stopped_by = "size"
         elif self._is_exhausted:
             self.stopped_by = "max_iter"
         return self.stopped_by is not None
+
+    def _notice(self, objective, gap):
+        """Count the passes that brought nothing: rounding, or rows that change, stop a fit."""
+        best, least = self._best
+        least_step = 1e-3 * self._tol * self.null_loss.sum()
+        better = objective < best - least_step or gap < 0.99 * least
+        self._n_idle = 0 if better else self._n_idle + 1
+        self._best = min(objective, best), min(gap, least)
 
     def _record(self, row) -> bool:
         for name, column in self._history.items():

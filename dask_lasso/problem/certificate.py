@@ -14,6 +14,8 @@ from .penalties import L1
 
 # Cosine between a column that is not penalised and the residual, up to which it is rounding.
 _ORTHOGONAL = 1e-9
+# Cosine between a column and the residual that sums of float64 cannot tell from zero.
+_ROUNDING = 16 * np.finfo(np.float64).eps
 
 
 def objective(problem: Moments, coef, penalty: L1) -> np.ndarray:
@@ -96,11 +98,10 @@ def dual_value(problem: Moments, coef, residual: Residual, penalty: L1, beside=N
     weights = penalty.column_weights(k)[:, np.newaxis]
     threshold, ridge = weight * penalty.l1 * weights, weight * penalty.l2 * weights**2
     best = np.full(coef.shape[1], -np.inf)
-    for squares, with_y, correlation in _points(problem, coef, residual, threshold, beside):
-        best = np.maximum(
-            best,
-            _scaled(coef, squares, with_y, correlation, threshold, ridge, penalty, beside) / weight,
-        )
+    for point in _points(problem, coef, residual, threshold, beside):
+        squares, with_y, correlation = point
+        scaled = _scaled(problem, coef, point, threshold, ridge, penalty, beside)
+        best = np.maximum(best, scaled / weight)
         if np.all(np.asarray(penalty.l2) > 0):
             beyond = correlation if penalty.positive else np.abs(correlation)
             beyond = np.maximum(beyond - threshold, 0.0)
@@ -130,14 +131,22 @@ def _points(problem, coef, residual, threshold, beside):
     )
 
 
-def _scaled(coef, squares, with_y, correlation, threshold, ridge, penalty, beside):
+def _scaled(problem, coef, point, threshold, ridge, penalty, beside):
     """The dual's value at the residual, scaled until every correlation is within its box."""
+    squares, with_y, correlation = point
     correlation = correlation - ridge * coef
     squares = squares + (ridge * coef**2).sum(axis=0)
     correlation = correlation if penalty.positive else np.abs(correlation)
+    size = np.sqrt(problem.squares)
+    rounding = _ROUNDING * np.outer(problem.norms, size)
     if beside is not None:
-        correlation, threshold = correlation[~beside], threshold[~beside]
-    return scaled_dual(squares, with_y, feasible_scale(correlation, threshold))
+        correlation, threshold, rounding = (a[~beside] for a in (correlation, threshold, rounding))
+    value = scaled_dual(squares, with_y, feasible_scale(correlation, threshold))
+    # Where the penalty is as small as rounding, no scale helps. A correlation beyond its box
+    # is worth as much as the coefficient at the optimum, about ||y|| over the column's norm.
+    worth = _ROUNDING * len(correlation) * size**2
+    scale = feasible_scale(correlation, threshold + rounding)
+    return np.maximum(value, scaled_dual(squares, with_y, scale) - worth)
 
 
 def feasible_scale(correlation, threshold):

@@ -147,3 +147,8 @@ def intercept(means, coef, fit_intercept: bool) -> np.ndarray:
     if not fit_intercept:
         return np.zeros(coef.shape[1])
     return means.y_mean - means.x_mean @ coef
+
+
+def is_rounding(squares, mean, weight) -> np.ndarray:
+    """Which centred sums of squares are no variation: what rounding makes of a constant."""
+    return (squares > 0) & (squares <= weight * (8 * _EPS * mean) ** 2)

@@ -22,6 +22,9 @@ from ._chunk import check_mask, is_table, not_real
 from ._chunk import numbers as chunk_numbers
 from ._rows import Part, Rows
 
+# Bytes that are joined of column chunks in one task.
+_JOINED_BYTES = 2**27
+
 
 def is_dask(*objects) -> bool:
     """Whether any of `objects` is a dask collection, or an xarray DataArray of one."""
@@ -254,11 +257,22 @@ def _is_real(dtype):
 
 
 def _one_column_chunk(array):
-    """Rechunk along the columns only; rows stay where they are."""
+    """Rechunk along the columns; rows stay where they are, if a chunk of them is not too long."""
     if array.numblocks[1] == 1:
         return array
     if sparse.issparse(array._meta):
         # Dask joins SciPy's matrices along columns, and its arrays not in all versions.
         meta = sparse.csr_matrix((0, 0), dtype=array.dtype)
         array = array.map_blocks(sparse.csr_matrix, dtype=array.dtype, meta=meta)
-    return array.rechunk({1: -1})
+        return array.rechunk({1: -1})
+    longest = max(1, _JOINED_BYTES // (array.shape[1] * array.dtype.itemsize))
+    rows = [size for n in array.chunks[0] for size in _pieces(n, longest)]
+    return array.rechunk({0: tuple(rows), 1: -1}, method="tasks")
+
+
+def _pieces(n_rows, longest):
+    """A chunk of rows in equal pieces that are not longer; whole where its size is unknown."""
+    if not n_rows > longest:
+        return [n_rows]
+    n_pieces = -(-n_rows // longest)
+    return [n_rows // n_pieces + (i < n_rows % n_pieces) for i in range(n_pieces)]

@@ -18,7 +18,8 @@ from distributed import Client, LocalCluster
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, lasso_path
+from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, _chunk, _input, _rows, lasso_path
+from dask_lasso._chunk import read
 
 X, y, _, ALPHA = load("diabetes")
 EXPECTED = AsyncLassoRegressor(ALPHA).fit(X, y)
@@ -167,3 +168,48 @@ def test_copies_share_the_client_and_pickles_lack_it(client):
     assert pickle.loads(pickle.dumps(model)).client is None
     twice = copy.deepcopy([model, model])
     assert twice[0] is twice[1]
+
+
+READ = []
+
+
+def noted(chunk, block_info=None):
+    READ.append(block_info[0]["chunk-location"])
+    return chunk
+
+
+def in_column_chunks(rows, columns=1):
+    array = da.from_array(X, chunks=(rows, columns))
+    return array.map_blocks(noted, dtype=float, meta=X[:0, :0])
+
+
+@pytest.mark.parametrize("rows", [442, 150])
+@pytest.mark.parametrize("loss", ["squared", "huber"])
+@pytest.mark.parametrize("weights", [None, np.linspace(0.5, 2, len(X))])
+def test_long_column_chunks_are_joined_in_pieces(rows, loss, weights, thread_workers, monkeypatch):
+    monkeypatch.setattr(_input, "_JOINED_BYTES", 4096)  # 51 rows
+    joined = []
+    monkeypatch.setattr(_chunk, "read", lambda *args: joined.append(args[0].nbytes) or read(*args))
+    monkeypatch.setattr(_rows, "read", _chunk.read)
+    READ.clear()
+    target = da.from_array(y, chunks=rows)
+    if weights is not None:
+        weights = da.from_array(weights, chunks=100)
+    options = dict(loss=loss, tol=1e-9)
+    model = AsyncLassoRegressor(ALPHA, client=thread_workers, **options)
+    model.fit(in_column_chunks(rows), target, weights)
+    expected = AsyncLassoRegressor(ALPHA, **options)
+    expected.fit(X, y, None if weights is None else weights.compute())
+    within = (1e-8 if loss == "squared" else 1e-4) * np.abs(expected.coef_).max()
+    np.testing.assert_allclose(model.coef_, expected.coef_, rtol=0, atol=within)
+    assert max(joined) <= 4096
+    assert len(READ) == len(set(READ)) == -(-len(X) // rows) * X.shape[1]
+    assert_nothing_left(thread_workers)
+
+
+def test_ordinary_column_chunks_keep_their_rows(thread_workers):
+    X_by_columns = da.from_array(X, chunks=(150, 4))
+    assert _input._one_column_chunk(X_by_columns).chunks == ((150, 150, 142), (10,))
+    unknown = X_by_columns[X_by_columns[:, 0] > -np.inf]
+    model = AsyncLassoRegressor(ALPHA, client=thread_workers).fit(unknown, da.from_array(y, 150))
+    assert_same(model.coef_)

@@ -407,6 +407,21 @@ class _Stream:
         )
 
 
+def fetch(client, values):
+    """The same values, those of dask collections computed and in this process."""
+    lazy = [number for number, value in enumerate(values) if hasattr(value, "__dask_graph__")]
+    futures = client.compute([values[number] for number in lazy], retries=2)
+    stream, found = _Stream(futures, client, set(futures)), {}
+    try:
+        while len(found) < len(futures):
+            found.update(stream.next(None, one=False))
+    finally:
+        for future in futures:
+            future.release()
+    computed = dict(zip(lazy, (found[future] for future in futures), strict=True))
+    return [computed.get(number, value) for number, value in enumerate(values)]
+
+
 @contextmanager
 def client_for_fit(client, *rows):
     """The Client to fit on: `client`, that of the rows, the active one, or one made for it."""

@@ -18,7 +18,7 @@ from ._callbacks import Callbacks, CallbackSupport, with_callbacks
 from ._engines import ENGINES, Run
 from ._exact import Exact
 from ._incremental import StatisticsMixin, TrainingSummary, to_arrays
-from ._input import is_dask, memory_features, memory_numbers, open_rows
+from ._input import fetched, is_dask, memory_features, memory_numbers, open_rows
 from ._local import BlackBox, Gram
 from ._losses import Pair, Residual
 from ._predict import predict_dask, predict_rows, r2_score
@@ -260,7 +260,8 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
             Averaged uniformly over the targets.
         """
         check_is_fitted(self)
-        if not is_dask(X, y, sample_weight):
+        if not is_dask(X):
+            y, sample_weight = fetched(self.client, y, sample_weight)
             y = memory_numbers("y", y)
             if sample_weight is not None:
                 sample_weight = memory_numbers("sample_weight", sample_weight)

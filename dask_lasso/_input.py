@@ -74,7 +74,7 @@ def open_rows(estimator, X, y, sample_weight, *, client=None, n_blocks="auto", r
         estimator._target_names_ = _target_names(y)
     if isinstance(sample_weight, Number):
         sample_weight = None  # as scikit-learn's Lasso: the same weight for all is none
-    if is_dask(X, y, sample_weight):
+    if is_dask(X):
         from ._cluster import OnCluster, client_for_fit
 
         parts = dask_parts(estimator, X, y, sample_weight, reset=reset)
@@ -84,9 +84,20 @@ def open_rows(estimator, X, y, sample_weight, *, client=None, n_blocks="auto", r
     else:
         from ._memory import InMemory
 
-        arrays = memory_rows(estimator, X, y, sample_weight, reset=reset)
+        arrays = memory_rows(estimator, X, *fetched(client, y, sample_weight), reset=reset)
         with InMemory(*arrays, n_blocks, given=(X, y, sample_weight)) as place:
             yield place
+
+
+def fetched(client, *values):
+    """What belongs to an X in memory, in memory too: less travels than if X were sent."""
+    if not is_dask(*values):
+        return values
+    from ._cluster import client_for_fit, fetch
+
+    values = tuple(map(unwrap, values))
+    with client_for_fit(client, *values) as client:
+        return fetch(client, values)
 
 
 def memory_rows(estimator, X, y, sample_weight, *, reset=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import tracemalloc
 from contextlib import nullcontext
 
 import dask.array as da
@@ -213,3 +214,42 @@ def test_ordinary_column_chunks_keep_their_rows(thread_workers):
     unknown = X_by_columns[X_by_columns[:, 0] > -np.inf]
     model = AsyncLassoRegressor(ALPHA, client=thread_workers).fit(unknown, da.from_array(y, 150))
     assert_same(model.coef_)
+
+
+@pytest.mark.parametrize("kind", ["array", "frame", "unknown sizes"])
+def test_an_X_in_memory_stays_where_it_is(kind, thread_workers):
+    target = da.from_array(y, chunks=100)
+    weights = da.from_array(np.linspace(0.5, 2, len(y)), chunks=70)
+    if kind == "frame":
+        target = dd.from_pandas(pd.Series(y), npartitions=4)
+    elif kind == "unknown sizes":
+        target, weights = target[target > -np.inf], weights[weights > 0]
+    kept = weights.compute()
+    options = dict(client=thread_workers)
+    for data, expected in (((X, target), (X, y)), ((X, target, weights), (X, y, kept))):
+        by_hand = AsyncLassoRegressor(ALPHA).fit(*expected)
+        model = AsyncLassoRegressor(ALPHA, **options).fit(*data)
+        assert_same(model.coef_, by_hand.coef_)
+        assert model.score(*data) == pytest.approx(by_hand.score(*expected), rel=1e-12)
+    huber = AsyncLassoRegressor(ALPHA, loss="huber", **options).fit(X, target)
+    assert_same(huber.coef_, AsyncLassoRegressor(ALPHA, loss="huber").fit(X, y).coef_)
+    cv = AsyncLassoCV(alphas=5, cv=3, **options).fit(X, target)
+    assert cv.alpha_ == AsyncLassoCV(alphas=5, cv=3).fit(X, y).alpha_
+    assert_same(AsyncLassoRegressor(ALPHA, **options).partial_fit(X, target).coef_)
+    assert_nothing_left(thread_workers)
+
+
+def test_a_memory_map_is_not_copied(tmp_path, thread_workers):
+    n, k = 50_000, 40
+    rows = np.memmap(tmp_path / "rows", "float64", "w+", shape=(n, k))
+    rows[:, 0] = np.arange(n)
+    target = np.arange(n, dtype=float)
+    model = AsyncLassoRegressor(0.1, client=thread_workers)
+    for lazy in (target, da.from_array(target, chunks=5000)):
+        model.fit(rows[:100], lazy[:100])  # imports and pools are not the fit's
+        tracemalloc.start()
+        model.fit(rows, lazy)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 0.5 * rows.nbytes
+        assert model.coef_[0] == pytest.approx(1, abs=1e-6)

@@ -66,21 +66,30 @@ class Chosen(NamedTuple):
         Without repetition.
     x_mean : ndarray of shape (c,)
         Zero without an intercept.
+    far : ndarray of bool of shape (c,), optional
+        Columns so far from zero that products of sparse ones have to be of centred values.
     """
 
     columns: np.ndarray
     x_mean: np.ndarray
+    far: np.ndarray | None = None
+
+    @property
+    def left_mean(self) -> np.ndarray:
+        """What products of sparse chunks still have to be centred about."""
+        return self.x_mean if self.far is None else np.where(self.far, 0.0, self.x_mean)
 
 
 class Products(NamedTuple):
-    """Gram rows of the columns that join, by what a chunk's columns are centred about.
+    """Gram rows of the columns that join, centred or still to be.
 
     Attributes
     ----------
     gram : ndarray of shape (n_new, c), or 0
-        Of dense chunks: products of the last columns with all, centred.
+        Products of the last columns with all, of centred values: dense chunks, and the far
+        columns of sparse ones.
     raw : sparse of shape (n_new, c), or 0
-        Of sparse chunks: the same, not centred.
+        The rest of sparse chunks: not centred.
     sums : ndarray of shape (c,)
     weight : float
         Column sums and weight of the rows of sparse chunks.
@@ -132,7 +141,7 @@ def columns(chunks) -> ColumnMoments:
             X, y, sample_weight = _arrays(chunk)
             with np.errstate(invalid="ignore", over="ignore"):
                 if sparse.issparse(X):
-                    sums = sums or _SparseSums(X.shape[1], y)
+                    sums = sums or _SparseSums(X, y)
                     weights = np.ones(len(y)) if sample_weight is None else sample_weight
                     finite = sums.add(X, y, weights)
                 else:
@@ -228,27 +237,38 @@ def _device_rows(X):
 class _SparseSums:
     """Sums over the rows of sparse chunks, of which the moments of every column follow.
 
-    Centring is implicit: a sparse column's mean is not large against its spread.
+    Centring is implicit, for a sparse column's mean is rarely large against its spread. Where
+    it is, nearly all of the column is stored, and sums are about a point near the mean.
     """
 
-    def __init__(self, k, y):
+    def __init__(self, X, y):
+        k, m = X.shape[1], y.shape[1]
         self._n_rows = self._n_chunks = 0
         self._y_shift = _shift(y)
-        m = y.shape[1]
         # Weighted sums of x, of x squared, and of x y.
         self._x, self._xx, self._xy = np.zeros(k), np.zeros(k), np.zeros((m, k))
         self._weight, self._y, self._yy = 0.0, np.zeros(m), np.zeros((m, m))
+        shift = _far_from_zero(X)
+        self._far = np.flatnonzero(shift)
+        self._shift = shift[self._far]
 
     def add(self, X, y, weights) -> bool:
         """Add a chunk's rows; False where a value is not finite."""
         y = y - self._y_shift
         weighted = weights[:, np.newaxis] * y
+        squares = np.square(X.data, dtype=np.float64)
+        squared = type(X)((squares, X.indices, X.indptr), shape=X.shape)
+        far = self._far
+        before = [sums[..., far].copy() for sums in (self._x, self._xx, self._xy)]
         _add_product(X, weights, self._x)
         for xy, column in zip(self._xy, weighted.T, strict=True):
             _add_product(X, column, xy)
-        squares = np.square(X.data, dtype=np.float64)
-        squared = type(X)((squares, X.indices, X.indptr), shape=X.shape)
         _add_product(squared, weights, self._xx)
+        if len(far):
+            values = X[:, far].toarray() - self._shift
+            self._x[far] = before[0] + weights @ values
+            self._xx[far] = before[1] + weights @ values**2
+            self._xy[:, far] = before[2] + weighted.T @ values
         self._weight += float(weights.sum())
         self._y += weighted.sum(axis=0)
         self._yy += weighted.T @ y
@@ -262,6 +282,8 @@ class _SparseSums:
         xx = self._xx - weight * mean**2
         # Rounding is not variation.
         xx[xx <= 1e-13 * self._xx] = 0.0
+        xy = self._xy.T - np.outer(mean, self._y)
+        mean[self._far] += self._shift
         return ColumnMoments(
             n_rows=self._n_rows,
             n_chunks=self._n_chunks,
@@ -269,9 +291,20 @@ class _SparseSums:
             x_mean=mean,
             y_mean=self._y_shift + y_mean,
             xx=xx,
-            xy=self._xy.T - np.outer(mean, self._y),
+            xy=xy,
             yy=np.diagonal(self._yy) - weight * y_mean**2,
         )
+
+
+def _far_from_zero(X) -> np.ndarray:
+    """`_shift` of a sparse chunk, without making its rows dense."""
+    shift = np.zeros(X.shape[1])
+    if X.shape[0] == 0:
+        return shift
+    sample = sparse.csc_array(X[:: max(1, X.shape[0] // _SHIFT_ROWS)])
+    stored = np.flatnonzero(np.diff(sample.indptr) == sample.shape[0])
+    shift[stored] = _shift(sample[:, stored].toarray())
+    return shift
 
 
 def merge_columns(parts: Iterable[ColumnMoments]) -> ColumnMoments:
@@ -328,11 +361,30 @@ def products(chunks, chosen: Chosen, n_new: int) -> Products:
         position = _positions(X, chosen) if position is None else position
         taken = _take(X, chosen, position)
         weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+        if chosen.far is not None and chosen.far.any():
+            taken, of_far = _apart(taken, chosen, weights)
+            gram = gram + of_far[c - n_new :]
         sums += taken.T @ weights
         weight += float(weights.sum())
         weighted = sparse.diags_array(weights) @ taken if sample_weight is not None else taken
         raw = raw + sparse.csr_array(taken.T)[c - n_new :] @ weighted
     return Products(gram, raw, sums, weight)
+
+
+def _apart(taken, chosen, weights):
+    """The chosen columns without the far ones, and the Gram of far ones with all, centred."""
+    far, near = np.flatnonzero(chosen.far), np.flatnonzero(~chosen.far)
+    by_column = sparse.csc_array(taken)
+    values = by_column[:, far].toarray() - chosen.x_mean[far]
+    weighted = weights[:, np.newaxis] * values
+    gram = np.zeros((len(chosen.columns), len(chosen.columns)))
+    gram[np.ix_(far, far)] = weighted.T @ values
+    beside = by_column[:, near].T @ weighted
+    beside -= np.outer(chosen.x_mean[near], weighted.sum(axis=0))
+    gram[np.ix_(near, far)] = beside
+    gram[np.ix_(far, near)] = beside.T
+    kept = sparse.diags_array((~chosen.far).astype(np.float64))
+    return sparse.csr_array(taken @ kept), gram
 
 
 def residuals(chunks, chosen: Chosen, coef, y_mean) -> Residuals:

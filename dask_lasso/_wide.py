@@ -26,7 +26,7 @@ from scipy import sparse
 from . import _passes
 from ._engines import HISTORY
 from ._passes import Chosen
-from .problem.certificate import feasible_scale, scaled_dual
+from .problem.certificate import scale_residual
 from .problem.gram import solve
 from .problem.moments import Moments, is_rounding
 from .problem.penalties import L1
@@ -42,6 +42,8 @@ _MAX_SET = 2**13
 # as many, or as there are coefficients.
 _JOIN = 4
 FEWEST, _MOST = 128, 2048
+# Squared mean of a column, in variances, beyond which its products lose too many digits.
+_FAR = 1e4
 # Passes without progress after which there will be none.
 _MOST_IDLE = 10
 # A correlation this far above the threshold, relatively, is rounding.
@@ -317,12 +319,14 @@ class Wide:
         """The Gram of the set, of whose first columns it is known: a pass."""
         columns, new = self._set, self._set[n_old:]
         # Centred with an intercept or without one: `_moments` has the means beside the Gram.
-        chosen = Chosen(columns, self.statistics.x_mean[columns])
+        moments = self.statistics
+        far = moments.weight * moments.x_mean[columns] ** 2 > _FAR * moments.xx[columns]
+        chosen = Chosen(columns, moments.x_mean[columns], far)
         self.n_passes += 1
         found = self._place.reduce(_passes.products, _passes.merge_sums, chosen, len(new))
         rows = found.gram
         if sparse.issparse(found.raw):
-            mean = chosen.x_mean
+            mean = chosen.left_mean
             rows = rows + found.raw.toarray()
             rows -= np.outer(found.sums[n_old:], mean) + np.outer(mean[n_old:], found.sums)
             rows += found.weight * np.outer(mean[n_old:], mean)
@@ -368,10 +372,12 @@ class Wide:
         # A column without variation has no correlation but rounding.
         correlations[self._constant] = 0.0
         excess = correlations if self._positive else np.abs(correlations)
-        scale = feasible_scale(excess, threshold)
         loss = squares / (2 * weight)
         primal = loss + self._l1 * np.abs(self._set_coef).sum(axis=0)
-        dual = scaled_dual(squares, with_y, scale) / weight
+        scale, dual = scale_residual(
+            squares, with_y, excess, threshold, norms * np.sqrt(self._yy), self._yy
+        )
+        dual /= weight
         self.gap = np.maximum(primal - dual, 0.0)
         self.coef = np.zeros_like(self._xy)
         self.coef[self._set] = self._set_coef / self._weights[self._set, np.newaxis]

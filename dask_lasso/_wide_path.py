@@ -22,7 +22,7 @@ from scipy import sparse
 from . import _cells, _passes
 from ._passes import Chosen
 from ._wide import FEWEST, MAX_GRAM, MAX_MOMENTS, SLACK, first_pass, n_joining
-from .problem.certificate import feasible_scale, scaled_dual
+from .problem.certificate import scale_residual
 from .problem.gram import solve_path
 from .problem.grid import check_l1_ratio, grid_from, largest_correlation
 from .problem.moments import intercept
@@ -276,10 +276,11 @@ class WidePath:
         if not self._positive:
             np.abs(correlations, out=correlations)
         squares = found.squares + ridge * (coef**2).sum(axis=0)
-        largest = correlations.max(axis=1)
-        scale = feasible_scale(largest[np.newaxis], l1[np.newaxis])
         primal = squares / 2 + l1 * np.abs(coef).sum(axis=0)
-        gaps = np.maximum(primal - scaled_dual(squares, found.with_y, scale), 0.0) / weight
+        sizes = np.outer(self._norms, np.sqrt(self._centre.yy))
+        yy = self._centre.yy * weight / self.statistics.weight
+        _, dual = scale_residual(squares, found.with_y, correlations.T, l1, sizes, yy)
+        gaps = np.maximum(primal - dual, 0.0) / weight
 
         def excess(l1):
             threshold = np.tile(l1, len(sets)) * weight

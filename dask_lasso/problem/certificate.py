@@ -137,25 +137,54 @@ def _scaled(problem, coef, point, threshold, ridge, penalty, beside):
     correlation = correlation - ridge * coef
     squares = squares + (ridge * coef**2).sum(axis=0)
     correlation = correlation if penalty.positive else np.abs(correlation)
-    size = np.sqrt(problem.squares)
-    rounding = _ROUNDING * np.outer(problem.norms, size)
+    sizes = np.outer(problem.norms, np.sqrt(problem.squares))
     if beside is not None:
-        correlation, threshold, rounding = (a[~beside] for a in (correlation, threshold, rounding))
-    value = scaled_dual(squares, with_y, feasible_scale(correlation, threshold))
-    # Where the penalty is as small as rounding, no scale helps. A correlation beyond its box
-    # is worth as much as the coefficient at the optimum, about ||y|| over the column's norm.
-    worth = _ROUNDING * len(correlation) * size**2
-    scale = feasible_scale(correlation, threshold + rounding)
-    return np.maximum(value, scaled_dual(squares, with_y, scale) - worth)
+        correlation, threshold, sizes = (a[~beside] for a in (correlation, threshold, sizes))
+    args = squares, with_y, correlation, threshold, sizes, problem.squares
+    return scale_residual(*args)[1]
 
 
-def feasible_scale(correlation, threshold):
+def scale_residual(squares, with_y, correlation, threshold, sizes, yy):
+    """Scale a residual r until its correlations are within their box.
+
+    Where a box is as small as rounding, no scale does that. What is beyond it by rounding
+    may stay there, and is taken off: each such column is worth as much as the coefficient at
+    the optimum, about ``||y||`` over the column's norm.
+
+    Parameters
+    ----------
+    squares, with_y : ndarray of shape (m,)
+        ``r.r`` and ``r.y``
+    correlation : ndarray of shape (k, m)
+        Absolute, but where coefficients are non-negative.
+    threshold : float or ndarray that broadcasts to (k, m)
+    sizes : ndarray that broadcasts to (k, m)
+        Norm of the column times ``||y||``.
+    yy : ndarray of shape (m,)
+        ``||y||^2``
+
+    Returns
+    -------
+    scale, value : ndarray of shape (m,)
+        The scale of a point in the box, and the largest value, times n, of the dual.
+    """
+    scale = _feasible_scale(correlation, threshold)
+    value = _value(squares, with_y, scale)
+    if (scale < 1).any():
+        beyond = (correlation > threshold).sum(axis=0)
+        almost = _feasible_scale(correlation, threshold + _ROUNDING * sizes)
+        relaxed = _value(squares, with_y, almost) - _ROUNDING * beyond * yy
+        value = np.maximum(value, relaxed)
+    return scale, value
+
+
+def _feasible_scale(correlation, threshold):
     """The largest scale, at most one, that brings correlations (k, m) within a threshold."""
     outside = correlation > threshold
     share = np.divide(threshold, correlation, out=np.ones(correlation.shape), where=outside)
     return share.min(axis=0, initial=1.0)
 
 
-def scaled_dual(squares, with_y, scale):
-    """The dual's value, times n, at a residual r times `scale`: of ``r.r`` and ``r.y``."""
+def _value(squares, with_y, scale):
+    """The dual's value, times n, at the residual times `scale`."""
     return scale * with_y - 0.5 * scale**2 * squares

@@ -92,8 +92,9 @@ def _predict_chunk(X, number, declared, *, coef, intercept, dtype):
     try:
         X = _host_floats(_chunk.features(X, declared))
     except Unreadable as error:
-        argument, problem, _ = error.args
-        raise ValueError(f"Input {argument} {problem}, in chunk {number}.") from error
+        argument, problem, row = error.args
+        where = f"in chunk {number}" if row is None else f"row {row} of chunk {number}"
+        raise ValueError(f"Input {argument} {problem}, {where}.") from error
     return predict_rows(X, coef, intercept).astype(dtype, copy=False)
 
 

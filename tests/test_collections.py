@@ -6,6 +6,7 @@ import decimal
 
 import dask
 import dask.array as da
+import dask.bag
 import numpy as np
 import pytest
 from scipy import sparse
@@ -16,6 +17,7 @@ from dask_lasso import (
     AsyncLassoRegressor,
     _wide,
     _wide_path,
+    lasso_path,
     reuse_statistics,
 )
 
@@ -128,7 +130,6 @@ ARRAYS = {
     "read-only": read_only,
     "longdouble": lambda a: a.astype(np.longdouble),
     "object": lambda a: a.astype(object),
-    "matrix": only_X(np.asmatrix),
     "masked, nothing under the mask": np.ma.masked_array,
     "float16": only_X(lambda a: a.astype(np.float16)),
     "int8": only_X(lambda a: a.astype(np.int8)),
@@ -153,7 +154,7 @@ ARRAYS = {
 FRAMES = {
     "pandas": frame,
     "nullable": lambda a: frame(a).astype("Float64"),
-    "nullable integers": lambda a: frame(a).astype("Int64") if a.ndim == 2 else frame(a),
+    "nullable integers": only_X(lambda a: frame(a).astype("Int64")),
     "Arrow-backed": lambda a: frame(a).astype("float64[pyarrow]"),
     "Arrow-backed integers": lambda a: (
         frame(a).astype("int64[pyarrow]") if a.ndim == 2 else frame(a)
@@ -164,10 +165,6 @@ FRAMES = {
     "some sparse columns": only_X(some_sparse),
 }
 TABLES = {"decimals": python_decimal, "polars": polars, "Arrow": arrow, "xarray": xarray}
-
-
-def in_memory(convert):
-    return lambda array: convert(array)
 
 
 def as_blocks(convert):
@@ -197,12 +194,10 @@ def chunked_xarray(array):
     return xarray(array).chunk({"dim_0": 40})
 
 
+COLLECTIONS = {**ARRAYS, **FRAMES, **TABLES}
 INPUTS = {
-    **{
-        f"{name}, in memory": in_memory(make)
-        for name, make in {**ARRAYS, **FRAMES, **TABLES}.items()
-    },
-    **{f"{name}, blocks": as_blocks(make) for name, make in {**ARRAYS, **FRAMES, **TABLES}.items()},
+    **{f"{name}, in memory": make for name, make in COLLECTIONS.items()},
+    **{f"{name}, blocks": as_blocks(make) for name, make in COLLECTIONS.items()},
     **{f"{name}, dask frame": as_partitions(make) for name, make in FRAMES.items()},
     "xarray of dask": chunked_xarray,
 }
@@ -221,7 +216,7 @@ def many_columns(*rows):
 
 
 def raw_rows(*rows):
-    return AsyncLassoRegressor(ALPHA, loss="huber", tol=1e-13).fit(*rows)
+    return AsyncLassoRegressor(ALPHA, loss="huber", tol=1e-12, n_blocks=1).fit(*rows)
 
 
 def cross_validation(*rows):
@@ -286,3 +281,142 @@ def test_every_collection_on_every_route(name, client):
 def test_the_plain_answer_is_that_of_scikit_learn():
     lasso = Lasso(ALPHA, tol=1e-12, max_iter=100_000).fit(X, y, W)
     np.testing.assert_allclose(expected(tall).coef_, lasso.coef_, atol=1e-7)
+
+
+# -- what cannot be read -------------------------------------------------------------------
+
+
+def hidden(array, row=70):
+    mask = np.zeros(array.shape, dtype=bool)
+    mask[(row,) if array.ndim == 1 else (row, 2)] = True
+    return np.ma.masked_array(array, mask)
+
+
+def masked(which):
+    def make(lazily):
+        rows = [X, y, W]
+        rows[which] = hidden(rows[which])
+        if not lazily:
+            return rows
+        return [da.from_array(a, chunks=(SIZES, *a.shape[1:]), asarray=False) for a in rows]
+
+    return make
+
+
+def of_widths(which, widths):
+    """Chunks of 40 rows that have other columns than they are declared to have."""
+
+    def make(lazily):
+        rows = [da.from_array(array, chunks=(40, *array.shape[1:])) for array in (X, y, W)]
+        array = rows[which]
+        wide = [
+            da.from_delayed(dask.delayed(np.ones)((40, width)), array.blocks[i].shape, float)
+            for i, width in enumerate(widths)
+        ]
+        rows[which] = da.concatenate(wide)
+        return rows
+
+    return make
+
+
+def of_names(names, target_names=("y", "z")):
+    """Frames whose second partition has such columns."""
+
+    def make(lazily):
+        parts = [pd.DataFrame(X[i : i + 40], columns=NAMES) for i in (0, 40, 80)]
+        parts[1] = parts[1].set_axis(names[: parts[1].shape[1]], axis=1)
+        return [frame_of(parts), da.from_array(y, chunks=40), da.from_array(W, chunks=40)]
+
+    return make
+
+
+def frame_of(parts):
+    """A dask DataFrame of pandas' as they are, said to be as the first."""
+    return dd.from_map(lambda i: parts[i], range(len(parts)), meta=parts[0], enforce_metadata=False)
+
+
+# name -> what makes X, y and the weights; what the error says in memory and on dask
+UNREADABLE = {
+    "masked X": (masked(0), r"X contains masked values in column 2 \(1 row\).*row [27]0\b"),
+    "masked y": (masked(1), r"y contains masked values \(1 row\).*row 70\b"),
+    "masked weights": (masked(2), r"sample_weight contains masked values \(1 row\).*row 70\b"),
+    "a wide chunk": (of_widths(0, [6, 6, 7]), r"X has 7 columns where 6 were declared.*chunk 2\b"),
+    "wide chunks": (of_widths(0, [7, 7, 7]), r"X has 7 columns where 6 were declared.*chunk \d\b"),
+    "a narrow chunk": (of_widths(0, [6, 1, 6]), r"X has 1 column where 6 were declared.*chunk 1\b"),
+    "a chunk of targets": (of_widths(1, [1, 2, 1]), r"y has 2 columns where 1 was.*chunk 1\b"),
+    "chunks of targets": (of_widths(1, [2, 2, 2]), r"y has 2 columns where 1 was.*chunk \d\b"),
+    "a chunk of weights": (of_widths(2, [1, 1, 2]), r"sample_weight has 2 columns.*chunk 2\b"),
+    "other names": (
+        of_names([*NAMES[:5], "else"]),
+        r"X has columns that were not declared: 'else' and not 'column 5'.*chunk 1\b",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:X has .* columns, so fit reads:UserWarning")
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_is_one_error_on_every_route(name, client):
+    make, match = UNREADABLE[name]
+    model = expected(tall)
+    for lazily in (False, True) if name.startswith("masked") else (True,):
+        rows = make(lazily)
+        with client.as_current():
+            for route in (*ROUTES, model.score):
+                if route is of_many_columns and name == "other names":
+                    continue  # needs the number of rows
+                with pytest.raises(ValueError, match=match):
+                    route(*rows)
+            with reuse_statistics(), pytest.raises(ValueError, match=match):
+                model.score(*rows)
+            if "X has" in match or name == "masked X":
+                with pytest.raises(ValueError, match=match):
+                    np.asarray(model.predict(rows[0]))
+
+
+@pytest.mark.parametrize("kind", ["array", "frame"])
+def test_columns_are_taken_by_name(kind, client):
+    parts = [pd.DataFrame(X[i : i + 40], columns=NAMES) for i in (0, 40, 80)]
+    parts[1] = parts[1][NAMES[::-1]]
+    targets = [pd.DataFrame({"a": y[i : i + 40], "b": -y[i : i + 40]}) for i in (0, 40, 80)]
+    targets[2] = targets[2][["b", "a"]]
+    mixed, both = frame_of(parts), frame_of(targets)
+    if kind == "array":
+        both = da.from_array(np.c_[y, -y], chunks=(40, 2))
+    with client.as_current():
+        for route in (tall, many_columns, in_batches):
+            model = route(mixed, both)
+            wanted = route(X, np.c_[y, -y])
+            scale = np.abs(wanted.coef_).max()
+            np.testing.assert_allclose(model.coef_, wanted.coef_, rtol=0, atol=1e-8 * scale)
+        assert model.score(mixed, both) == pytest.approx(wanted.score(X, np.c_[y, -y]))
+        predicted = model.predict(mixed).compute()
+        np.testing.assert_allclose(predicted, wanted.predict(X), rtol=1e-8)
+        assert list(predicted.columns) == (["a", "b"] if kind == "frame" else [0, 1])
+
+
+NO_ROWS = {
+    "LazyFrame": lambda: (pytest.importorskip("polars").LazyFrame({"a": [1.0]}), r"X\.collect\(\)"),
+    "Delayed": lambda: (dask.delayed(np.ones)((3, 2)), r"from_delayed\(X, shape, dtype\)"),
+    "Bag": lambda: (
+        pytest.importorskip("dask.bag").from_sequence([{"a": 1}]),
+        r"X\.to_dataframe\(\)",
+    ),
+    "Dataset": lambda: (
+        pytest.importorskip("xarray").Dataset({"a": ("x", [1.0])}),
+        r"X\.to_dataarray\(\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_ROWS)
+def test_what_is_not_rows_yet(name):
+    values, match = NO_ROWS[name]()
+    for call in (
+        lambda: AsyncLassoRegressor().fit(values, [1.0]),
+        lambda: AsyncLassoCV().fit(values, [1.0]),
+        lambda: lasso_path(values, [1.0]),
+        lambda: expected(tall).predict(values),
+        lambda: expected(tall).score(values, y),
+    ):
+        with pytest.raises(TypeError, match=match):
+            call()

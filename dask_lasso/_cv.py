@@ -354,7 +354,8 @@ class SelectionBase(LassoBase):
         if np.isnan(n_rows):
             raise ValueError(
                 f"cv={cv} needs the number of rows, and X has chunks of unknown size: call"
-                " X.compute_chunk_sizes() before fit, or use consecutive folds (cv=5)."
+                " X.compute_chunk_sizes() before fit (of a data frame, pass"
+                " X.to_dask_array(lengths=True)), or use consecutive folds (cv=5)."
             )
         return _cells.from_indices(int(n_rows), _pairs(cv, X, y, groups, int(n_rows)))
 

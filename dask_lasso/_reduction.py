@@ -187,9 +187,12 @@ def _sources(client, rows):
     """The key of the future that each chunk of X is made of, if each is of one; else None."""
     X = rows.parts[0].values
     futures = {future.key for future in client.futures_of(X)}
-    (X,) = dask.optimize(X)
+    if not futures:
+        return None
+    # dask.optimize fails on data frames of some operations, such as concat (dask 2026.8).
+    X = X.optimize() if rows.parts[0].is_frame else dask.optimize(X)[0]
     graph, keys = dict(X.__dask_graph__()), list(flatten(X.__dask_keys__()))
-    if not futures or len(keys) != rows.n_chunks:
+    if len(keys) != rows.n_chunks:
         return None
     sources = [_source(graph, key, futures) for key in keys]
     return None if None in sources else sources

@@ -141,8 +141,10 @@ ARRAYS = {
     "csr longdouble": only_X(lambda a: sparse.csr_array(a.astype(np.longdouble))),
     **{
         kind: only_X(getattr(sparse, kind))
-        for kind in ("bsr_array", "coo_array", "csc_array", "csr_array", "dia_array")
-        + ("dok_array", "lil_array", "coo_matrix", "csc_matrix", "csr_matrix")
+        for kind in (
+            *("bsr_array", "coo_array", "csc_array", "csr_array", "dia_array", "dok_array"),
+            *("lil_array", "coo_matrix", "csc_matrix", "csr_matrix"),
+        )
     },
     "COO": pydata("COO"),
     "COO int8": only_X(lambda a: pydata("COO")(a.astype(np.int8))),

@@ -135,6 +135,7 @@ def _declared(X, y):
 
 def _join_frames(frames, client):
     """Data frames as one dask array, of a tuple of their partitions each."""
+    import dask
     import dask.dataframe as dd
 
     first = frames[0].values
@@ -147,18 +148,41 @@ def _join_frames(frames, client):
     for part, count in zip(frames, counts, strict=True):
         if count != counts[0]:  # one alone would be taken for all
             raise ValueError(_unmatched(frames[0].name, counts[0], part.name, count))
-    with client.as_current():  # it is optimised at once, and how to shuffle hangs on the Client
-        return dd.map_partitions(
+    # It is optimised at once. How to shuffle hangs on the Client; and dask must not fuse the
+    # partitions of two Parquet data sets, for it fuses by each one's share of columns.
+    with client.as_current(), dask.config.set({"optimization.tune.active": False}):
+        joined = dd.map_partitions(
             _together,
             *values,
             align_dataframes=False,
             enforce_metadata=False,
             meta=np.empty((0, 0), dtype=object),
         )
+    return _mended(joined)
 
 
 def _together(*partitions):
     return partitions
+
+
+def _mended(joined):
+    """The same dask array, once dask's own slips in graphs of data frames are put right."""
+    import dask.array as da
+    from dask._task_spec import Alias
+
+    graph = dict(joined.dask)
+    for key, node in graph.items():
+        if isinstance(node, Alias) and node.key != key:  # from_delayed(verify_meta=False)
+            graph[key] = Alias(key, node.target)
+    needed = {key for node in graph.values() for key in getattr(node, "dependencies", ())}
+    if not needed <= graph.keys():
+        raise ValueError(
+            "A data frame among X, y and sample_weight was persisted in fewer partitions than dask"
+            " has counted, as happens where columns of a Parquet data set are selected before."
+            " Persist all columns and select from those, or persist with"
+            " dask.config.set({'optimization.tune.active': False})."
+        )
+    return da.Array(graph, joined.name, joined.chunks, meta=joined._meta)
 
 
 def _sizes(lead, arrays, client):

@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 
+import dask
 import numpy as np
 
 from . import _cells, _graphs, _passes, _reduction, _statistics
@@ -115,7 +116,7 @@ class OnCluster:
         from dask.delayed import Delayed
 
         blocks = [Delayed(key, graph, layer=key[0]) for key in keys]
-        futures = self._client.compute(blocks, optimize_graph=False, retries=2)
+        futures = self._client.compute(blocks, optimize_graph=False, retries=_graphs.retries())
         self._futures.update(futures)
         return futures
 
@@ -130,7 +131,7 @@ class OnCluster:
         self._set_edges(auto=self._rows.n_chunks)
         graph, keys = rows_graph(self._rows.chunks, self._edges, ones)
         blocks = [Delayed(key, graph, layer=key[0]) for key in keys]
-        rows = self._client.compute(blocks, optimize_graph=False, retries=2)
+        rows = self._client.compute(blocks, optimize_graph=False, retries=_graphs.retries())
         self._futures.update(rows)
         return rows, [self.submit(summarise, block, *args) for block in rows]
 
@@ -181,7 +182,7 @@ class OnCluster:
             chains = _reduction.chains(self._client, self._rows.n_chunks, held_by)
         labels = None if partition is None else self._labels(partition)
         delayed = reading.reduction(labels, chains, task, merge, args)
-        futures = self._client.compute(delayed, optimize_graph=False, retries=2)
+        futures = self._client.compute(delayed, optimize_graph=False, retries=_graphs.retries())
         self._futures.update(futures)
         stream, found = self.as_completed(futures), {}
         while len(found) < len(futures):
@@ -216,7 +217,7 @@ class OnCluster:
             *args,
             pure=False,
             priority=10,
-            retries=2,
+            retries=_graphs.retries(),
             workers=worker,
             allow_other_workers=worker is not None and not strict,
         )
@@ -229,6 +230,8 @@ class OnCluster:
         `calls` has the task and arguments of each future; so has what is returned, of those
         for which there is another worker, its future.
         """
+        if "workers" in dask.get_annotations():
+            return {}  # the user knows better
         processing = self._client.processing()  # a round trip, of the size of all in flight
         working_on = {key: worker for worker, keys in processing.items() for key in keys}
         load = {worker: len(keys) for worker, keys in processing.items()}
@@ -329,7 +332,6 @@ def _per_chunk(name, function, chunks, labels=None, **options):
 
     With `labels`, those of the chunk are the second argument.
     """
-    import dask
     import dask.array as da
     from dask.layers import ArrayValuesDep
 
@@ -348,7 +350,7 @@ def _per_chunk(name, function, chunks, labels=None, **options):
         meta=chunks._meta,
         align_arrays=False,
     )
-    return dask.optimize(found)[0]
+    return _graphs.optimised(found)
 
 
 class _Stream:
@@ -410,7 +412,13 @@ class _Stream:
 def fetch(client, values):
     """The same values, those of dask collections computed and in this process."""
     lazy = [number for number, value in enumerate(values) if hasattr(value, "__dask_graph__")]
-    futures = client.compute([values[number] for number in lazy], retries=2)
+    futures = []
+    for value in (values[number] for number in lazy):
+        if hasattr(value, "expr"):
+            futures.append(client.compute(value, retries=_graphs.retries()))
+        else:
+            value = _graphs.optimised(value)
+            futures.append(client.compute(value, optimize_graph=False, retries=_graphs.retries()))
     stream, found = _Stream(futures, client, set(futures)), {}
     try:
         while len(found) < len(futures):

@@ -1,8 +1,18 @@
-"""What is in the graphs of collections beside their tasks: futures, which belong to a Client."""
+"""What is in the graphs of collections beside their tasks.
+
+Futures, which belong to a Client, and annotations: which workers may run a task, with what
+resources and priority, and how often it is tried.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+
+import dask
+
+# How often a task of ours is tried again.
+_RETRIES = 2
 
 
 def client_of(*collections, client=None):
@@ -79,3 +89,81 @@ def _tables(collection) -> Iterator:
         # These are made of functions alone, and may be many tasks.
         if not isinstance(layer, Blockwise):
             yield layer.values()
+
+
+def optimised(array):
+    """`dask.optimize` of an array, which keeps the annotations of what it is made of.
+
+    Dask fuses layers of tasks, with their annotations, and then tasks, without. A fused
+    layer has the most retries, priority and resources of its parts, on the workers that all
+    of them name.
+    """
+    import dask.array as da
+    from dask._task_spec import convert_legacy_graph
+    from dask.blockwise import optimize_blockwise
+    from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+
+    graph = array.__dask_graph__()
+    if not any(layer.annotations for layer in graph.layers.values()):
+        return dask.optimize(array)[0]
+    keys = list(dask.core.flatten(array.__dask_keys__()))
+    graph = _with_lists_of_workers(graph)
+    if _can_be_fused(graph):
+        graph = optimize_blockwise(graph, keys=keys)
+    graph = graph.cull(set(keys))
+    layer = MaterializedLayer(convert_legacy_graph(dict(graph)), per_key(by_key(graph)))
+    graph = HighLevelGraph({array.name: layer}, {array.name: set()})
+    return da.Array(graph, array.name, array.chunks, meta=array._meta)
+
+
+def _with_lists_of_workers(graph):
+    """The same graph; dask would fuse the letters of a worker's name."""
+    layers = dict(graph.layers)
+    for name, layer in layers.items():
+        if isinstance((layer.annotations or {}).get("workers"), str):
+            layers[name] = layer = copy.copy(layer)
+            layer.annotations = {**layer.annotations, "workers": [layer.annotations["workers"]]}
+    return type(graph)(layers, graph.dependencies)
+
+
+def _can_be_fused(graph) -> bool:
+    """Whether fused layers can have the annotations of all of their parts."""
+    found = [layer.annotations or {} for layer in graph.layers.values()]
+    if any(callable(value) for annotations in found for value in annotations.values()):
+        return False
+    workers = [set(annotations["workers"]) for annotations in found if "workers" in annotations]
+    return not workers or bool(set.intersection(*workers))
+
+
+def by_key(graph) -> dict:
+    """The annotations of the tasks of an optimised array's graph that have any."""
+    found = {}
+    for layer in graph.layers.values():
+        for key in layer if layer.annotations else ():
+            of_task = {
+                name: value(key) if callable(value) else value
+                for name, value in layer.annotations.items()
+            }
+            found[key] = {name: value for name, value in of_task.items() if value is not None}
+    return found
+
+
+def fused(*annotations) -> dict:
+    """Those of one task that does the work of several."""
+    from dask.blockwise import _fuse_annotations
+
+    return _fuse_annotations(*annotations)
+
+
+def per_key(annotations: dict) -> dict:
+    """Annotations of a layer in which each task has its own, from those `by_key`."""
+    names = {name for of_task in annotations.values() for name in of_task}
+    return {
+        name: {key: of_task[name] for key, of_task in annotations.items() if name in of_task}.get
+        for name in names
+    }
+
+
+def retries() -> int:
+    """How often a task of a fit is tried again, unless its own annotations say."""
+    return max(_RETRIES, dask.get_annotations().get("retries", 0))

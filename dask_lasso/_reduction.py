@@ -16,12 +16,13 @@ from uuid import uuid4
 
 import dask
 import numpy as np
-from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef
+from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_graph
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
 from scipy import sparse
 
+from ._graphs import by_key, fused, optimised, per_key
 from ._rows import Rows
 
 # Results of chains that are merged at once.
@@ -50,13 +51,17 @@ class Reading:
         # What a graph holds as a NumPy or SciPy array would be sent with every pass; it goes
         # to the workers once, for as long as the result is kept.
         parts = [
-            part._replace(values=client.persist(part.values)) if _is_in_graph(part) else part
+            part._replace(values=client.persist(optimised(part.values), optimize_graph=False))
+            if _is_in_graph(part)
+            else part
             for part in rows.parts
         ]
         if any(part is not before for part, before in zip(parts, rows.parts, strict=True)):
             rows = Rows(parts, client)
         self.rows = rows
-        self._chunks = dask.optimize(rows.chunks)[0]
+        self._chunks = optimised(rows.chunks)
+        self._annotations = by_key(self._chunks.dask)
+        self._graph = convert_legacy_graph(dict(self._chunks.dask))
         self._sources = _sources(client, rows)
 
     def holders(self):
@@ -93,18 +98,19 @@ class Reading:
             # A task of its own, not to be sent with each of the others; which they wait for.
             of_shared = [dask.delayed(shared, traverse=False, pure=False)]
             shared = TaskRef(of_shared[0].key)
-        layer, homes, number = {}, {}, count()
+        layer, annotations, number = {}, {}, count()
 
-        def add(function, worker, *args):
+        def add(function, where, *args):
             key = (name, next(number))
-            homes[key] = worker
+            annotations[key] = where
             layer[key] = Task(key, function, shared, *args)
             return key
 
-        graph = dict(self._chunks.dask)
+        graph = dict(self._graph)
         level = []
         for chain in chains:
             found = None
+            where = self._where(chain)
             for links in [chain.chunks] if in_memory else [[chunk] for chunk in chain.chunks]:
                 before = None if found is None else TaskRef(found)
                 recipes = [
@@ -112,21 +118,32 @@ class Reading:
                 ]
                 of_links = None if labels is None else [labels[chunk] for chunk in links]
                 keys = [TaskRef(key) for recipe in recipes for key in recipe.keys]
-                found = add(_link, chain.worker, before, _Links(recipes, of_links), *keys)
+                found = add(_link, where, before, _Links(recipes, of_links), *keys)
             level.append(found)
         while len(level) > _FAN_IN:
             groups = [level[i : i + _FAN_IN] for i in range(0, len(level), _FAN_IN)]
-            level = [add(_merge, homes[group[0]], *map(TaskRef, group)) for group in groups]
-        # The scheduler would move chunks to idle workers, for it takes SciPy's sparse arrays to
-        # be a few bytes.
-        pinned = dict(workers=homes.get, allow_other_workers=True) if in_memory else {}
-        with dask.annotate(**pinned):
-            of_passes = MaterializedLayer(layer)
+            level = [add(_merge, annotations[group[0]], *map(TaskRef, group)) for group in groups]
         rest = HighLevelGraph.merge(*(delayed.dask for delayed in of_shared))
-        layers = {**rest.layers, "lasso-chunks": MaterializedLayer(graph), name: of_passes}
+        of_graph = {key: self._annotations[key] for key in graph if key in self._annotations}
+        layers = {
+            **rest.layers,
+            "lasso-chunks": MaterializedLayer(graph, per_key(of_graph)),
+            name: MaterializedLayer(layer, per_key(annotations)),
+        }
         dependencies = {**rest.dependencies, "lasso-chunks": set(), name: set(layers) - {name}}
         whole = HighLevelGraph(layers, dependencies)
         return [Delayed(key, whole, layer=name) for key in level]
+
+    def _where(self, chain):
+        """Annotations of the tasks of a chain, which make the chunks if these are in memory."""
+        if chain.worker is None:
+            return {}
+        keys = ((self._chunks.name, int(chunk), 0) for chunk in chain.chunks)
+        # The scheduler would move chunks to idle workers, for it takes SciPy's sparse arrays to
+        # be a few bytes.
+        home = {"workers": [chain.worker], "allow_other_workers": True}
+        own = fused(*(self._annotations[key] for key in keys if key in self._annotations))
+        return own if "workers" in own else {**own, **home}
 
 
 class _Recipe(NamedTuple):

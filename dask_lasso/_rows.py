@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._chunk import Chunk, Declared, Defect, read
+from ._graphs import optimised, retries
 
 
 class Part(NamedTuple):
@@ -212,7 +213,8 @@ def _read_sizes(lead, client):
         chunks=tuple((1,) * n for n in lead.numblocks),
         meta=np.empty((0,) * lead.ndim, dtype=int),
     )
-    return tuple(client.compute(lengths).result().ravel().tolist())
+    lengths = client.compute(optimised(lengths), optimize_graph=False, retries=retries())
+    return tuple(lengths.result().ravel().tolist())
 
 
 def _length(chunk, ndim):

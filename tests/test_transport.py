@@ -7,8 +7,10 @@ import pickle
 import tracemalloc
 from contextlib import nullcontext
 
+import dask
 import dask.array as da
 import dask.dataframe as dd
+import distributed
 import joblib
 import numpy as np
 import pandas as pd
@@ -16,10 +18,21 @@ import pytest
 from conftest import assert_nothing_left
 from datasets import load
 from distributed import Client, LocalCluster
+from sklearn.base import clone
+from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, _chunk, _input, _rows, lasso_path
+from dask_lasso import (
+    AsyncLassoCV,
+    AsyncLassoRegressor,
+    _chunk,
+    _input,
+    _rows,
+    _wide,
+    _wide_path,
+    lasso_path,
+)
 from dask_lasso._chunk import read
 
 X, y, _, ALPHA = load("diabetes")
@@ -253,3 +266,161 @@ def test_a_memory_map_is_not_copied(tmp_path, thread_workers):
         tracemalloc.stop()
         assert peak < 0.5 * rows.nbytes
         assert model.coef_[0] == pytest.approx(1, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def disk():
+    """A Client of two workers in this process, one of which has a disk."""
+    options = dict(nthreads=1, dashboard_address=None)
+    workers = {
+        "disk": {"cls": distributed.Worker, "options": {**options, "resources": {"disk": 1}}},
+        "other": {"cls": distributed.Worker, "options": options},
+    }
+    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard_address": None}}
+    with (
+        distributed.SpecCluster(workers=workers, scheduler=scheduler) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        client.wait_for_workers(2)
+        yield client
+
+
+READERS = []
+
+
+def read_here(chunk):
+    READERS.append(distributed.get_worker().name)
+    return chunk
+
+
+def read_by_delayed(array, chunks):
+    parts = [dask.delayed(read_here)(array[start : start + 100]) for start in range(0, 442, 100)]
+    shapes = [(len(array[start : start + 100]), *array.shape[1:]) for start in range(0, 442, 100)]
+    return da.concatenate(
+        [da.from_delayed(p, shape, float) for p, shape in zip(parts, shapes, strict=True)]
+    )
+
+
+def read_by_blocks(array, chunks):
+    return da.from_array(array, chunks=chunks).map_blocks(read_here, dtype=float, meta=array[:0])
+
+
+def read_lazily_changed(array, chunks):
+    return read_by_blocks(array, chunks)[::-1][::-1] * 2 / 2
+
+
+def of_unknown_sizes(array, chunks):
+    rows = read_by_blocks(array, chunks)
+    return rows[(rows if rows.ndim == 1 else rows[:, 0]) > -np.inf]
+
+
+PLAIN = AsyncLassoRegressor(ALPHA)
+ROUTES = {
+    "statistics": (PLAIN, "fit"),
+    "raw rows": (AsyncLassoRegressor(ALPHA, loss="huber", max_iter=3), "fit"),
+    "cells": (AsyncLassoCV(alphas=5, cv=KFold(3, shuffle=True, random_state=0)), "fit"),
+    "consecutive cells": (AsyncLassoCV(alphas=5, cv=3), "fit"),
+    "partial_fit": (PLAIN, "partial_fit"),
+    "score": (EXPECTED, "score"),
+    "many columns": (PLAIN, "fit"),
+    "columns of many": (AsyncLassoRegressor(ALPHA, polish=False, max_iter=3), "fit"),
+    "many columns, cells": (AsyncLassoCV(alphas=5, cv=3), "fit"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("route", ROUTES)
+def test_annotations_of_rows_hold_on_every_route(route, disk, monkeypatch):
+    check_annotations(route, read_by_blocks, dict(resources={"disk": 1}), disk, monkeypatch)
+
+
+@pytest.mark.parametrize("made_by", [read_by_delayed, read_lazily_changed, of_unknown_sizes])
+@pytest.mark.parametrize("route", ["statistics", "many columns"])
+def test_annotations_of_rows_hold_however_they_are_made(route, made_by, disk, monkeypatch):
+    check_annotations(route, made_by, dict(resources={"disk": 1}), disk, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [dict(workers=["disk"]), dict(workers="disk"), dict(workers=lambda key: ["disk"])],
+    ids=["list", "name", "callable"],
+)
+def test_annotations_of_workers_hold(annotations, disk, monkeypatch):
+    check_annotations("statistics", read_by_blocks, annotations, disk, monkeypatch)
+    check_annotations("consecutive cells", of_unknown_sizes, annotations, disk, monkeypatch)
+    check_annotations("many columns", read_by_blocks, annotations, disk, monkeypatch)
+
+
+def check_annotations(route, made_by, annotations, disk, monkeypatch):
+    if "many" in route:
+        lower_the_border(monkeypatch)
+    estimator, method = ROUTES[route]
+    weights = np.linspace(0.5, 2, len(X))
+    with dask.annotate(**annotations):
+        lazy = [made_by(array, 100) for array in (X, y, weights)]
+    READERS.clear()
+    found = getattr(copy.deepcopy(estimator).set_params(client=disk), method)(*lazy)
+    assert set(READERS) == {"disk"}
+    assert_nothing_left(disk)
+    expected = getattr(copy.deepcopy(estimator), method)(X, y, weights)
+    if method == "score":
+        assert found == pytest.approx(expected, rel=1e-9)
+    elif estimator.get_params().get("max_iter") != 3:
+        within = 1e-7 * np.abs(expected.coef_).max()
+        np.testing.assert_allclose(found.coef_, expected.coef_, rtol=0, atol=within)
+
+
+def lower_the_border(monkeypatch):
+    monkeypatch.setattr(_wide, "MAX_GRAM", 5)
+    monkeypatch.setattr(_wide_path, "MAX_MOMENTS", 5)
+
+
+@pytest.mark.parametrize("route", ["statistics", "consecutive cells", "many columns"])
+def test_annotations_around_a_fit_hold(route, disk, monkeypatch):
+    if "many" in route:
+        lower_the_border(monkeypatch)
+    rows, target = read_by_blocks(X, 50), read_by_blocks(y, 50)
+    persisted = disk.persist(rows)
+    for data in ((rows, target), (persisted, target)):
+        with disk.as_current():
+            distributed.wait(persisted)
+        READERS.clear()
+        with dask.annotate(workers=["disk"]):
+            clone(ROUTES[route][0]).set_params(client=disk).fit(*data)
+        assert set(READERS) == {"disk"}
+    del persisted, data
+
+
+class Failing:
+    """A chunk that fails as often as is said before it comes."""
+
+    def __init__(self, times):
+        self.left = times
+
+    def __call__(self, chunk, block_info=None):
+        if block_info[0]["chunk-location"][0] == 2 and self.left > 0:
+            self.left -= 1
+            raise OSError("try again")
+        return chunk
+
+
+FAILING = Failing(0)
+
+
+def try_again(chunk, block_info=None):
+    return FAILING(chunk, block_info)
+
+
+def test_retries_hold(disk):
+    with dask.annotate(retries=6):
+        rows = da.from_array(X, chunks=(50, 10)).map_blocks(try_again, dtype=float, meta=X[:0])
+    FAILING.left = 6
+    assert_same(AsyncLassoRegressor(ALPHA, client=disk).fit(rows, da.from_array(y, 50)).coef_)
+    rows = da.from_array(X, chunks=(50, 10)).map_blocks(try_again, dtype=float, meta=X[:0])
+    FAILING.left = 5
+    with dask.annotate(retries=5):
+        AsyncLassoRegressor(ALPHA, client=disk).fit(rows, da.from_array(y, 50))
+    FAILING.left = 4
+    with pytest.raises(OSError, match="try again"):
+        AsyncLassoRegressor(ALPHA, client=disk).fit(rows, da.from_array(y, 50))
+    FAILING.left = 0

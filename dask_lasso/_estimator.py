@@ -413,7 +413,7 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
 
     certificate_ : {"duality gap", "residuals"}
         What ended the fit. The losses "squared" and "huber" have a duality gap. For other
-        losses, and for zeros among `penalty_weights` on raw rows, it is the primal and the
+        losses, and on raw rows without a penalty (``alpha=0``), it is the primal and the
         dual residual of ADMM, of which the last are in `history_`: both at most `tol`
         relative to the size of the iterates.
 

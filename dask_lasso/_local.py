@@ -24,7 +24,8 @@ from scipy import linalg, optimize, sparse
 from . import _statistics
 from ._chunk import Defect, to_host
 from ._losses import Rows
-from .problem.certificate import duality_gap, objective
+from .problem.certificate import ORTHOGONAL, duality_gap, objective
+from .problem.linear import LeastSquares
 from .problem.moments import intercept
 from .problem.penalties import L1
 
@@ -191,6 +192,15 @@ class Summary(NamedTuple):
     null: np.ndarray  # (m,), twice the loss of a constant
     curvature: float  # mean second derivative of the loss along a standardised column
     defect: Defect | None = None
+    free: Free | None = None
+
+
+class Free(NamedTuple):
+    """Columns that are not penalised, and what they have in common with all; centred sums."""
+
+    x: np.ndarray  # (f, k)
+    y: np.ndarray  # (f, m)
+    largest: np.ndarray  # (f,), largest absolute values
 
 
 class Sums(NamedTuple):
@@ -226,13 +236,15 @@ def raw_rows(chunk, *, ones=False) -> Rows:
     return Rows(X, y, None if weight is None else weight[:, np.newaxis])
 
 
-def summarise(chunks: list[Rows], loss, fit_intercept: bool, ones: bool) -> Summary:
-    """The `Summary` of a block of chunks."""
-    parts = [_summarise_chunk(rows, loss, fit_intercept, ones) for rows in chunks]
-    return merge_summaries(parts)
+def summarise(
+    chunks: list[Rows], loss, fit_intercept: bool, ones: bool, free: np.ndarray
+) -> Summary:
+    """The `Summary` of a block of chunks; `free` are the columns that are not penalised."""
+    parts = [_summarise_chunk(rows, loss, fit_intercept, ones, free) for rows in chunks]
+    return merge_summaries(parts, free)
 
 
-def _summarise_chunk(rows, loss, fit_intercept, ones):
+def _summarise_chunk(rows, loss, fit_intercept, ones, free):
     n, width = rows.X.shape
     k = width - ones
     flat_weight = None if rows.weight is None else rows.weight[:, 0]
@@ -258,7 +270,28 @@ def _summarise_chunk(rows, loss, fit_intercept, ones):
         curvature = weight * float((np.abs(deviation) < loss.delta).mean())
     else:
         curvature = _curvature(rows, loss, x_mean, x_square, fit_intercept)
-    return Summary(n, 1, weight, x_mean, x_square, y_mean, null, curvature)
+    found = Summary(n, 1, weight, x_mean, x_square, y_mean, null, curvature)
+    if len(free) == 0:
+        return found
+    return found._replace(free=_free_moments(rows, found, free))
+
+
+def _free_moments(rows, summary, free):
+    """Centred products of the unpenalised columns with all, in row tiles."""
+    X, k = rows.X, len(summary.x_mean)
+    x, y = np.zeros((len(free), k)), np.zeros((len(free), rows.y.shape[1]))
+    largest = np.zeros(len(free))
+    step = max(1, 2**17 // k)
+    for start in range(0, X.shape[0], step):
+        tile = slice(start, start + step)
+        values = X[tile][:, free]
+        values = values.toarray() if sparse.issparse(values) else values.astype(np.float64)
+        largest = np.maximum(largest, np.abs(values).max(axis=0))
+        values = values - summary.x_mean[free]
+        weighted = values if rows.weight is None else rows.weight[tile] * values
+        x += (X[tile, :k].T @ weighted).T - np.outer(weighted.sum(axis=0), summary.x_mean)
+        y += weighted.T @ (rows.y[tile] - summary.y_mean)
+    return Free(x, y, largest)
 
 
 def _column_moments(X, weight):
@@ -301,7 +334,7 @@ def _curvature(rows, loss, x_mean, x_square, fit_intercept):
     return max(float(change) / len(d), 0.0)
 
 
-def merge_summaries(parts: list[Summary]) -> Summary:
+def merge_summaries(parts: list[Summary], free=()) -> Summary:
     """The `Summary` of the union of disjoint rows (Chan, Golub & LeVeque 1983)."""
     if len(parts) == 1:
         return parts[0]
@@ -317,17 +350,30 @@ def merge_summaries(parts: list[Summary]) -> Summary:
         chunks_before += part.n_chunks
     weights = np.array([part.weight for part in parts])
     shares = weights / (weights.sum() or 1.0)
-    x_means = np.array([part.x_mean for part in parts])
-    x_mean = shares @ x_means
+    x_means, y_means = np.array([p.x_mean for p in parts]), np.array([p.y_mean for p in parts])
+    x_mean, y_mean = shares @ x_means, shares @ y_means
     return Summary(
         n_rows,
         n_chunks,
         float(weights.sum()),
         x_mean,
         sum(part.x_square for part in parts) + weights @ (x_means - x_mean) ** 2,
-        shares @ np.array([part.y_mean for part in parts]),
+        y_mean,
         sum(part.null for part in parts),
         sum(part.curvature for part in parts),
+        free=_merge_free(parts, weights, x_means - x_mean, y_means - y_mean, free),
+    )
+
+
+def _merge_free(parts, weights, x_off, y_off, free):
+    found = [part.free for part in parts if part.free is not None]
+    if not found:
+        return None
+    apart = weights[:, np.newaxis] * x_off[:, free]
+    return Free(
+        sum(part.x for part in found) + apart.T @ x_off,
+        sum(part.y for part in found) + apart.T @ y_off,
+        np.max([part.largest for part in found], axis=0),
     )
 
 
@@ -436,17 +482,21 @@ class BlackBox:
         self._fit_intercept = fit_intercept
         # A user's functions see the intercept as a column of ones.
         self._ones = fit_intercept and not loss.has_conjugate
+        self._free = np.empty(0, dtype=np.intp)
+        if loss.has_conjugate and penalty.has_free:
+            self._free = np.flatnonzero(penalty.weights == 0)
         self.statistics = None
         self._weights = {}
         self._curved = 0.0  # share of the rows where the loss has curvature, at the last z
 
     def load(self, place):
         """Raw rows stay on the workers; their summaries are the reports."""
-        return place.load_rows(self._ones, summarise, self._loss, self._fit_intercept, self._ones)
+        args = self._loss, self._fit_intercept, self._ones, self._free
+        return place.load_rows(self._ones, summarise, *args)
 
     def absorb(self, block, summary):
         merged = [] if self.statistics is None else [self.statistics]
-        self.statistics = merge_summaries([*merged, summary])
+        self.statistics = merge_summaries([*merged, summary], self._free)
         self._weights[block] = summary.weight
 
     @property
@@ -500,11 +550,10 @@ class BlackBox:
         self._curved = total.curved / weight
         coef = beta[:k]
         intercept = beta[k] if self._fit_intercept else np.zeros(coef.shape[1])
-        penalties = self._penalty.column_weights(k)[:, np.newaxis]
         penalty = self._penalty.value(coef)
         loss = total.loss
         # Scaling makes no dual point feasible where the penalty allows no correlation.
-        if not (self._loss.has_conjugate and penalties.all()):
+        if not self._loss.has_conjugate or self._penalty.alpha == 0:
             return Certificate(coef, intercept, loss / weight + penalty, None)
         shift = total.theta / weight if self._fit_intercept else np.zeros_like(intercept)
         theta_y = total.theta_y - shift * weight * asked.y_mean
@@ -513,17 +562,46 @@ class BlackBox:
         delta = self._loss.delta
         if np.isinf(delta):
             # The shift of the residuals is the best intercept's too.
-            intercept, loss, in_box = intercept + shift, 0.5 * theta_theta, np.inf
-        else:
-            in_box = delta / (delta + np.abs(shift))
+            intercept, loss = intercept + shift, 0.5 * theta_theta
+        # How far the dual point moves, at most, before it is scaled.
+        moved = np.abs(shift)
         objective = loss / weight + penalty
-        if self._penalty.alpha == 0:
-            return Certificate(coef, intercept, objective, None)
+        if len(self._free):
+            step = self._orthogonal(correlations)
+            moved = moved + np.abs(step).T @ asked.free.largest * (1 + self._fit_intercept)
+            theta_y = theta_y - (step * self._free_y()).sum(axis=0)
+            theta_theta = theta_theta - (step * correlations[self._free]).sum(axis=0)
+            correlations = correlations - self._free_x().T @ step
+            norms = np.sqrt(np.diagonal(self._free_x()[:, self._free]))
+            left = np.abs(correlations[self._free])
+            lost = (left > ORTHOGONAL * np.outer(norms, np.sqrt(total.theta_theta))).any(axis=0)
+            theta_y = np.where(lost, 0.0, theta_y)  # of the dual point zero
         tiny = np.finfo(float).tiny
-        correlations = correlations / penalties
+        weights = self._penalty.column_weights(k)
+        sizes = np.where(weights == 0, np.inf, weights)[:, np.newaxis]
+        correlations = correlations / sizes
         largest = (correlations if self._penalty.positive else np.abs(correlations)).max(axis=0)
         best = theta_y / np.maximum(theta_theta, tiny)
+        in_box = np.inf if np.isinf(delta) else delta / (delta + moved)
         feasible = np.minimum(self._penalty.alpha * weight / np.maximum(largest, tiny), in_box)
         scale = np.clip(best, 0.0, feasible)
         dual = (scale * theta_y - 0.5 * scale**2 * theta_theta) / weight
-        return Certificate(coef, intercept, objective, np.maximum(objective - dual, 0.0))
+        return Certificate(coef, intercept, objective, objective - np.clip(dual, 0.0, objective))
+
+    def _orthogonal(self, correlations):
+        """Coefficients (f, m) of the unpenalised columns that the dual point is moved by."""
+        gram = self._free_x()[:, self._free]
+        return LeastSquares(gram, None, self._asked.weight).solve(correlations[self._free])
+
+    def _free_x(self):
+        """Products of the unpenalised columns with all, about zero without an intercept."""
+        asked = self._asked
+        if self._fit_intercept:
+            return asked.free.x
+        return asked.free.x + asked.weight * np.outer(asked.x_mean[self._free], asked.x_mean)
+
+    def _free_y(self):
+        asked = self._asked
+        if self._fit_intercept:
+            return asked.free.y
+        return asked.free.y + asked.weight * np.outer(asked.x_mean[self._free], asked.y_mean)

@@ -57,8 +57,7 @@ class Residual:
         One pass: X is read in tiles that stay in the cache for the second product.
         """
         n, k = rows.X.shape
-        # In the dtype of X: a mixed product would copy X.
-        coef = beta[:k].astype(rows.X.dtype)
+        coef = beta[:k]
         residual, correlation = np.empty(rows.y.shape), np.zeros(beta.shape)
         is_sparse = sparse.issparse(rows.X)
         step = max(1, n if is_sparse else min(n, _TILE_ITEMS // k))
@@ -66,7 +65,10 @@ class Residual:
             buffer = None if rows.X.flags.aligned else np.empty(step * k, rows.X.dtype)
         for start in range(0, n, step):
             tile = slice(start, min(start + step, n))
-            X = rows.X if is_sparse else aligned(rows.X, tile, slice(0, k), buffer)
+            X = rows.X
+            if not is_sparse:
+                # Float32 in tiles: a mixed product would copy all of X.
+                X = aligned(X, tile, slice(0, k), buffer).astype(np.float64, copy=False)
             part = rows.y[tile] - X @ coef
             if len(beta) > k:
                 part -= beta[k]
@@ -74,7 +76,7 @@ class Residual:
             theta = self.theta(part)
             if rows.weight is not None:
                 theta = rows.weight[tile] * theta
-            correlation[:k] += X.T @ theta.astype(X.dtype)
+            correlation[:k] += X.T @ theta
             if len(beta) > k:
                 correlation[k] += theta.sum(axis=0)
         return residual, correlation

@@ -13,7 +13,7 @@ from .moments import Moments, Residual
 from .penalties import L1
 
 # Cosine between a column that is not penalised and the residual, up to which it is rounding.
-_ORTHOGONAL = 1e-9
+ORTHOGONAL = 1e-9
 # Cosine between a column and the residual that sums of float64 cannot tell from zero.
 _ROUNDING = 16 * np.finfo(np.float64).eps
 
@@ -73,7 +73,7 @@ def _dual_beside_free(problem, coef, penalty, free):
     violation = np.where(inside, np.abs(correlation), np.maximum(correlation, 0.0))[free]
     norms = problem.norms[free]
     size = np.sqrt(problem.squares[0])
-    if (violation > _ORTHOGONAL * norms * size).any():
+    if (violation > ORTHOGONAL * norms * size).any():
         return np.zeros(1)  # of the dual point zero
     # Each column contributes about ||y|| at most, so much is what the violations are worth.
     worth = (violation * size / np.where(norms > 0, norms, 1.0)).sum() / problem.weight

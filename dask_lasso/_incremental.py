@@ -131,6 +131,7 @@ class StatisticsMixin:
                     "The statistics are of features with different names, or in another order."
                 )
             vars(self).pop("feature_names_in_", None)
+            self._target_names_ = None  # statistics know them not
             if names:
                 self.feature_names_in_ = np.array(names[0], dtype=object)
             self.n_features_in_ = parts[0].n_features

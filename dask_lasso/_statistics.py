@@ -365,15 +365,18 @@ def value_defect(X, y, sample_weight) -> Defect:
         ):
             if bad.any():
                 return Defect("sample_weight", problem, int(np.argmax(bad)), 0)
-    largest = {}
+    largest = 0.0, "X", 0
     for name, values in (("X", X), ("y", y)):
         if sparse.issparse(values):
             values = sparse.csr_array(values)
+            row_of = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
             bad = np.flatnonzero(~np.isfinite(values.data))
             if len(bad):
-                row = int(np.searchsorted(values.indptr, bad[0], side="right")) - 1
-                return _not_finite(name, values.data[bad[0]], row, values.indices[bad[0]])
-            largest[name] = np.abs(values.data).max(initial=0.0)
+                row, column = int(row_of[bad[0]]), values.indices[bad[0]]
+                return _not_finite(name, values.data[bad[0]], row, column)
+            if len(values.data):
+                entry = np.abs(values.data).argmax()
+                largest = max(largest, (abs(values.data[entry]), name, int(row_of[entry])))
             continue
         step = max(1, _CACHE_ITEMS // max(1, values.shape[1]))
         for start in range(0, values.shape[0], step):
@@ -382,9 +385,10 @@ def value_defect(X, y, sample_weight) -> Defect:
             if bad.any():
                 row, column = np.argwhere(bad)[0]
                 return _not_finite(name, tile[row, column], start + int(row), column)
-            largest[name] = max(largest.get(name, 0.0), np.abs(tile).max())
-    name = max(largest, key=largest.get)
-    return Defect(name, "contains values too large for their squares to be summed", 0, 0)
+            row, column = np.unravel_index(np.abs(tile).argmax(), tile.shape)
+            largest = max(largest, (abs(tile[row, column]), name, start + int(row)))
+    _, name, row = largest
+    return Defect(name, "contains values too large for their squares to be summed", row, 0)
 
 
 def _not_finite(name, value, row, column) -> Defect:

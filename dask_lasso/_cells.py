@@ -96,6 +96,8 @@ def one_cell() -> Partition:
 def from_indices(n_rows: int, pairs) -> Partition:
     """The coarsest cells for (train, test) pairs of indices or masks; indices may repeat."""
     pairs = list(pairs)
+    if not pairs:
+        raise ValueError("cv yields no split: pass at least one (train, test) pair.")
     limit = 2 * len(pairs) + 1
     labellings, splits = [], []
     codes, members = np.zeros(n_rows, dtype=np.intp), []
@@ -118,10 +120,20 @@ def from_indices(n_rows: int, pairs) -> Partition:
 def _count(index, n_rows):
     """How often each row is in an index array or mask."""
     index = np.asarray(index)
+    if index.dtype == bool and index.shape != (n_rows,):
+        raise ValueError(
+            f"cv yields a mask of shape {index.shape}, but X has {n_rows} rows: make the masks for"
+            " this X."
+        )
     if index.dtype == bool:
         index = np.flatnonzero(index)
-    elif len(index) == 0:
+    elif index.shape == (0,):
         index = index.astype(np.intp)
+    if index.ndim != 1 or index.dtype.kind not in "iu":
+        raise ValueError(
+            f"cv yields an array of shape {index.shape} and dtype {index.dtype}: it must yield"
+            " (train, test) pairs of row numbers or masks."
+        )
     if len(index) and not (-n_rows <= index.min() and index.max() < n_rows):
         raise ValueError(
             f"cv yields row {index.max() if index.max() >= n_rows else index.min()}, but X has"

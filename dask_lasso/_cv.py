@@ -13,9 +13,8 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
-from sklearn.model_selection import GroupKFold, check_cv
+from sklearn.model_selection import GroupKFold
 from sklearn.model_selection import KFold as SklearnKFold
-from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from . import _cells
@@ -25,8 +24,10 @@ from ._estimator import AsyncLassoRegressor, LassoBase
 from ._exact import Exact
 from ._incremental import degrees_of_freedom
 from ._input import is_dask
+from ._path import GRID_CONSTRAINTS, check_alphas, check_values
 from ._warn import warn
-from ._wide_path import WidePath, is_wide_path
+from ._wide import is_wide_path
+from ._wide_path import WidePath
 from .problem.gram import solve, solve_path
 from .problem.grid import alpha_grid
 from .problem.moments import intercept
@@ -262,8 +263,7 @@ class SelectionBase(LassoBase):
     max_staleness = None  # cells report once; no block is updated
 
     _parameter_constraints: dict = {
-        "eps": [Interval(Real, 0, None, closed="neither")],
-        "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        **GRID_CONSTRAINTS,
         "cv": ["cv_object"],
         "rule": [StrOptions({"min", "1se"})],
         "criterion": [StrOptions({"cv", "aic", "bic"})],
@@ -323,11 +323,9 @@ class SelectionBase(LassoBase):
 
     def _validate_params(self):
         super()._validate_params()
-        if not isinstance(self.alphas, Integral):
-            for index, alpha in enumerate(self.alphas):
-                check_scalar(
-                    alpha, f"alphas[{index}]", Real, min_val=0.0, include_boundaries="left"
-                )
+        check_alphas(self.alphas)
+        if not isinstance(self.l1_ratio, Real):
+            check_values("l1_ratio", self.l1_ratio, min_val=0.0, max_val=1.0)
 
     def _split(self, X, y, groups, place):
         """The `Partition` that the splits amount to."""
@@ -344,6 +342,8 @@ class SelectionBase(LassoBase):
         if self.criterion != "cv":
             return _cells.one_cell()
         cv, n_rows = self.cv, place.n_rows
+        if n_rows == 0:
+            raise ValueError("X: Found array with 0 sample(s) while a minimum of 1 is required.")
         if isinstance(cv, SklearnKFold) and not cv.shuffle and type(cv) is SklearnKFold:
             cv = cv.n_splits
         if cv is None or isinstance(cv, Integral):
@@ -437,7 +437,12 @@ def _pairs(cv, X, y, groups, n_rows):
         rows = np.broadcast_to(0.0, (n_rows, 1))  # how many there are is all that is asked
     if is_dask(groups):
         groups = groups.compute()
-    for train, test in check_cv(cv).split(rows, None if is_dask(y) else y, groups):
+    if hasattr(cv, "split"):
+        cv = cv.split(rows, None if is_dask(y) else y, groups)
+    for pair in cv:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise ValueError(f"cv yields {pair!r}: it must yield (train, test) pairs.")
+        train, test = pair
         if is_dask(train, test):
             import dask
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
-from ._path import path_of
+from ._input import memory_array
+from ._path import GRID_CONSTRAINTS, path_of
 
 
 def _axes(ax):
@@ -14,7 +18,29 @@ def _axes(ax):
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError('Displays need matplotlib: install it, or "dask_lasso[plot]".') from error
-    return plt.subplots()[1] if ax is None else ax
+    if ax is None:
+        return plt.subplots()[1]
+    if not hasattr(ax, "axvline"):
+        raise TypeError(
+            f"ax is a {type(ax).__name__}, not matplotlib Axes: pass one of those that"
+            " plt.subplots() makes."
+        )
+    return ax
+
+
+def _grid_and_values(alphas, name, values, axis):
+    """The arguments of a display: a grid of alphas, and values of which `axis` runs along it."""
+    alphas = memory_array("alphas", alphas, ensure_2d=False, dtype=np.float64)
+    finite = name != "mse_path"
+    values = memory_array(name, values, dtype=np.float64, ensure_all_finite=finite)
+    if alphas.ndim != 1 or values.shape[axis] != len(alphas):
+        raise ValueError(
+            f"alphas has shape {alphas.shape} and {name} {values.shape}: pass one"
+            f" {('row', 'column')[axis]} of {name} per alpha."
+        )
+    if not (alphas > 0).any():
+        raise ValueError("alphas has no positive value, which a logarithmic axis could show.")
+    return alphas, values
 
 
 class PathDisplay:
@@ -46,8 +72,12 @@ class PathDisplay:
     """
 
     def __init__(self, alphas, coefs, *, feature_names=None, alpha=None):
-        self.alphas = np.asarray(alphas)
-        self.coefs = np.asarray(coefs)
+        self.alphas, self.coefs = _grid_and_values(alphas, "coefs", coefs, axis=1)
+        if feature_names is not None and len(feature_names) != len(self.coefs):
+            raise ValueError(
+                f"feature_names has {len(feature_names)} names, and coefs {len(self.coefs)} rows:"
+                " pass one name per feature."
+            )
         self.feature_names = feature_names
         self.alpha = alpha
 
@@ -85,6 +115,8 @@ class PathDisplay:
                 " working sets (many columns) or another loss: call lasso_path(X, y) and then"
                 " PathDisplay(alphas, coefs).plot()."
             )
+        grid = {"alphas": alphas, "eps": eps}
+        validate_parameter_constraints(GRID_CONSTRAINTS, grid, "PathDisplay.from_estimator")
         alphas, coefs, _ = path_of(estimator, alphas, eps)
         if coefs.ndim != 2:
             raise ValueError(
@@ -137,6 +169,7 @@ class CVDisplay:
     ----------
     alphas : ndarray of shape (n_alphas,)
     mse_path : ndarray of shape (n_alphas, n_folds)
+        Folds and alphas that are NaN throughout, as `max_time` leaves them, do not count.
     alpha : float, default=None
         The chosen alpha, marked with a vertical line.
     label : str, default=None
@@ -150,8 +183,9 @@ class CVDisplay:
     """
 
     def __init__(self, alphas, mse_path, *, alpha=None, label=None):
-        self.alphas = np.asarray(alphas)
-        self.mse_path = np.asarray(mse_path)
+        self.alphas, self.mse_path = _grid_and_values(alphas, "mse_path", mse_path, axis=0)
+        if np.isnan(self.mse_path).all():
+            raise ValueError("mse_path has no value that is not NaN.")
         self.alpha = alpha
         self.label = label
 
@@ -173,7 +207,12 @@ class CVDisplay:
         -------
         CVDisplay
         """
-        check_is_fitted(estimator, "mse_path_")
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "mse_path_"):
+            raise ValueError(
+                f"This {type(estimator).__name__} has no mse_path_, which only AsyncLassoCV and"
+                ' AsyncElasticNetCV with criterion="cv" have: fit one of those.'
+            )
         alphas, mse_path, label = estimator.alphas_, estimator.mse_path_, None
         ratios = np.atleast_1d(estimator.l1_ratio)
         if len(ratios) > 1:
@@ -200,8 +239,11 @@ class CVDisplay:
         CVDisplay
         """
         ax = _axes(ax)
-        inside = self.alphas > 0
-        mse = self.mse_path[inside]
+        known = np.isfinite(self.mse_path)
+        inside = (self.alphas > 0) & known.any(axis=1)
+        mse = self.mse_path[inside][:, known.any(axis=0)]
+        n_folds = mse.shape[1]
+        error = mse.std(axis=1, ddof=1) / np.sqrt(n_folds) if n_folds > 1 else None
         style = dict(
             fmt="o-",
             markersize=3,
@@ -214,7 +256,7 @@ class CVDisplay:
         self.errorbar_ = ax.errorbar(
             self.alphas[inside],
             mse.mean(axis=1),
-            yerr=mse.std(axis=1, ddof=1) / np.sqrt(mse.shape[1]),
+            yerr=error,
             **{**style, **errorbar_kw},
         )
         if self.alpha:
@@ -259,9 +301,19 @@ class ConvergenceDisplay:
     }
 
     def __init__(self, history, *, x="time", y="objective", label=None):
+        if not isinstance(history, Mapping):
+            raise TypeError(
+                f"history is a {type(history).__name__}, not the `history_` of a fitted estimator."
+            )
         for name in (x, y):
             if name not in history:
                 raise ValueError(f"history has no {name!r}: use one of {', '.join(history)}.")
+        shapes = np.shape(history[x]), np.shape(history[y])
+        if shapes[0] != shapes[1] or len(shapes[0]) != 1:
+            raise ValueError(
+                f"history has columns of shapes {shapes[0]} and {shapes[1]}: pass the `history_`"
+                " of a fitted estimator."
+            )
         self.history, self.x, self.y, self.label = history, x, y, label
 
     @classmethod
@@ -286,7 +338,13 @@ class ConvergenceDisplay:
         -------
         ConvergenceDisplay
         """
-        check_is_fitted(estimator, "history_")
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "history_"):
+            raise ValueError(
+                f"This {type(estimator).__name__} has no history_, which only `fit` of an"
+                " estimator of this package leaves: its coefficients are from `partial_fit`,"
+                " `fit_statistics` or `merge`, or of another package."
+            )
         if label is None and isinstance(estimator.engine, str):
             label = estimator.engine
         return cls(estimator.history_, x=x, y=y, label=label).plot(ax, **line_kw)

@@ -185,6 +185,13 @@ class Run:
     def finish(self) -> None:
         """Make the last estimate one of everything that was absorbed."""
         model = self._model
+        if self.stopped_by is None and not model.converged:
+            self.stopped_by = "engine"
+            if self._n_reported == 0:
+                raise ValueError(
+                    "engine returned before it absorbed any result: its run(run) has to absorb"
+                    " what run.completed() yields, until run.update() returns True."
+                )
         for future, flight in list(self._in_flight.items()):
             if flight.kind != "report":
                 self._drop(future)

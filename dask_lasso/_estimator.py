@@ -18,7 +18,7 @@ from ._callbacks import Callbacks, CallbackSupport, with_callbacks
 from ._engines import ENGINES, Run
 from ._exact import Exact
 from ._incremental import StatisticsMixin, TrainingSummary, to_arrays
-from ._input import fetched, is_dask, memory_features, memory_numbers, open_rows
+from ._input import beside, is_dask, memory_features, open_rows
 from ._local import BlackBox, Gram
 from ._losses import Pair, Residual
 from ._predict import predict_dask, predict_rows, r2_score
@@ -95,6 +95,7 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
                     _print_certificate(row, model)
                 return callbacks.on_update(attributes)
 
+            self._check_start(place.n_targets)
             partition = None if split is None else split(place)
             local = self._local_problem(place, sample_weight)
             wide = self._wide(place, local, on_update, partition)
@@ -156,6 +157,15 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         l1_ratio = getattr(self, "l1_ratio_", self.l1_ratio)
         return L1(alpha, l1_ratio, self._penalty_weights(), self.positive)
 
+    def _validate_params(self):
+        super()._validate_params()
+        if isinstance(self.engine, type):
+            name = self.engine.__name__
+            raise ValueError(f"engine is the class {name}: pass an instance of it, {name}().")
+
+    def _check_start(self, n_targets):
+        """Raise if the fit cannot start where it should."""
+
     def _local_problem(self, place, sample_weight):
         """What the blocks of consensus ADMM compute; None where there is no ADMM."""
         return
@@ -192,34 +202,35 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         above = np.atleast_1d(model.gap) - allowed
         if run.stopped_by == "callback":
             return None
-        if run.stopped_by == "max_time" and model.n_reported < run.n_blocks:
+        by, remedy = {
+            "max_time": (f"max_time={self.max_time}", "Increase max_time"),
+            "size": ("the most columns that a working set may have", "Increase alpha"),
+            "standstill": (
+                "passes that brought no progress (rounding, or rows that differ from pass to pass)",
+                "Persist rows that are made anew at each pass",
+            ),
+            "engine": ("its engine", "Let engine.run go on until run.update() returns True"),
+        }.get(run.stopped_by, (f"max_iter={self.max_iter}", "Increase max_iter"))
+        if run.stopped_by in ("max_time", "engine") and model.n_reported < run.n_blocks:
             return (
-                f"fit was stopped by max_time={self.max_time} after {model.samples_seen} rows,"
+                f"fit was stopped by {by} after {model.samples_seen} rows,"
                 f" with {run.n_blocks - model.n_reported} of {run.n_blocks} blocks not read."
-                " Increase max_time for the lasso of all rows."
+                f" {remedy} for the lasso of all rows."
             )
         if np.isnan(above).any():
             if model.converged:
                 return None
             return (
-                f"ADMM did not converge: fit was stopped by max_iter={self.max_iter} with"
-                f" residuals above tol={self.tol} relative to the iterates. Increase max_iter or"
-                " tol, or scale the features."
+                f"ADMM did not converge: fit was stopped by {by} with residuals above"
+                f" tol={self.tol} relative to the iterates. {remedy}, increase tol, or scale the"
+                " features."
             )
         if run.stopped_by not in ("max_time", "size", "standstill") and above.max() <= 0:
             return None
-        stopped_by, remedy = {
-            "max_time": (f"max_time={self.max_time}", "Increase max_time or tol"),
-            "standstill": (
-                "passes that brought no progress (rounding, or rows that differ from pass to pass)",
-                "Persist rows that are made anew at each pass",
-            ),
-            "size": ("the most columns that a working set may have", "Increase alpha"),
-        }.get(run.stopped_by, (f"max_iter={self.max_iter}", "Increase max_iter or tol"))
         return (
-            f"Objective did not converge: fit was stopped by {stopped_by}. Duality gap:"
-            f" {np.max(model.gap):.3e}, tolerance: {allowed[np.argmax(above)]:.3e}. {remedy}, or"
-            " scale the features."
+            f"Objective did not converge: fit was stopped by {by}. Duality gap:"
+            f" {np.max(model.gap):.3e}, tolerance: {allowed[np.argmax(above)]:.3e}. {remedy},"
+            " increase tol, or scale the features."
         )
 
     def predict(self, X):
@@ -261,10 +272,7 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         """
         check_is_fitted(self)
         if not is_dask(X):
-            y, sample_weight = fetched(self.client, y, sample_weight)
-            y = memory_numbers("y", y)
-            if sample_weight is not None:
-                sample_weight = memory_numbers("sample_weight", sample_weight)
+            y, sample_weight = beside(X, y, sample_weight, client=self.client)
             return super().score(X, y, sample_weight)
         return r2_score(self, X, y, sample_weight)
 
@@ -555,6 +563,18 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
                 UserWarning,
             )
 
+    def _check_start(self, n_targets):
+        if not (self.warm_start and hasattr(self, "coef_")):
+            return
+        before, now = np.atleast_2d(self.coef_).shape, (n_targets, self.n_features_in_)
+        for of, was, is_now in zip(("y", "X"), before, now, strict=True):
+            if was != is_now:
+                what = "targets" if of == "y" else "features"
+                raise ValueError(
+                    f"warm_start=True, but the previous fit had {was} {what} and {of} has"
+                    f" {is_now}: use a new estimator or warm_start=False."
+                )
+
     def _local_problem(self, place, sample_weight):
         loss = _check_loss(self.loss, self.huber_delta)
         by_rows = self.local_solver == "lbfgs" or self.loss != "squared"
@@ -610,11 +630,6 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
         coef_init = None
         if self.warm_start and hasattr(self, "coef_"):
             coef_init = np.atleast_2d(self.coef_).T.astype(np.float64)
-            if len(coef_init) != self.n_features_in_:
-                raise ValueError(
-                    f"warm_start=True, but the previous fit had {len(coef_init)} features and X"
-                    f" has {self.n_features_in_}: use a new estimator or warm_start=False."
-                )
         return dict(
             penalty=self._penalty(),
             fit_intercept=self.fit_intercept,

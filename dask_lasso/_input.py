@@ -6,15 +6,16 @@ values tell (NaN, lengths of chunks of unknown size) the workers find in the one
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
-from numbers import Number
+from numbers import Number, Real
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import (
     _check_sample_weight,
+    _num_samples,
     check_array,
-    check_consistent_length,
     validate_data,
 )
 
@@ -72,8 +73,7 @@ def open_rows(estimator, X, y, sample_weight, *, client=None, n_blocks="auto", r
     """
     if reset:
         estimator._target_names_ = _target_names(y)
-    if isinstance(sample_weight, Number):
-        sample_weight = None  # as scikit-learn's Lasso: the same weight for all is none
+    sample_weight = per_row(sample_weight)
     if is_dask(X):
         from ._cluster import OnCluster, client_for_fit
 
@@ -100,42 +100,86 @@ def fetched(client, *values):
         return fetch(client, values)
 
 
+def beside(X, y, sample_weight, *, client):
+    """What X in memory is scored with, in memory; all values are checked."""
+    y, sample_weight = fetched(client, y, per_row(sample_weight))
+    y = memory_array("y", y, ensure_2d=False)
+    same_length(X=unwrap(X), y=y)
+    if sample_weight is not None:
+        sample_weight = memory_array("sample_weight", sample_weight, ensure_2d=False)
+        same_length(X=unwrap(X), sample_weight=sample_weight)
+        if (sample_weight < 0).any():
+            raise ValueError("sample_weight has negative values: use weights >= 0.")
+    return y, sample_weight
+
+
+def per_row(sample_weight):
+    """The argument `sample_weight`; None for a number."""
+    if not isinstance(sample_weight, Number):
+        return sample_weight
+    if not (isinstance(sample_weight, Real) and 0 < sample_weight < np.inf):
+        raise ValueError(
+            f"sample_weight is {sample_weight!r}: use a positive number, a weight for each row,"
+            " or None."
+        )
+    return None  # as scikit-learn's Lasso: the same weight for all is none
+
+
 def memory_rows(estimator, X, y, sample_weight, *, reset=True):
     """In-memory input as arrays; finiteness is left to the pass over the rows."""
     if y is None:
         raise ValueError(_no_target(estimator))
     X = memory_features(estimator, X, reset=reset, accept_sparse="csr", ensure_all_finite=False)
-    y = check_array(
-        memory_numbers("y", y),
+    y = memory_array(
+        "y",
+        y,
         accept_sparse="csr",
         ensure_2d=False,
         ensure_all_finite=False,
         estimator=estimator,
-        input_name="y",
     )
-    check_consistent_length(X, y)
+    same_length(X=X, y=y)
     if sparse.issparse(y):
         y = y.toarray()
     if y.dtype not in (np.float64, np.float32):
         y = y.astype(np.float64)
     if sample_weight is not None:
-        sample_weight = memory_numbers("sample_weight", sample_weight)
+        sample_weight = memory_array(
+            "sample_weight", sample_weight, ensure_2d=False, ensure_all_finite=False
+        )
         sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
     return X, y, sample_weight
 
 
 def memory_features(estimator, X, *, reset, **checks):
     """An X in memory as an array; its names and width are remembered (`reset`) or compared."""
-    values = check_array(
-        memory_numbers("X", X),
-        dtype=[np.float64, np.float32],
-        estimator=estimator,
-        input_name="X",
-        **checks,
-    )
+    values = memory_array("X", X, dtype=[np.float64, np.float32], estimator=estimator, **checks)
     names = X if hasattr(X, "shape") else values
     validate_data(estimator, names, reset=reset, skip_check_array=True)
     return values
+
+
+def same_length(**arrays):
+    """Raise unless all have as many rows as the first."""
+    (first, n_rows), *others = ((name, _num_samples(array)) for name, array in arrays.items())
+    for name, n in others:
+        if n != n_rows:
+            raise ValueError(
+                "Found input variables with inconsistent numbers of samples:"
+                f" {first} has {n_rows}, {name} has {n}."
+            )
+
+
+def memory_array(name, values, **checks):
+    """scikit-learn's `check_array`, which does not name the argument in all its messages."""
+    values = memory_numbers(name, values)
+    try:
+        return check_array(values, input_name=name, **checks)
+    except (TypeError, ValueError) as error:
+        if re.search(rf"\b{name}\b", str(error)):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: {error}") from error
 
 
 def memory_numbers(name, values):
@@ -166,6 +210,8 @@ def dask_parts(estimator, X, y, sample_weight, *, reset=True):
     parts = [features(estimator, X, reset=reset), part_of("y", y)]
     if parts[1].ndim not in (1, 2):
         raise ValueError(f"y should be a 1d or 2d array, got an array of shape {parts[1].shape}.")
+    if parts[1].shape[1:] == (0,):
+        raise ValueError(f"y has 0 columns (shape={parts[1].shape}): pass at least one target.")
     if sample_weight is not None:
         parts.append(part_of("sample_weight", sample_weight))
         if parts[2].ndim != 1:
@@ -199,7 +245,8 @@ def features(estimator, X, *, reset):
         )
     if part.shape[1] == 0:
         raise ValueError(
-            f"Found array with 0 feature(s) (shape={part.shape}) while a minimum of 1 is required."
+            f"X: Found array with 0 feature(s) (shape={part.shape}) while a minimum of 1 is"
+            " required."
         )
     # Only names and number of features are looked at, so an array without rows will do.
     stand_in = np.empty((0, part.shape[1])) if names is None else names
@@ -216,13 +263,8 @@ def part_of(name, values):
     if is_dask(values) and not isinstance(values, da.Array):
         return _part_of_frame(name, values)
     if not is_dask(values):
-        values = check_array(
-            memory_numbers(name, values),
-            accept_sparse="csr",
-            dtype=None,
-            ensure_2d=False,
-            ensure_all_finite=False,
-            input_name=name,
+        values = memory_array(
+            name, values, accept_sparse="csr", dtype=None, ensure_2d=False, ensure_all_finite=False
         )
     _check_real(name, values.dtype)
     if is_dask(values) and values.ndim == 2:

@@ -328,7 +328,15 @@ def _curvature(rows, loss, x_mean, x_square, fit_intercept):
     step = 1e-4 / np.sqrt(len(d))
 
     def gradient(v):
-        return metric.pull_back(loss.value_and_gradient(metric.to_beta(v), rows)[1])
+        beta = metric.to_beta(v)
+        value, gradient = loss.value_and_gradient(beta, rows)
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            bad = int((~np.isfinite(gradient)).sum())
+            raise ValueError(
+                f"loss: where the fit starts, at a beta near zero, f is {value} and fprime has"
+                f" {bad} values that are not finite: define the loss there."
+            )
+        return metric.pull_back(gradient)
 
     change = np.vdot(d, gradient(v + step * d) - gradient(v)) / step
     return max(float(change) / len(d), 0.0)
@@ -456,7 +464,12 @@ def add_sums(parts: list[Sums]) -> Sums:
 
 def _sums_of_chunk(rows, loss, beta):
     if not loss.has_conjugate:
-        return Sums(np.array([float(loss.f(beta[:, 0], rows.X, rows.y[:, 0]))]), 0.0)
+        value = loss.value(beta, rows)
+        if np.isnan(value):
+            raise ValueError(
+                "loss: f returned NaN for an estimate of beta: it must be defined for every beta."
+            )
+        return Sums(np.array([value]), 0.0)
     residual, correlation = loss.residual_and_correlation(beta, rows)
     theta = loss.theta(residual)
     weight = 1.0 if rows.weight is None else rows.weight

@@ -99,12 +99,22 @@ class Pair:
 
     def value_and_gradient(self, beta, rows):
         """The loss, summed over rows, and its gradient of shape (d, 1)."""
-        beta, y = beta[:, 0], rows.y[:, 0]
-        value = float(self.f(beta, rows.X, y))
-        gradient = np.asarray(self.fprime(beta, rows.X, y), dtype=np.float64)
-        if gradient.shape != beta.shape:
+        value = self.value(beta, rows)
+        gradient = np.asarray(self.fprime(beta[:, 0], rows.X, rows.y[:, 0]))
+        if gradient.shape != beta[:, 0].shape or gradient.dtype.kind not in "buif":
             raise ValueError(
-                f"loss: fprime returned an array of shape {gradient.shape} for a beta of shape"
-                f" {beta.shape}; they must be the same."
+                f"loss: fprime returned an array of shape {gradient.shape} and dtype"
+                f" {gradient.dtype} for a beta of shape {beta[:, 0].shape}; it must return real"
+                " numbers of the same shape."
             )
-        return value, gradient[:, np.newaxis]
+        return value, gradient.astype(np.float64)[:, np.newaxis]
+
+    def value(self, beta, rows):
+        """The loss, summed over rows."""
+        value = np.asarray(self.f(beta[:, 0], rows.X, rows.y[:, 0]))
+        if value.size != 1 or value.dtype.kind not in "buif":
+            raise ValueError(
+                f"loss: f returned an array of shape {value.shape} and dtype {value.dtype}; it"
+                " must return one number, the sum over the rows of X."
+            )
+        return float(value.item())

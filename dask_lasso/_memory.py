@@ -62,7 +62,12 @@ class InMemory:
         """One future of `Statistics` per block; of `CellStatistics` with a `Partition`."""
         n_blocks = len(self._edges) - 1
         # What is kept must not be larger than the rows.
-        reuse = reusing() and partition is None and n_blocks * self.n_features <= self.n_rows
+        reuse = (
+            reusing()
+            and self._given is not None
+            and partition is None
+            and n_blocks * self.n_features <= self.n_rows
+        )
         futures = recall(self._given, n_blocks) if reuse else None
         if futures is None:
             futures = [

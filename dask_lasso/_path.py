@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
+from sklearn.utils import check_scalar
+from sklearn.utils._param_validation import Interval, validate_params
 
 from . import _cells
 from ._estimator import AsyncLassoRegressor
-from ._incremental import from_arrays
+from ._incremental import from_arrays, statistics_of
 from ._input import open_rows
-from ._wide import MAX_GRAM
+from ._statistics import usable
+from ._wide import check_width, is_wide_path
+from ._wide_path import WidePath
 from .problem.gram import solve_path
 from .problem.grid import alpha_grid
 
+# What makes a grid, wherever one is asked for.
+GRID_CONSTRAINTS = {
+    "eps": [Interval(Real, 0, 1, closed="right")],
+    "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
+}
 
+
+@validate_params(
+    {
+        **GRID_CONSTRAINTS,
+        **{
+            name: AsyncLassoRegressor._parameter_constraints[name]
+            for name in ("fit_intercept", "positive", "penalty_weights", "max_iter")
+        },
+    },
+    prefer_skip_nested_validation=True,
+)
 def lasso_path(
     X,
     y,
@@ -69,60 +89,74 @@ def lasso_path(
     >>> coefs.shape
     (5, 50)
     """
+    alphas = check_alphas(alphas)
     model = AsyncLassoRegressor(
-        alpha=1.0,  # of no consequence: the statistics are what is wanted
         fit_intercept=fit_intercept,
         positive=positive,
         penalty_weights=penalty_weights,
         max_iter=max_iter,
         client=client,
     )
-    if not isinstance(alphas, Integral):
-        alphas = np.sort(np.asarray(alphas, dtype=np.float64))[::-1]
-        if alphas.ndim != 1 or not (alphas >= 0).all():
-            raise ValueError("alphas must be a number of alphas or a list of values >= 0.")
-    if np.ndim(X) == 2 and X.shape[1] > MAX_GRAM:
-        found = _wide_path_of(model, X, y, sample_weight, alphas, eps)
-        if found is not None:
-            return found
-    return path_of(model.fit(X, y, sample_weight), alphas, eps)
-
-
-def _wide_path_of(model, X, y, sample_weight, alphas, eps):
-    """The path through working sets; None where the Gram of all columns does it."""
-    from ._wide_path import WidePath, is_wide_path
-
-    model._validate_params()
-    with open_rows(
-        model, X, y, sample_weight, client=model.client, n_blocks=model.n_blocks
-    ) as place:
+    with open_rows(model, X, y, sample_weight, client=client) as place:
         penalty = model._penalty()
-        if not is_wide_path(place) or penalty.has_free or not np.all(np.asarray(alphas) > 0):
-            return None
-        if place.n_targets > 1:
-            raise ValueError(
-                f"y has {place.n_targets} targets and X {place.n_features} columns: take a path of"
-                " so many columns for each target by itself."
-            )
-        path = WidePath(
-            place,
-            _cells.one_cell(),
-            penalty,
-            fit_intercept=model.fit_intercept,
-            max_iter=model.max_iter,
+        if is_wide_path(place) and not penalty.has_free and np.all(alphas > 0):
+            return _wide_path(model, place, penalty, alphas, eps)
+        check_width(place)
+        statistics = usable(place.merged_statistics(), place)
+        y_ndim = place.y_ndim
+    return _path(model, statistics, y_ndim, alphas, eps)
+
+
+def check_alphas(alphas):
+    """The argument `alphas`: how many there are to be, or the values from the largest down."""
+    if isinstance(alphas, Integral) and not isinstance(alphas, bool):
+        return alphas
+    bounds = dict(min_val=0.0, max_val=np.inf, include_boundaries="left")
+    return np.sort(check_values("alphas", alphas, **bounds))[::-1]
+
+
+def check_values(name, values, **bounds) -> np.ndarray:
+    """The list of numbers `values` of the argument `name`, each of them within bounds."""
+    is_list = hasattr(values, "__len__") and getattr(values, "ndim", 1) > 0
+    if isinstance(values, str) or not is_list or len(values) == 0:
+        raise ValueError(f"{name} is {values!r}: pass a list of at least one number.")
+    for index, value in enumerate(values):
+        check_scalar(value, f"{name}[{index}]", Real, **bounds)
+        if np.isnan(value):
+            raise ValueError(f"{name}[{index}] is NaN: pass numbers.")
+    return np.array(values, dtype=np.float64)
+
+
+def _wide_path(model, place, penalty, alphas, eps):
+    """The path of rows with many columns, through working sets."""
+    if place.n_targets > 1:
+        raise ValueError(
+            f"y has {place.n_targets} targets and X {place.n_features} columns: take a path of"
+            " so many columns for each target by itself."
         )
-        if isinstance(alphas, Integral):
-            alphas = path.grid(penalty, eps, alphas)
-        found = path.run(alphas, penalty)
-        coefs, gaps = found.coefs.toarray(), found.gaps[0]
-        if place.y_ndim == 2:
-            coefs, gaps = coefs[np.newaxis], gaps[np.newaxis]
+    path = WidePath(
+        place,
+        _cells.one_cell(),
+        penalty,
+        fit_intercept=model.fit_intercept,
+        max_iter=model.max_iter,
+    )
+    if isinstance(alphas, Integral):
+        alphas = path.grid(penalty, eps, alphas)
+    found = path.run(alphas, penalty)
+    coefs, gaps = found.coefs.toarray(), found.gaps[0]
+    if place.y_ndim == 2:
+        coefs, gaps = coefs[np.newaxis], gaps[np.newaxis]
     return alphas, coefs, gaps
 
 
 def path_of(model, alphas, eps):
     """Alphas, coefficients and gaps of the path of a fitted estimator's statistics."""
-    statistics, y_ndim = from_arrays(model.statistics_)
+    statistics, y_ndim = from_arrays(statistics_of(model))
+    return _path(model, statistics, y_ndim, check_alphas(alphas), eps)
+
+
+def _path(model, statistics, y_ndim, alphas, eps):
     problem, penalty = statistics.moments(model.fit_intercept), model._penalty()
     if isinstance(alphas, Integral):
         alphas = alpha_grid(problem, penalty, eps=eps, n_alphas=alphas)

@@ -122,11 +122,11 @@ def r2_score(estimator, X, y, sample_weight) -> float:
                 f"y has {place.n_targets} targets, and the model was fitted to {len(coef)}."
             )
         if reusing() and place.n_features <= MAX_GRAM:
-            merged = _usable(place.merged_statistics(), place)
+            merged = _statistics.usable(place.merged_statistics(), place)
             of_residual = residual_squares(merged, coef.T, intercept)
         else:
             task = partial(_of_residuals, coef=coef, intercept=intercept)
-            merged = _usable(place.merged_statistics(task), place)
+            merged = _statistics.usable(place.merged_statistics(task), place)
             of_residual = np.diagonal(merged.sxx) + merged.weight * merged.x_mean**2
     if merged.n_rows < 2:
         warn("R^2 is not defined with less than two rows: it is NaN.", UndefinedMetricWarning)
@@ -136,21 +136,6 @@ def r2_score(estimator, X, y, sample_weight) -> float:
     # scikit-learn's convention for a target that does not vary.
     scores[flat] = np.where(of_residual[flat] == 0, 1.0, 0.0)
     return float(scores.mean())
-
-
-def _usable(merged, place):
-    """The same, if there is no defect and something to score."""
-    if merged.defect is not None:
-        where = place.locate(0, merged.defect)
-        raise ValueError(f"Input {merged.defect.argument} {merged.defect.problem}, {where}.")
-    if merged.n_rows == 0:
-        raise ValueError(
-            "Found array with 0 sample(s) while a minimum of 1 is required: no chunk of X has"
-            " a row."
-        )
-    if merged.weight == 0:
-        raise ValueError("sample_weight is zero for every row: give some row a positive weight.")
-    return merged
 
 
 def _of_residuals(chunk, coef, intercept):

@@ -55,6 +55,12 @@ def is_wide(place) -> bool:
     return place.n_features > MAX_GRAM
 
 
+def is_wide_path(place) -> bool:
+    """Whether paths go through working sets: where one pass for all moments is too much."""
+    k = place.n_features
+    return k > MAX_MOMENTS or (k > MAX_GRAM and place.n_rows < k)
+
+
 def check_width(place):
     """Raise where the Gram of all columns is needed, and is too large."""
     if place.n_features > MAX_MOMENTS:

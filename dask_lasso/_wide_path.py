@@ -21,7 +21,7 @@ from scipy import sparse
 
 from . import _cells, _passes
 from ._passes import Chosen
-from ._wide import FEWEST, MAX_GRAM, MAX_MOMENTS, SLACK, first_pass, n_joining
+from ._wide import FEWEST, SLACK, first_pass, n_joining
 from .problem.certificate import scale_residual
 from .problem.gram import solve_path
 from .problem.grid import check_l1_ratio, grid_from, largest_correlation
@@ -52,12 +52,6 @@ class Paths(NamedTuple):
     gaps: np.ndarray
     errors: np.ndarray
     objectives: np.ndarray
-
-
-def is_wide_path(place) -> bool:
-    """Whether paths go through working sets: where one pass for all moments is too much."""
-    k = place.n_features
-    return k > MAX_MOMENTS or (k > MAX_GRAM and place.n_rows < k)
 
 
 class WidePath:

@@ -110,3 +110,81 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"dask_lasso\[plot\]"):
         PathDisplay([1.0], [[0.0]]).plot()
+
+
+def fitted(**settings):
+    return AsyncLassoRegressor(1.0, **settings).fit(X, y)
+
+
+WRONG = {
+    "path of a number of alphas that is none": (
+        lambda: PathDisplay.from_estimator(fitted(), alphas=0),
+        "'alphas' parameter of PathDisplay.from_estimator",
+    ),
+    "path of no alphas": (lambda: PathDisplay.from_estimator(fitted(), alphas=[]), "at least one"),
+    "path of a wrong eps": (
+        lambda: PathDisplay.from_estimator(fitted(), eps=-1),
+        "'eps' parameter of PathDisplay.from_estimator",
+    ),
+    "path without statistics": (
+        lambda: PathDisplay.from_estimator(fitted(loss="huber")),
+        "no statistics_ to draw a path from",
+    ),
+    "path of another shape": (
+        lambda: PathDisplay([1.0, 2.0], np.ones((3, 3))),
+        r"alphas has shape \(2,\) and coefs \(3, 3\)",
+    ),
+    "path of one dimension": (lambda: PathDisplay([1.0], [2.0]), "coefs"),
+    "path with NaN": (lambda: PathDisplay([1.0], [[np.nan]]), "coefs contains NaN"),
+    "path at NaN": (lambda: PathDisplay([np.nan], [[1.0]]), "alphas contains NaN"),
+    "path at zero": (lambda: PathDisplay([0.0], [[1.0]]), "alphas has no positive value"),
+    "path with too few names": (
+        lambda: PathDisplay([1.0], [[1.0], [2.0]], feature_names=["a"]),
+        "feature_names has 1 names, and coefs 2 rows",
+    ),
+    "path on something else": (lambda: PathDisplay([1.0], [[1.0]]).plot(3), "ax is a int"),
+    "errors without errors": (
+        lambda: CVDisplay.from_estimator(fitted()),
+        "This AsyncLassoRegressor has no mse_path_.*AsyncLassoCV",
+    ),
+    "errors of a criterion": (
+        lambda: CVDisplay.from_estimator(AsyncLassoCV(criterion="bic").fit(X, y)),
+        'no mse_path_.*criterion="cv"',
+    ),
+    "errors of another shape": (
+        lambda: CVDisplay([1.0, 2.0], np.ones((3, 3))),
+        r"alphas has shape \(2,\) and mse_path \(3, 3\)",
+    ),
+    "errors that are NaN": (lambda: CVDisplay([1.0], [[np.nan]]), "mse_path has no value"),
+    "history without one": (
+        lambda: ConvergenceDisplay.from_estimator(
+            AsyncLassoRegressor().fit_statistics(fitted().statistics_)
+        ),
+        "has no history_.*`fit_statistics`",
+    ),
+    "history of nothing": (lambda: ConvergenceDisplay(None), "history is a NoneType"),
+    "history of two lengths": (
+        lambda: ConvergenceDisplay({"time": [1.0, 2.0], "objective": [1.0]}),
+        r"history has columns of shapes \(2,\) and \(1,\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_shown(name):
+    call, match = WRONG[name]
+    with pytest.raises((ValueError, TypeError), match=match) as caught:
+        call()
+    assert not isinstance(caught.value, NotFittedError)
+
+
+def test_folds_that_were_not_read_do_not_count():
+    mse = np.array([[1.0, 3.0, np.nan], [2.0, 6.0, np.nan], [np.nan, np.nan, np.nan]])
+    display = CVDisplay([3.0, 2.0, 1.0], mse).plot()
+    line, _, (bars,) = display.errorbar_
+    np.testing.assert_array_equal(line.get_xdata(), [3.0, 2.0])
+    np.testing.assert_array_equal(line.get_ydata(), [2.0, 4.0])
+    half = [np.ptp(segment[:, 1]) / 2 for segment in bars.get_segments()]
+    np.testing.assert_allclose(half, [1.0, 2.0])
+    one = CVDisplay([3.0], [[1.0]]).plot()
+    assert not one.errorbar_.has_yerr

@@ -82,7 +82,12 @@ def penalty_weights(values, n_features: int, positive: bool) -> np.ndarray | Non
     """The argument `penalty_weights`, checked; None where all weights are one."""
     if values is None:
         return None
-    weights = np.asarray(values, dtype=np.float64)
+    try:
+        if np.iscomplexobj(values):
+            raise TypeError("complex values")
+        weights = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"penalty_weights must be real numbers, got {values!r}.") from error
     if weights.shape != (n_features,):
         raise ValueError(
             f"penalty_weights has shape {weights.shape}, and X has {n_features} features: pass"

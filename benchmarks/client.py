@@ -49,6 +49,7 @@ class AtOnce:
     """A place where tasks take no time; what they do take is in `seconds`."""
 
     n_threads = 4
+    deadline = float("inf")
 
     def __init__(self):
         self.seconds = 0.0
@@ -74,7 +75,6 @@ def consensus_run(place, load, sweeps):
         place,
         load=load,
         max_iter=sweeps,
-        max_time=None,
         max_staleness=None,
         random_state=None,
         on_update=lambda row: False,

@@ -26,6 +26,7 @@ from dask_lasso._cluster import OnCluster
 from dask_lasso._input import part_of
 from dask_lasso._rows import Rows
 from dask_lasso._statistics import from_rows, merge
+from dask_lasso._waiting import Waiting
 
 REPEATS = 3
 
@@ -53,7 +54,8 @@ def tasks_and_bytes(client, X, y):
     """Tasks of one fit and pickled bytes of its graph."""
     from dask_lasso import _cluster
 
-    place = OnCluster(client, Rows([part_of("X", X), part_of("y", y)], client))
+    waiting = Waiting(client)
+    place = OnCluster(waiting, Rows([part_of("X", X), part_of("y", y)], waiting))
     graph, keys = _cluster.statistics_graph(place._rows.chunks, place._edges)[:2]
     mine = [key for key in graph if str(key[0]).startswith("lasso-")]
     tasks = {key: graph[key] for key in mine}
@@ -84,7 +86,8 @@ def per_chunk(client):
 
 
 def _submit(client, X, y):
-    with OnCluster(client, Rows([part_of("X", X), part_of("y", y)], client)) as place:
+    waiting = Waiting(client)
+    with OnCluster(waiting, Rows([part_of("X", X), part_of("y", y)], waiting)) as place:
         place.load_statistics()
 
 

@@ -31,6 +31,7 @@ from dask_lasso import AsyncLassoRegressor, _engines
 from dask_lasso._cluster import OnCluster
 from dask_lasso._input import part_of
 from dask_lasso._rows import Rows
+from dask_lasso._waiting import Waiting
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -105,7 +106,8 @@ def calibrate():
     with local_cluster(2) as client:
         X, y = client.persist(chunked(*problem(n, k), 2))
         wait([X, y])
-        with OnCluster(client, Rows([part_of("X", X), part_of("y", y)], client)) as place:
+        waiting = Waiting(client)
+        with OnCluster(waiting, Rows([part_of("X", X), part_of("y", y)], waiting)) as place:
             data = place.load_statistics()
             stream = place.as_completed([])
 
@@ -258,7 +260,6 @@ def sweep(engine, cluster, n_blocks, update, reading=0.0, sweeps=4):
                 place,
                 load=load,
                 max_iter=10**9,
-                max_time=None,
                 max_staleness=None,
                 random_state=None,
                 on_update=lambda row: False,

@@ -20,6 +20,7 @@ from unittest import mock
 import numpy as np
 
 from dask_lasso import _engines, _estimator, _memory
+from dask_lasso._waiting import TimeIsUp
 
 # distributed's intervals between two messages on one link, in seconds.
 INTERVAL = {"client": 0.010, "to worker": 0.005, "from worker": 0.002, "home": 0.002}
@@ -70,6 +71,8 @@ class Simulated(_memory.InMemory):
 
     ``seconds(future, here)`` is how long a task takes that took `here` in this process.
     """
+
+    deadline = np.inf
 
     def __init__(self, *arrays, cluster, seconds, **options):
         if arrays:
@@ -133,11 +136,10 @@ class Simulated(_memory.InMemory):
 
     def next(self, until, one):
         """Results that are there, after the events until then."""
-        until = np.inf if until is None else until
         while self._events and (self._events[0][0] <= self.now or not self._inbox):
             if not self._inbox and self._events[0][0] > until:
                 self.now = max(self.now, until)
-                raise TimeoutError
+                raise TimeIsUp("in virtual time")
             at, _, action, args = heapq.heappop(self._events)
             if action == self._inbox.append:
                 self.now = max(self.now, at)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 
 import dask
 import numpy as np
 
 from . import _cells, _graphs, _passes, _reduction, _statistics
+from ._client import check_package
 from ._local import raw_rows
 from ._reuse import hold
-from ._threads import single_threaded_blas
+from ._waiting import Waiting
 from ._warn import warn
 
 # More statistics than this at once make one merge task too large a message.
@@ -30,15 +29,16 @@ class OnCluster:
 
     Parameters
     ----------
-    client : distributed.Client
+    waiting : Waiting
     rows : Rows
     n_blocks : int or "auto"
     """
 
-    def __init__(self, client, rows, n_blocks="auto"):
-        self._client = client
+    def __init__(self, waiting, rows, n_blocks="auto"):
+        self._waiting, self._client = waiting, waiting.client
+        self.deadline = waiting.deadline
         self._rows = rows
-        self._futures = set()
+        self._futures = self._waiting.futures
         self._reading = None  # the rows as passes read them
         self._advised = False
         self._offers = {}  # future -> (key of its data, worker, the worker that lagged)
@@ -46,7 +46,9 @@ class OnCluster:
         self._slow = set()  # workers that a block was taken from
         self.dtype = np.float32 if rows.dtype == np.float32 else np.float64
         self.y_ndim, self.n_targets = rows.y_ndim, rows.n_targets
-        self.n_threads = max(1, sum(client.nthreads().values()))
+        threads = self._waiting.ask("ncores")
+        check_package(self._waiting, threads)
+        self.n_threads = max(1, sum(threads.values()))
         self.n_rows = rows.n_rows  # NaN for chunks of unknown size
         self.n_features = rows.n_features
         self._n_blocks = n_blocks
@@ -63,10 +65,7 @@ class OnCluster:
         return self
 
     def __exit__(self, *exc):
-        # Released, not cancelled: the scheduler drops what nobody else wants, and leaves
-        # alone what another fit or the user has asked for under the same key.
-        for future in list(self._futures):
-            self.release(future)
+        self._waiting.release_all()
 
     def load_statistics(self, partition=None, few_blocks=False):
         """One future of `Statistics` per block; of `CellStatistics` with a `Partition`.
@@ -94,7 +93,7 @@ class OnCluster:
         """
         n_chunks = self._rows.n_chunks
         parts = self._statistics(self._rows.chunks, np.arange(n_chunks + 1))
-        sizes = self._client.gather([self.submit(_n_rows, part) for part in parts])
+        sizes = self._waiting.gather([self.submit(_n_rows, part) for part in parts])
         if partition.splits:
             partition = _cells.consecutive_folds(sum(sizes), len(partition.splits))
         cells = []
@@ -149,13 +148,13 @@ class OnCluster:
             reports = self.load_statistics()
         else:
             reports = self._statistics(self._rows.chunks, self._edges, function=function)
-        return _statistics.merge(self._client.gather(reports))
+        return _statistics.merge(self._waiting.gather(reports))
 
     def of_columns(self, columns):
         """A place of the same rows, and of these columns alone."""
         rows = self._rows if self._reading is None else self._reading.rows
         rows = rows.with_features(len(columns), _columns_of, columns)
-        return OnCluster(self._client, rows, self._n_blocks)
+        return OnCluster(Waiting(self._client, self.deadline), rows, self._n_blocks)
 
     def _labels(self, partition):
         """Each chunk's part of a `Partition`."""
@@ -171,7 +170,7 @@ class OnCluster:
         """
         first = self._reading is None
         if first:
-            self._reading = _reduction.Reading(self._client, self._rows)
+            self._reading = _reduction.Reading(self._waiting, self._rows)
         reading = self._reading
         held_by = reading.holders()
         if not first and held_by is None:
@@ -179,21 +178,16 @@ class OnCluster:
         if in_order:
             chains = [_reduction.Chain(range(self._rows.n_chunks), None)]
         else:
-            chains = _reduction.chains(self._client, self._rows.n_chunks, held_by)
+            chains = _reduction.chains(self._waiting, self._rows.n_chunks, held_by)
         labels = None if partition is None else self._labels(partition)
         delayed = reading.reduction(labels, chains, task, merge, args)
         futures = self._client.compute(delayed, optimize_graph=False, retries=_graphs.retries())
         self._futures.update(futures)
-        stream, found = self.as_completed(futures), {}
-        while len(found) < len(futures):
-            found.update(stream.next(None, one=False))
-        for future in futures:
-            self.release(future)
-        return merge([found[future] for future in futures])
+        return merge(self._waiting.gather(futures))
 
     def _advise_to_persist(self):
         rows = self._rows
-        if not self._advised and _reduction.fits_in_memory(self._client, rows):
+        if not self._advised and _reduction.fits_in_memory(self._waiting, rows):
             warn(
                 f"X has {rows.n_features} columns, so fit reads its rows several times, and X is"
                 " not in the workers' memory: it is computed again each time. If it fits there,"
@@ -232,7 +226,7 @@ class OnCluster:
         """
         if "workers" in dask.get_annotations():
             return {}  # the user knows better
-        processing = self._client.processing()  # a round trip, of the size of all in flight
+        processing = self._waiting.ask("processing")  # a round trip, of the size of all in flight
         working_on = {key: worker for worker, keys in processing.items() for key in keys}
         load = {worker: len(keys) for worker, keys in processing.items()}
         others = {}
@@ -255,12 +249,11 @@ class OnCluster:
             self._slow.add(slow)
 
     def release(self, future):
-        self._futures.discard(future)
         self._offers.pop(future, None)
-        future.release()
+        self._waiting.release(future)
 
     def as_completed(self, futures):
-        return _Stream(futures, self._client, self._futures)
+        return self._waiting.stream(futures)
 
 
 def _auto_blocks(n_features, n_threads):
@@ -353,139 +346,18 @@ def _per_chunk(name, function, chunks, labels=None, **options):
     return _graphs.optimised(found)
 
 
-class _Stream:
-    """`distributed.as_completed` with a deadline, raising what a task raised."""
-
-    def __init__(self, futures, client, wanted):
-        from distributed import as_completed
-
-        self._client = client
-        self._wanted = wanted  # futures that have not been released
-        self._completed = as_completed(
-            futures, loop=client.loop, with_results=True, raise_errors=False
-        )
-
-    def add(self, future):
-        self._completed.add(future)
-
-    def next(self, deadline, one):
-        if deadline is None:
-            deadline = np.inf
-        # as_completed has one timeout for its whole life, and a lost scheduler shows in
-        # the client's status alone: look at both, a few times a second.
-        completed = self._completed
-        while not completed.has_ready():
-            if self._client.status not in ("running", "connecting"):
-                raise self._lost()
-            if time.perf_counter() >= deadline:
-                raise TimeoutError
-            with completed.thread_condition:
-                if not completed.has_ready():
-                    completed.thread_condition.wait(min(0.1, deadline - time.perf_counter()))
-        ready = [next(completed)] if one else next(iter(completed.batches()))
-        return [(f, self._result(f, value)) for f, value in ready if f in self._wanted]
-
-    def _result(self, future, value):
-        if future.status == "error":
-            _, error, trace = value
-            raise error.with_traceback(trace)
-        if isinstance(value, BaseException):
-            # A scheduler that goes away cancels first and is missed a moment later.
-            patience = time.perf_counter() + 1.0
-            while time.perf_counter() < patience:
-                if self._client.status != "running":
-                    raise self._lost() from value
-                time.sleep(0.05)
-            raise RuntimeError(
-                f"The cluster cancelled task {future.key!r} during fit: {value}. A chunk that"
-                " was persisted or scattered may have gone with its worker; persist it again."
-            ) from value
-        return value
-
-    def _lost(self):
-        return RuntimeError(
-            f"The Client lost its scheduler during fit (status: {self._client.status})."
-            " Reconnect and fit again."
-        )
-
-
-def fetch(client, values):
+def fetch(waiting, values) -> list:
     """The same values, those of dask collections computed and in this process."""
     lazy = [number for number, value in enumerate(values) if hasattr(value, "__dask_graph__")]
     futures = []
     for value in (values[number] for number in lazy):
-        if hasattr(value, "expr"):
-            futures.append(client.compute(value, retries=_graphs.retries()))
-        else:
-            value = _graphs.optimised(value)
-            futures.append(client.compute(value, optimize_graph=False, retries=_graphs.retries()))
-    stream, found = _Stream(futures, client, set(futures)), {}
+        options = {"retries": _graphs.retries()}
+        if not hasattr(value, "expr"):
+            value, options["optimize_graph"] = _graphs.optimised(value), False
+        futures.append(waiting.client.compute(value, **options))
+    waiting.futures.update(futures)
     try:
-        while len(found) < len(futures):
-            found.update(stream.next(None, one=False))
+        computed = dict(zip(lazy, waiting.gather(futures), strict=True))
     finally:
-        for future in futures:
-            future.release()
-    computed = dict(zip(lazy, (found[future] for future in futures), strict=True))
+        waiting.release_all()
     return [computed.get(number, value) for number, value in enumerate(values)]
-
-
-@contextmanager
-def client_for_fit(client, *rows):
-    """The Client to fit on: `client`, that of the rows, the active one, or one made for it."""
-    import distributed
-
-    with ExitStack() as stack:
-        active = _active_client(stack)  # inside a task even for a Client that was given
-        if client is None:
-            client = _graphs.client_of(*rows) or active
-        if client is None:
-            _graphs.check_here(*rows)
-            # No dashboard, but distributed serves health pages all the same: on any free
-            # port, since it warns when its usual one is taken.
-            cluster = distributed.LocalCluster(
-                processes=False,
-                dashboard_address=None,
-                scheduler_kwargs={"dashboard_address": ":0"},
-            )
-            stack.enter_context(cluster)
-            client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
-        if not isinstance(client, distributed.Client):
-            raise TypeError(
-                f"client must be a distributed.Client or None, got {type(client).__name__}."
-            )
-        if client.asynchronous:
-            raise ValueError(
-                "client is asynchronous, and fit is not: pass a Client that was made with"
-                " asynchronous=False."
-            )
-        if client.status != "running":
-            raise ValueError(
-                f"client is {client.status}: pass a running distributed.Client, or None to"
-                " use the active one."
-            )
-        _graphs.client_of(*rows, client=client)
-        # Workers may be threads of ours, or take the cores from BLAS threads of ours that
-        # wait for each other then: a Cholesky of 5 ms was seen to take 110.
-        stack.enter_context(single_threaded_blas())
-        yield client
-
-
-def _active_client(stack):
-    import distributed
-
-    try:
-        distributed.get_worker()
-    except ValueError:
-        try:
-            return distributed.Client.current()
-        except ValueError:
-            return None
-    # Inside a task: leave the worker's thread pool while the fit waits for other tasks,
-    # or a cluster with one thread would wait for itself.
-    client = stack.enter_context(distributed.worker_client())
-    # Tasks of one worker share its Client, which another of them may just be starting.
-    patience = time.monotonic() + 30
-    while client.status in ("newly-created", "connecting") and time.monotonic() < patience:
-        time.sleep(0.01)
-    return client

@@ -25,6 +25,7 @@ from ._exact import Exact
 from ._incremental import degrees_of_freedom
 from ._input import is_dask
 from ._path import GRID_CONSTRAINTS, check_alphas, check_values
+from ._waiting import TimeIsUp
 from ._warn import warn
 from ._wide import is_wide_path
 from ._wide_path import WidePath
@@ -191,10 +192,9 @@ class WideSelection(Selection):
     stopped_by = None
     n_updates = n_passes = 0
 
-    def __init__(self, place, *, max_time, on_update, **selection):
+    def __init__(self, place, *, on_update, **selection):
         super().__init__(n_blocks=1, **selection)
         self._place, self._on_update = place, on_update
-        self._max_time = np.inf if max_time is None else max_time
 
     def run(self):
         start = time.perf_counter()
@@ -204,18 +204,22 @@ class WideSelection(Selection):
             self._penalty,
             fit_intercept=self._fit_intercept,
             max_iter=self._max_iter,
-            deadline=start + self._max_time,
         )
         self.statistics, self.n_reported = paths.statistics, 1
         self._null_loss = paths.null_loss
         grids = self._grids(partial(paths.grid, eps=self._eps, n_alphas=self._alphas))
-        found = [
-            paths.run(grid, self._of_ratio(l1_ratio))
-            for grid, l1_ratio in zip(grids, self._l1_ratios, strict=True)
-        ]
+        found = []
+        for grid, l1_ratio in zip(grids, self._l1_ratios, strict=True):
+            try:
+                found.append(paths.run(grid, self._of_ratio(l1_ratio)))
+            except TimeIsUp:
+                if not found:
+                    raise
+                self.stopped_by = "max_time"
+                break
         self.n_passes, self.n_updates = paths.n_passes, paths.n_updates
         mse = np.full((*grids.shape, len(self._partition.splits)), np.inf)
-        for errors, path in zip(mse, found, strict=True):
+        for errors, path in zip(mse, found, strict=False):
             errors[: len(path.errors)] = path.errors
             self.n_unconverged += int((path.gaps > self._tol * self._null_loss[0]).sum())
             if len(path.errors) < len(errors):
@@ -310,6 +314,10 @@ class SelectionBase(LassoBase):
         ValueError
             For parameters or data that cannot be used; what the estimator had from an
             earlier fit is kept.
+        TimeoutError
+            If there was nothing to choose from after `max_time`.
+        RuntimeError
+            If the cluster went away, or cancelled what the fit needs.
 
         Warns
         -----
@@ -399,7 +407,7 @@ class SelectionBase(LassoBase):
         ):
             return super()._wide(place, local, on_update, partition)
         settings = self._settings(place, partition)
-        return WideSelection(place, max_time=self.max_time, on_update=on_update, **settings)
+        return WideSelection(place, on_update=on_update, **settings)
 
     def _attributes(self, model, place):
         attributes = super()._attributes(model, place)
@@ -483,7 +491,9 @@ class AsyncLassoCV(SelectionBase):
     max_time : float, default=None
         Seconds after which alpha is chosen by the rows read so far. Splits of which no
         training or no test row has been read do not count, and are NaN in `mse_path_`; if
-        that is all of them, it is an error.
+        that is all of them, it is an error. So it is with chunks of unknown size of which not
+        all have been read. With more columns than rows, or than 10,000, alpha is chosen
+        among those that are done.
 
     engine, fit_intercept, positive, penalty_weights, tol, max_iter, n_blocks, client, \
             random_state, verbose

@@ -15,6 +15,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from ._waiting import TimeIsUp
+
 HISTORY = {
     "time": np.float64,
     "n_updates": np.int64,
@@ -31,6 +33,8 @@ _LAG = 4.0
 _LAST = 64
 # Seconds below which nothing is worth offering, and between two looks for such tasks.
 _LOOK = 0.05
+# Seconds after `max_time` in which the blocks may still answer about the last estimate.
+_GRACE = 1.0
 
 
 @runtime_checkable
@@ -134,7 +138,6 @@ class Run:
         *,
         load=None,
         max_iter,
-        max_time,
         max_staleness,
         random_state,
         on_update,
@@ -149,7 +152,7 @@ class Run:
         self._max_staleness = max_staleness
         self._on_update = on_update
         self._start = time.perf_counter()
-        self._deadline = None if max_time is None else self._start + max_time
+        self._deadline = place.deadline
         self._history = {name: [] for name in HISTORY}
 
         if load is None:
@@ -216,10 +219,17 @@ class Run:
         question = self._ask()
         if question is None:
             return None
-        while len(question.answers) < len(question.blocks):
-            for future, value in self._stream.next(None, one=False):
-                if future in self._in_flight and self._in_flight[future].kind == "answer":
-                    self.absorb(self._receive(future, value))
+        deadline = max(self._deadline, time.perf_counter() + _GRACE)
+        try:
+            while len(question.answers) < len(question.blocks):
+                for future, value in self._stream.next(deadline, one=False):
+                    if future in self._in_flight and self._in_flight[future].kind == "answer":
+                        self.absorb(self._receive(future, value))
+        except TimeIsUp:
+            if self._model.coef is None:
+                raise TimeIsUp("no estimate has a certificate") from None
+            self.stopped_by = "max_time"  # with the last estimate that has one
+            return None
         return self._model.conclude()
 
     @property
@@ -328,7 +338,7 @@ class Run:
         return self._on_update(row)
 
     def _late(self) -> bool:
-        return self._deadline is not None and time.perf_counter() >= self._deadline
+        return time.perf_counter() >= self._deadline
 
     def _receive(self, future, value) -> Result:
         flight = self._in_flight.pop(future)
@@ -405,18 +415,18 @@ class Completed:
         while run._in_flight:
             if self._offer:
                 run._offer_laggards()
-            # Before the first report there is nothing to return: then time waits.
-            deadline = run._deadline if run._model.samples_seen else None
-            until = deadline
+            until = run._deadline
             if self._offer:
-                until = min(until or np.inf, time.perf_counter() + _LOOK)
+                until = min(until, time.perf_counter() + _LOOK)
             try:
                 ready = run._stream.next(until, one)
-            except TimeoutError:
-                if run._late() and deadline is not None:
-                    run.stopped_by = "max_time"
-                    return
-                continue
+            except TimeIsUp:
+                if not run._late():
+                    continue
+                if not run._model.samples_seen:
+                    raise
+                run.stopped_by = "max_time"
+                return
             results = [run._receive(f, value) for f, value in ready if f in run._in_flight]
             if results:
                 yield results

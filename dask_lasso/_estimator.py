@@ -23,6 +23,7 @@ from ._local import BlackBox, Gram
 from ._losses import Pair, Residual
 from ._predict import predict_dask, predict_rows, r2_score
 from ._statistics import Statistics
+from ._waiting import TimeIsUp
 from ._warn import warn
 from ._wide import Wide, check_width, is_wide
 from .problem.moments import intercept as best_intercept
@@ -56,6 +57,10 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         ValueError
             For parameters or data that cannot be used; what the estimator had from an
             earlier fit is kept.
+        TimeoutError
+            If there was nothing to estimate from after `max_time`.
+        RuntimeError
+            If the cluster went away, or cancelled what the fit needs.
 
         Warns
         -----
@@ -83,9 +88,11 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
     def _fit(self, X, y, sample_weight, split=None):
         """Fit; `split` makes the `Partition` of the rows for cross-validation."""
         callbacks = Callbacks(self, X, y, sample_weight)
-        with open_rows(
-            self, X, y, sample_weight, client=self.client, n_blocks=self.n_blocks
-        ) as place:
+        limits = dict(n_blocks=self.n_blocks, max_time=self.max_time)
+        with (
+            self._time_in_our_words(),
+            open_rows(self, X, y, sample_weight, client=self.client, **limits) as place,
+        ):
 
             def attributes():
                 return self._attributes(model, place)
@@ -104,7 +111,7 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
                 run.run()
             else:
                 load = None if local is None else local.load
-                run = self._start_run(place, load, on_update, self.max_time, partition)
+                run = self._start_run(place, load, on_update, partition)
                 if local is None:
                     model = self._make_model(place, run.n_blocks, partition)
                 else:
@@ -117,13 +124,22 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         self._warn_unless_converged(model, run)
         callbacks.on_end(attributes)
 
-    def _start_run(self, place, load, on_update, max_time, partition=None):
+    @contextmanager
+    def _time_in_our_words(self):
+        try:
+            yield
+        except TimeIsUp as error:
+            raise TimeIsUp(
+                f"fit was stopped by max_time={self.max_time} before there was any estimate:"
+                f" {error}. Increase max_time."
+            ) from None
+
+    def _start_run(self, place, load, on_update, partition=None):
         return Run(
             place,
             partition,
             load=load,
             max_iter=self.max_iter,
-            max_time=max_time,
             max_staleness=self.max_staleness,
             random_state=check_random_state(self.random_state),
             on_update=on_update,
@@ -370,7 +386,8 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
 
     max_time : float, default=None
         Seconds after which a fit ends with what it has: with `polish` the exact lasso of
-        the rows seen so far. At least one block is always waited for.
+        the rows seen so far; with more columns than a Gram matrix should have, the last
+        estimate that was certified on all rows. If there is nothing yet, it is an error.
 
     rho : float or "auto", default="auto"
         Penalty parameter of ADMM, in units of the mean column variance. "auto" starts at
@@ -603,14 +620,14 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
             return super()._wide(place, local, on_update, partition)
         settings = self._shared(place, 1)
         del settings["n_blocks"]
-        limits = dict(max_iter=self.max_iter, max_time=self.max_time)
+        settings["max_iter"] = self.max_iter
         run_engine = None if self.polish else self._run_engine_on_set
-        return Wide(place, **settings, **limits, on_update=on_update, run_engine=run_engine)
+        return Wide(place, **settings, on_update=on_update, run_engine=run_engine)
 
-    def _run_engine_on_set(self, place, on_update, max_time, **settings):
+    def _run_engine_on_set(self, place, on_update, **settings):
         """ADMM on a place of a working set's columns, and its `Run`."""
         local = Gram(settings["penalty"], self.fit_intercept)
-        run = self._start_run(place, local.load, on_update, max_time)
+        run = self._start_run(place, local.load, on_update)
         model = self._make_consensus(place, local, run.n_blocks, **settings)
         self._run_engine(run, model)
         return model, run

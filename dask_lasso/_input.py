@@ -7,6 +7,7 @@ values tell (NaN, lengths of chunks of unknown size) the workers find in the one
 from __future__ import annotations
 
 import re
+import time
 from contextlib import contextmanager
 from numbers import Number, Real
 
@@ -22,6 +23,7 @@ from sklearn.utils.validation import (
 from ._chunk import check_mask, is_table, not_real
 from ._chunk import numbers as chunk_numbers
 from ._rows import Part, Rows
+from ._waiting import Waiting
 
 # Bytes that are joined of column chunks in one task.
 _JOINED_BYTES = 2**27
@@ -63,41 +65,51 @@ def _check_is_rows(name, values):
 
 
 @contextmanager
-def open_rows(estimator, X, y, sample_weight, *, client=None, n_blocks="auto", reset=True):
+def open_rows(
+    estimator, X, y, sample_weight, *, client=None, n_blocks="auto", max_time=None, reset=True
+):
     """Check the input of a fit and yield the place where its rows are.
+
+    In the place no wait goes on for longer than `max_time`, counted from now.
 
     Yields
     ------
     `InMemory` or `OnCluster`
         Whatever was started for the fit ends with the context.
     """
+    deadline = np.inf if max_time is None else time.perf_counter() + max_time
     if reset:
         estimator._target_names_ = _target_names(y)
     sample_weight = per_row(sample_weight)
     if is_dask(X):
-        from ._cluster import OnCluster, client_for_fit
+        from ._client import client_for_fit
+        from ._cluster import OnCluster
 
         parts = dask_parts(estimator, X, y, sample_weight, reset=reset)
         with client_for_fit(client, X, y, sample_weight) as client:
-            with OnCluster(client, Rows(parts, client), n_blocks) as place:
+            waiting = Waiting(client, deadline)
+            with OnCluster(waiting, Rows(parts, waiting), n_blocks) as place:
                 yield place
     else:
         from ._memory import InMemory
 
-        arrays = memory_rows(estimator, X, *fetched(client, y, sample_weight), reset=reset)
-        with InMemory(*arrays, n_blocks, given=(X, y, sample_weight)) as place:
+        given = (X, y, sample_weight)
+        here = fetched(client, y, sample_weight, deadline=deadline)
+        arrays = memory_rows(estimator, X, *here, reset=reset)
+        with InMemory(*arrays, n_blocks, given=given, deadline=deadline) as place:
             yield place
 
 
-def fetched(client, *values):
+def fetched(client, *values, deadline=np.inf):
     """What belongs to an X in memory, in memory too: less travels than if X were sent."""
     if not is_dask(*values):
         return values
-    from ._cluster import client_for_fit, fetch
+    from ._client import client_for_fit
+    from ._cluster import fetch
 
     values = tuple(map(unwrap, values))
     with client_for_fit(client, *values) as client:
-        return fetch(client, values)
+        return fetch(Waiting(client, deadline), values)
 
 
 def beside(X, y, sample_weight, *, client):

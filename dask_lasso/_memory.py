@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,7 @@ from ._chunk import Chunk
 from ._local import raw_rows
 from ._reuse import recall, remember, reusing
 from ._threads import single_threaded_blas, spare_threads
+from ._waiting import TimeIsUp
 
 # Below this many values a thread costs more than it saves.
 _ONE_THREAD = 2**18
@@ -31,9 +33,12 @@ class InMemory:
     n_blocks : int or "auto"
     given : tuple
         X, y and sample_weight as the user has them, by which `reuse_statistics` knows them.
+    deadline : float
+        Of `time.perf_counter`.
     """
 
-    def __init__(self, X, y, sample_weight, n_blocks="auto", *, given):
+    def __init__(self, X, y, sample_weight, n_blocks="auto", *, given, deadline=math.inf):
+        self.deadline = deadline
         self._given = given
         self._X, self._y, self._sample_weight = X, y, sample_weight
         self.dtype, self.y_ndim = X.dtype, y.ndim
@@ -46,7 +51,8 @@ class InMemory:
             n_blocks = 1 if small else 4 * self.n_threads
         n_blocks = max(1, min(n_blocks, n))
         self._edges = np.linspace(0, n, n_blocks + 1).astype(np.intp)
-        self._executor = ThreadPoolExecutor(self.n_threads) if self.n_threads > 1 else None
+        # Of a single thread too, or nothing could end before it does.
+        self._executor = None if small else ThreadPoolExecutor(self.n_threads)
 
     def __enter__(self):
         self._limit = single_threaded_blas()
@@ -55,7 +61,8 @@ class InMemory:
 
     def __exit__(self, *exc):
         if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+            # A thread cannot be stopped; it ends with its task, for which nobody waits.
+            self._executor.shutdown(wait=False, cancel_futures=True)
         self._limit.__exit__(*exc)
 
     def load_statistics(self, partition=None, few_blocks=False) -> list[Future]:
@@ -103,7 +110,12 @@ class InMemory:
     def of_columns(self, columns):
         """A place of the same rows, and of these columns alone."""
         return InMemory(
-            self._X[:, columns], self._y, self._sample_weight, len(self._edges) - 1, given=None
+            self._X[:, columns],
+            self._y,
+            self._sample_weight,
+            len(self._edges) - 1,
+            given=None,
+            deadline=self.deadline,
         )
 
     def reduce(self, task, merge, *args, in_order=True, partition=None):
@@ -111,11 +123,20 @@ class InMemory:
 
         With a `Partition`, the last of each chunk is the labels of its rows.
         """
+        if time.perf_counter() >= self.deadline:
+            raise TimeIsUp("a pass over the rows has not begun")
         edges = np.linspace(0, len(self._y), self.n_threads + 1).astype(np.intp)
         parts = [
             self.submit(self._task_on, task, rows, args, partition) for rows in pairwise(edges)
         ]
-        return merge([part.result() for part in parts])
+        return merge(self._gather(parts))
+
+    def _gather(self, futures):
+        """Results of all `futures`, in time."""
+        stream, n_found = self.as_completed(futures), 0
+        while n_found < len(futures):
+            n_found += len(stream.next(self.deadline, one=False))
+        return [future.result() for future in futures]
 
     def _task_on(self, task, rows, args, partition):
         chunk = self._chunk(*rows)
@@ -123,7 +144,7 @@ class InMemory:
 
     def merged_statistics(self) -> _statistics.Statistics:
         """`Statistics` of all rows."""
-        return _statistics.merge(future.result() for future in self.load_statistics())
+        return _statistics.merge(self._gather(self.load_statistics()))
 
     def locate(self, block, defect) -> str:
         """Where a defect is, in the user's terms."""
@@ -170,11 +191,11 @@ class _Stream:
         future.add_done_callback(self._ready.put)
 
     def next(self, deadline, one):
-        timeout = None if deadline is None else max(0.0, deadline - time.perf_counter())
+        left = None if math.isinf(deadline) else max(0.0, deadline - time.perf_counter())
         try:
-            ready = [self._ready.get(timeout=timeout)]
+            ready = [self._ready.get(timeout=left)]
         except queue.Empty:
-            raise TimeoutError from None
+            raise TimeIsUp("no block of rows has been read") from None
         while not one and not self._ready.empty():
             ready.append(self._ready.get())
         return [(future, future.result()) for future in ready]

@@ -10,6 +10,7 @@ the link before it. What the chains end with is merged in a tree, whose root is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from itertools import count
 from typing import NamedTuple
 from uuid import uuid4
@@ -46,8 +47,8 @@ class Reading:
     rows : Rows
     """
 
-    def __init__(self, client, rows):
-        self._client = client
+    def __init__(self, waiting, rows):
+        self._waiting, client = waiting, waiting.client
         # What a graph holds as a NumPy or SciPy array would be sent with every pass; it goes
         # to the workers once, for as long as the result is kept.
         parts = [
@@ -57,7 +58,7 @@ class Reading:
             for part in rows.parts
         ]
         if any(part is not before for part, before in zip(parts, rows.parts, strict=True)):
-            rows = Rows(parts, client)
+            rows = Rows(parts, waiting)
         self.rows = rows
         self._chunks = optimised(rows.chunks)
         self._annotations = by_key(self._chunks.dask)
@@ -68,7 +69,8 @@ class Reading:
         """The worker that has each chunk of X in memory, or None if some chunk is in none."""
         if self._sources is None:
             return None
-        workers = self._client.who_has(self._client.futures_of(self.rows.parts[0].values))
+        futures = self._waiting.client.futures_of(self.rows.parts[0].values)
+        workers = self._waiting.ask("who_has", keys=[future.key for future in futures])
         found = [next(iter(workers.get(key) or ()), None) for key in self._sources]
         return None if None in found else found
 
@@ -229,7 +231,7 @@ def _source(graph, key, futures):
     return found.pop() if len(found) == 1 else None
 
 
-def chains(client, n_chunks, held_by) -> list[Chain]:
+def chains(waiting, n_chunks, held_by) -> list[Chain]:
     """The chunks in chains, one for each thread.
 
     Parameters
@@ -238,7 +240,7 @@ def chains(client, n_chunks, held_by) -> list[Chain]:
         From `Reading.holders`. Where chunks are in memory, a chain is of one worker's
         chunks; else it is of neighbours.
     """
-    threads = client.nthreads()
+    threads = waiting.ask("ncores")
     if held_by is None:
         n_chains = min(n_chunks, max(1, sum(threads.values())))
         return [Chain(c, None) for c in np.array_split(np.arange(n_chunks), n_chains)]
@@ -250,11 +252,14 @@ def chains(client, n_chunks, held_by) -> list[Chain]:
     return found
 
 
-def fits_in_memory(client, rows) -> bool:
+def fits_in_memory(waiting, rows) -> bool:
     """Whether the chunks of X may fit in the workers' memory; true where nobody knows."""
-    limits = [
-        worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()
-    ]
+    from distributed import Scheduler
+
+    # distributed 2025.1 knows no other answer than that of all workers.
+    of_all = {"n_workers": -1} if "n_workers" in signature(Scheduler.identity).parameters else {}
+    workers = waiting.ask("identity", **of_all)["workers"]
+    limits = [worker["memory_limit"] for worker in workers.values()]
     X = rows.parts[0]
     n_bytes = rows.n_rows * rows.n_features * X.dtype.itemsize
     is_dense = X.is_frame or isinstance(X.values._meta, np.ndarray)

@@ -43,7 +43,7 @@ class Rows:
     ----------
     parts : sequence of Part
         X, y and perhaps sample_weight, some of them dask collections.
-    client : distributed.Client
+    waiting : Waiting
         Which computes the lengths of chunks where they are needed, and for which data
         frames are optimised.
 
@@ -60,12 +60,12 @@ class Rows:
         Of X.
     """
 
-    def __init__(self, parts: Sequence[Part], client):
+    def __init__(self, parts: Sequence[Part], waiting):
         X, y = parts[:2]
         self.n_features, self.dtype = X.shape[1], X.dtype
         self.y_ndim, self.n_targets = y.ndim, 1 if y.ndim == 1 else y.shape[1]
         # The parts hold the futures of what is persisted, of which `chunks` has the keys alone.
-        self.parts, self.sizes, self.chunks = _join(parts, client)
+        self.parts, self.sizes, self.chunks = _join(parts, waiting)
 
     @property
     def n_chunks(self) -> int:
@@ -90,7 +90,7 @@ def _with_features(chunk, function, args):
     return chunk if chunk.defect is not None else chunk._replace(X=function(chunk, *args))
 
 
-def _join(parts, client):
+def _join(parts, waiting):
     """The parts in common chunks, the rows in each, and a dask array of one `Chunk` each."""
     import dask.array as da
     from dask.base import tokenize
@@ -98,10 +98,10 @@ def _join(parts, client):
 
     frames = [part for part in parts if part.is_frame]
     arrays = [part for part in parts if not part.is_frame]
-    joined = _join_frames(frames, client) if frames else None
+    joined = _join_frames(frames, waiting.client) if frames else None
     lead = frames[0] if frames else next(part for part in arrays if part.is_dask)
     lead_name, lead = lead.name, lead.values if joined is None else joined
-    sizes = _sizes(lead, arrays, client)
+    sizes = _sizes(lead, arrays, waiting)
     arrays = [part._replace(values=_in_chunks(part, sizes, lead_name)) for part in arrays]
     # What is of data frames comes as one argument, and first.
     names = [part.name for part in (*frames, *arrays)]
@@ -186,7 +186,7 @@ def _mended(joined):
     return da.Array(graph, joined.name, joined.chunks, meta=joined._meta)
 
 
-def _sizes(lead, arrays, client):
+def _sizes(lead, arrays, waiting):
     """Rows in each chunk of `lead`, where they are known or have to be."""
     sizes = lead.chunks[0]
     if not _is_unknown(sizes):
@@ -196,7 +196,7 @@ def _sizes(lead, arrays, client):
         if len(part.values.chunks[0]) == len(sizes):
             return part.values.chunks[0]
     if known or not all(part.is_dask for part in arrays):
-        return _read_sizes(lead, client)
+        return _read_sizes(lead, waiting)
     return sizes
 
 
@@ -204,7 +204,7 @@ def _is_unknown(sizes) -> bool:
     return bool(np.isnan(sum(sizes)))
 
 
-def _read_sizes(lead, client):
+def _read_sizes(lead, waiting):
     """Rows in each chunk, for which the chunks are read."""
     lengths = lead.map_blocks(
         _length,
@@ -213,8 +213,11 @@ def _read_sizes(lead, client):
         chunks=tuple((1,) * n for n in lead.numblocks),
         meta=np.empty((0,) * lead.ndim, dtype=int),
     )
-    lengths = client.compute(optimised(lengths), optimize_graph=False, retries=retries())
-    return tuple(lengths.result().ravel().tolist())
+    lengths = optimised(lengths)
+    future = waiting.client.compute(lengths, optimize_graph=False, retries=retries())
+    waiting.futures.add(future)
+    (found,) = waiting.gather([future])
+    return tuple(found.ravel().tolist())
 
 
 def _length(chunk, ndim):

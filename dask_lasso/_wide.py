@@ -26,6 +26,7 @@ from scipy import sparse
 from . import _passes
 from ._engines import HISTORY
 from ._passes import Chosen
+from ._waiting import TimeIsUp
 from .problem.certificate import scale_residual
 from .problem.gram import solve
 from .problem.moments import Moments, is_rounding
@@ -120,13 +121,13 @@ class Wide:
     place : InMemory or OnCluster
     penalty : L1
         With an l1 term on every column.
-    fit_intercept, tol, max_iter, max_time : as in the estimator
+    fit_intercept, tol, max_iter : as in the estimator
     coef_init : ndarray of shape (k, m) or None
     on_update : callable
         Given a row of the history; True ends the fit.
     run_engine : callable or None
-        Solves for a working set's columns by ADMM: ``run_engine(place, on_update, max_time,
-        coef_init=, penalty=, tol=)`` returns a model and its `Run`. None is the exact
+        Solves for a working set's columns by ADMM: ``run_engine(place, on_update, coef_init=,
+        penalty=, tol=)`` returns a model and its `Run`. None is the exact
         solution from the Gram of the set.
 
     Attributes
@@ -156,7 +157,6 @@ class Wide:
         fit_intercept,
         tol,
         max_iter,
-        max_time,
         on_update,
         coef_init=None,
         run_engine=None,
@@ -180,14 +180,22 @@ class Wide:
         self._best = np.inf, np.inf  # objective and gap, over the targets
         self._n_idle = 0  # passes since either of them was better
         self._start = time.perf_counter()
-        self._deadline = np.inf if max_time is None else self._start + max_time
         self._history = {name: [] for name in HISTORY}
         self.n_passes = 0
         self.n_updates = 0
         self.stopped_by = None
+        self.coef = self.gap = None
 
     def run(self):
-        """Read the rows as often as the certificate needs."""
+        """Read the rows as often as the certificate needs, and time allows."""
+        try:
+            self._run()
+        except TimeIsUp:
+            if self.coef is None:
+                raise TimeIsUp("the first pass over the rows is not complete") from None
+            self.stopped_by = "max_time"  # with the last estimate that has a certificate
+
+    def _run(self):
         self._read_columns()
         if self._coef_init is not None and self._coef_init.any():
             self._is_solved = False
@@ -263,12 +271,10 @@ class Wide:
             self._set_tol *= 0.2  # it was not enough for all columns
         self.n_passes += 1
         weights = self._weights[self._set]
-        left = self._deadline - time.perf_counter()
         with self._place.of_columns(self._set) as place:
             model, run = self._run_engine(
                 place,
                 on_update,
-                None if np.isinf(left) else max(left, 1e-3),
                 coef_init=self._set_coef / weights[:, np.newaxis],
                 penalty=self._penalty.of(self._set),
                 tol=max(0.1 * relative, self._set_tol),
@@ -422,7 +428,7 @@ class Wide:
             # By ADMM a set is solved for to a gap; else there is nothing to add to it.
             self.stopped_by = None if within else "max_iter"
             return True
-        elif now >= self._deadline:
+        elif now >= self._place.deadline:
             self.stopped_by = "max_time"
         elif self._n_idle >= _MOST_IDLE:
             self.stopped_by = "standstill"

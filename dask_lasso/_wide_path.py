@@ -12,7 +12,6 @@ solution is certified).
 
 from __future__ import annotations
 
-import time
 from itertools import count
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from scipy import sparse
 
 from . import _cells, _passes
 from ._passes import Chosen
+from ._waiting import TimeIsUp
 from ._wide import FEWEST, SLACK, first_pass, n_joining
 from .problem.certificate import scale_residual
 from .problem.gram import solve_path
@@ -60,14 +60,12 @@ class WidePath:
     Parameters
     ----------
     place : InMemory or OnCluster
+        At its deadline a path ends with the alphas that are done, if there are any.
     partition : Partition
         Its splits are solved for as well as all rows.
     penalty : L1
         Of which weights and sign count; they penalise every column.
     fit_intercept, max_iter : as in the estimators
-    deadline : float
-        Of `time.perf_counter`; a path ends there, with the alphas that are done, the first
-        few at least.
 
     Attributes
     ----------
@@ -77,7 +75,7 @@ class WidePath:
         How often the rows were read; solutions, one for each alpha and training set.
     """
 
-    def __init__(self, place, partition, penalty: L1, *, fit_intercept, max_iter, deadline=np.inf):
+    def __init__(self, place, partition, penalty: L1, *, fit_intercept, max_iter):
         if np.isnan(place.n_rows):
             raise ValueError(
                 f"X has {place.n_features} columns and chunks of unknown size: call"
@@ -86,7 +84,7 @@ class WidePath:
         self._place, self._partition = place, partition
         self._positive, self._fit_intercept = penalty.positive, fit_intercept
         self._weights = penalty.column_weights(place.n_features)
-        self._max_iter, self._deadline = max_iter, deadline
+        self._max_iter = max_iter
         self.n_passes, self.n_updates = 1, 0
         self.statistics, self._centre = first_pass(place, fit_intercept)
         self._norms = np.sqrt(self._centre.xx) / self._weights
@@ -116,18 +114,17 @@ class WidePath:
         chosen = self._first_columns(alphas[:few].min() * penalty.l1_ratio)
         coefs, gaps, errors, objectives = [], [], [], []
         for start in range(0, len(alphas), few):
-            # The first of them whatever the time: without them there is nothing to choose.
-            deadline = self._deadline if coefs else np.inf
-            found = self._solve(alphas[start : start + few], penalty, chosen, deadline)
-            if found is None:
+            try:
+                found = self._solve(alphas[start : start + few], penalty, chosen)
+            except TimeIsUp:
+                if not coefs:
+                    raise TimeIsUp("the rows have not been read for the first alphas") from None
                 break
             chosen, solutions, found_gaps, found_errors, found_objectives, nearest = found
             coefs.append(_spread(solutions[0], chosen, k))
             gaps.append(found_gaps)
             errors.append(found_errors)
             objectives.append(found_objectives)
-            if time.perf_counter() >= self._deadline:
-                break
             if start + few < len(alphas):
                 used = chosen[np.any([s.any(axis=1) for s in solutions], axis=0)]
                 following = alphas[start + few :][:few].min() * penalty.l1_ratio
@@ -150,7 +147,7 @@ class WidePath:
             candidates = np.sort(candidates[np.argpartition(-score, most)[:most]])
         return candidates
 
-    def _solve(self, alphas, penalty, chosen, deadline):
+    def _solve(self, alphas, penalty, chosen):
         """Solve for a few alphas on all sets, with as many columns as that takes."""
         n_sets, n_alphas = len(self._train), len(alphas)
         solutions = np.zeros((n_sets, len(chosen), n_alphas))
@@ -182,8 +179,6 @@ class WidePath:
             n_violating = np.count_nonzero(worst > 0)
             if n_violating == 0:
                 break
-            if time.perf_counter() >= deadline:
-                return None
             # Those that nearly violate too: a pass costs more than they do.
             joining = min(max(FEWEST, 4 * n_violating), max(self._most, len(chosen) // 2))
             left = left[(over > 0).any(axis=1).reshape(n_sets, -1).any(axis=0)]

@@ -30,6 +30,7 @@ from dask_lasso import (
     _wide,
     lasso_path,
 )
+from dask_lasso._memory import InMemory
 
 N_ROWS, N_COLUMNS = 150, 2600
 
@@ -304,7 +305,7 @@ def test_admm_on_working_sets_stops_where_it_is_told():
     with pytest.warns(ConvergenceWarning, match="max_iter=3"):
         AsyncLassoRegressor(alpha, polish=False, max_iter=3).fit(X, y)
     with pytest.warns(ConvergenceWarning, match="max_time"):
-        AsyncLassoRegressor(alpha, polish=False, max_time=0.05, tol=1e-14).fit(X, y)
+        AsyncLassoRegressor(alpha, polish=False, max_time=1.0, tol=1e-300).fit(X, y)
     loose = AsyncLassoRegressor(alpha, polish=False, tol=1e-2).fit(X, y)
     assert 0 < gap_on_rows(loose, X, y) <= 1e-2
 
@@ -462,14 +463,51 @@ def test_penalty_weights_in_cross_validation():
     assert_allclose(model.coef_, scaled.coef_ / weights, rtol=0, atol=1e-8)
 
 
-def test_cross_validation_out_of_time_chooses_among_what_is_done():
+def out_of_time_after(monkeypatch, n_passes):
+    """Let the time of a fit in memory be over after so many passes."""
+    passes = []
+
+    def reduce(self, *args, **options):
+        passes.append(self)
+        if len(passes) > n_passes:
+            self.deadline = 0.0
+        return in_time(self, *args, **options)
+
+    in_time = InMemory.reduce
+    monkeypatch.setattr(InMemory, "reduce", reduce)
+
+
+def test_cross_validation_out_of_time_chooses_among_what_is_done(monkeypatch):
     X, y = dense_rows()
+    unhurried = AsyncLassoCV(alphas=12, **GRID).fit(X, y)
+    out_of_time_after(monkeypatch, unhurried.n_passes_ - 1)
     with pytest.warns(ConvergenceWarning, match="max_time"):
-        model = AsyncLassoCV(alphas=12, **GRID, max_time=1e-6).fit(X, y)
+        model = AsyncLassoCV(alphas=12, **GRID, max_time=1e6).fit(X, y)
     done = ~np.isnan(model.mse_path_).any(axis=1)
     assert done.any()
     assert not done.all()
     assert model.alpha_ in model.alphas_[done]
+
+
+@pytest.mark.parametrize("model", [AsyncLassoRegressor(), AsyncLassoCV(**GRID)])
+def test_out_of_time_in_the_first_pass(model, monkeypatch):
+    X, y = dense_rows()
+    model.set_params(max_time=1e6).fit(X, y)
+    before = dict(vars(model))
+    out_of_time_after(monkeypatch, 0)
+    with pytest.raises(TimeoutError, match=r"max_time=1000000\.0 before there was any estimate"):
+        model.fit(X, y)
+    assert vars(model) == before
+
+
+def test_out_of_time_is_the_last_estimate_with_a_certificate(monkeypatch):
+    X, y = dense_rows()
+    alpha = 0.05 * alpha_max(X, y)
+    out_of_time_after(monkeypatch, 4)
+    with pytest.warns(ConvergenceWarning, match="stopped by max_time"):
+        model = AsyncLassoRegressor(alpha, max_time=1e6).fit(X, y)
+    null_loss = ((y - y.mean()) ** 2).mean()
+    assert_allclose(model.dual_gap_, null_loss * gap_on_rows(model, X, y), rtol=1e-8)
 
 
 def test_chunks_that_are_not_aligned():

@@ -192,17 +192,15 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         intercept = getattr(model, "intercept", None)
         if intercept is None:  # the best one for the coefficients
             intercept = best_intercept(model.statistics, coef, self.fit_intercept)
-        gap = model.gap
+        # The best intercept leaves residuals of mean zero; a rounded one adds its error squared.
+        rounded = intercept.astype(place.dtype)
+        gap = model.gap + (rounded - intercept) ** 2 / 2
         if coef.shape[1] == 1:
             coef, gap = coef[:, 0], gap[0]
-        if not self.fit_intercept:
-            intercept = 0.0
-        else:
-            intercept = intercept.astype(place.dtype)
-            intercept = intercept[0] if place.y_ndim == 1 else intercept
+        one_or_all = rounded[0] if place.y_ndim == 1 else rounded
         return {
             "coef_": coef.T.astype(place.dtype),
-            "intercept_": intercept,
+            "intercept_": one_or_all if self.fit_intercept else 0.0,
             "dual_gap_": gap,
             "certificate_": getattr(model, "certificate", "duality gap"),
         }

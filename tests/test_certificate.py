@@ -135,3 +135,20 @@ def test_stopped_by_max_time(engine, client):
             seen[start : start + chunks[number]] = True
     expected = Lasso(alpha, tol=1e-12, max_iter=100_000).fit(X[seen], y[seen]).coef_
     np.testing.assert_allclose(model.coef_, expected, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("settings", [{}, {"polish": False}, {"local_solver": "lbfgs"}], ids=str)
+def test_the_gap_is_that_of_float32_coefficients_and_intercept(settings):
+    X, y, _, alpha = load("tall")
+    X, y = X.astype(np.float32), y + 1e7
+    model = AsyncLassoRegressor(alpha, n_blocks=4, **settings).fit(X, y)
+    assert model.coef_.dtype == model.intercept_.dtype == np.float32
+    best = AsyncLassoRegressor(alpha).fit(X.astype(np.float64), y)
+
+    def objective(model):
+        coef = model.coef_.astype(np.longdouble)
+        residual = y - X.astype(np.longdouble) @ coef - np.longdouble(model.intercept_)
+        return residual @ residual / (2 * len(y)) + alpha * np.abs(coef).sum()
+
+    excess = float(objective(model) - objective(best))
+    assert 0 < excess <= model.dual_gap_ + 1e-14 * (y - y.mean()).var()

@@ -88,8 +88,10 @@ def open_rows(
         parts = dask_parts(estimator, X, y, sample_weight, reset=reset)
         with client_for_fit(client, X, y, sample_weight) as client:
             waiting = Waiting(client, deadline)
-            with OnCluster(waiting, Rows(parts, waiting), n_blocks) as place:
-                yield place
+            try:
+                yield OnCluster(waiting, Rows(parts, waiting), n_blocks)
+            finally:
+                waiting.release_all()
     else:
         from ._memory import InMemory
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ._chunk import Chunk, Declared, Defect, read
 from ._graphs import optimised, retries
+from ._sending import send_rows
 
 
 class Part(NamedTuple):
@@ -103,6 +104,10 @@ def _join(parts, waiting):
     lead_name, lead = lead.name, lead.values if joined is None else joined
     sizes = _sizes(lead, arrays, waiting)
     arrays = [part._replace(values=_in_chunks(part, sizes, lead_name)) for part in arrays]
+    arrays = [
+        part if part.is_dask else part._replace(values=send_rows(part.values, sizes, waiting))
+        for part in arrays
+    ]
     # What is of data frames comes as one argument, and first.
     names = [part.name for part in (*frames, *arrays)]
     values = [*([] if joined is None else [joined]), *(part.values for part in arrays)]
@@ -225,9 +230,7 @@ def _length(chunk, ndim):
 
 
 def _in_chunks(part, sizes, lead_name):
-    """An array, in memory or dask's, in chunks of so many rows, those of another input."""
-    import dask.array as da
-
+    """A dask array in chunks of so many rows, those of another input; one in memory as it is."""
     values = part.values
     if part.is_dask and (values.chunks[0] == sizes or _is_unknown(values.chunks[0])):
         if values.numblocks[0] != len(sizes):
@@ -238,10 +241,7 @@ def _in_chunks(part, sizes, lead_name):
             "Found input variables with inconsistent numbers of samples:"
             f" {lead_name} has {sum(sizes)}, {part.name} has {part.shape[0]}."
         )
-    if part.is_dask:
-        return values.rechunk({0: sizes})
-    rest = (-1,) * (values.ndim - 1)
-    return da.from_array(values, chunks=(sizes, *rest), asarray=False)
+    return values.rechunk({0: sizes}) if part.is_dask else values
 
 
 def _unmatched(name, count, other, other_count):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import tracemalloc
+import warnings
 from contextlib import nullcontext
 
 import dask
@@ -15,7 +16,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import assert_nothing_left
+from conftest import assert_nothing_left, left_on
 from datasets import load
 from distributed import Client, LocalCluster
 from sklearn.base import clone
@@ -29,9 +30,10 @@ from dask_lasso import (
     _chunk,
     _input,
     _rows,
+    _sending,
     _wide,
-    _wide_path,
     lasso_path,
+    reuse_statistics,
 )
 from dask_lasso._chunk import read
 
@@ -197,9 +199,14 @@ def in_column_chunks(rows, columns=1):
     return array.map_blocks(noted, dtype=float, meta=X[:0, :0])
 
 
-@pytest.mark.parametrize("rows", [442, 150])
-@pytest.mark.parametrize("loss", ["squared", "huber"])
-@pytest.mark.parametrize("weights", [None, np.linspace(0.5, 2, len(X))])
+@pytest.mark.parametrize(
+    ("rows", "loss", "weights"),
+    [
+        (442, "squared", None),
+        (150, "squared", np.linspace(0.5, 2, len(X))),
+        pytest.param(442, "huber", np.linspace(0.5, 2, len(X)), marks=pytest.mark.slow),
+    ],
+)
 def test_long_column_chunks_are_joined_in_pieces(rows, loss, weights, thread_workers, monkeypatch):
     monkeypatch.setattr(_input, "_JOINED_BYTES", 4096)  # 51 rows
     joined = []
@@ -372,7 +379,7 @@ def check_annotations(route, made_by, annotations, disk, monkeypatch):
 
 def lower_the_border(monkeypatch):
     monkeypatch.setattr(_wide, "MAX_GRAM", 5)
-    monkeypatch.setattr(_wide_path, "MAX_MOMENTS", 5)
+    monkeypatch.setattr(_wide, "MAX_MOMENTS", 5)
 
 
 @pytest.mark.parametrize("route", ["statistics", "consecutive cells", "many columns"])
@@ -424,3 +431,70 @@ def test_retries_hold(disk):
     with pytest.raises(OSError, match="try again"):
         AsyncLassoRegressor(ALPHA, client=disk).fit(rows, da.from_array(y, 50))
     FAILING.left = 0
+
+
+class Messages:
+    """An engine that notes how many tasks of what was in memory the scheduler knows."""
+
+    def __init__(self, client):
+        self.client = client
+
+    def run(self, run):
+        self.sent = [key for key in left_on(self.client) if "lasso-sent" in key]
+        for result in run.completed():
+            run.absorb(result)
+            run.update()
+
+
+@pytest.mark.parametrize("rows", [500_000, 1_000_000])
+def test_a_long_target_in_memory_is_sent_once_and_in_parts(rows, client):
+    n = 1_000_000
+    lazy = da.random.default_rng(0).normal(size=(n, 2), chunks=(rows, 2))
+    target, weights = np.arange(n) / n, np.linspace(1, 2, n)
+    engine = Messages(client)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Sending large graph")
+        model = AsyncLassoRegressor(1e-5, client=client, engine=engine)
+        model.fit(lazy, target, weights)
+        score = model.score(lazy, target, weights)
+    assert len(engine.sent) > 0
+    assert_nothing_left(client)
+    in_memory = lazy.compute(scheduler="threads")
+    expected = AsyncLassoRegressor(1e-5).fit(in_memory, target, weights)
+    assert_same(model.coef_, expected.coef_)
+    assert score == pytest.approx(expected.score(in_memory, target, weights), rel=1e-9)
+
+
+def test_what_was_sent_is_kept_while_statistics_are(client, monkeypatch):
+    monkeypatch.setattr(_sending, "_ALONG", 0)
+    mapped = []
+    submit = client.map
+    monkeypatch.setattr(client, "map", lambda *a, **k: mapped.append(k["key"]) or submit(*a, **k))
+    rows = chunks()[0]
+    with reuse_statistics(client):
+        for alpha in (ALPHA, 2 * ALPHA):
+            AsyncLassoRegressor(alpha, client=client).fit(rows, y)
+    assert len(mapped) == 1
+    assert_nothing_left(client)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        AsyncLassoRegressor(ALPHA, client=client).fit(rows, y, np.ones(3))
+    assert len(mapped) == 1
+
+
+@pytest.mark.parametrize("route", ["statistics", "consecutive cells", "many columns"])
+def test_what_was_sent_in_pieces_is_joined_again(route, disk, monkeypatch):
+    sent, submit = [], disk.map
+    monkeypatch.setattr(disk, "map", lambda *a, **k: sent.extend(k["key"]) or submit(*a, **k))
+    monkeypatch.setattr(_sending, "_ALONG", 0)
+    monkeypatch.setattr(_sending, "_MESSAGE", 300)
+    estimator = clone(ROUTES[route][0])
+    if "many" in route:
+        lower_the_border(monkeypatch)
+    expected = clone(estimator).fit(X, y)
+    found = estimator.set_params(client=disk).fit(chunks()[0], y)
+    within = 1e-7 * np.abs(expected.coef_).max()
+    np.testing.assert_allclose(found.coef_, expected.coef_, rtol=0, atol=within)
+    assert len(sent) == len(set(sent)) == 2 * 9  # however many passes there are
+    two = AsyncLassoRegressor(ALPHA, client=disk).fit(chunks()[0], np.column_stack([y, -y]))
+    assert_same(two.coef_, np.array([EXPECTED.coef_, -EXPECTED.coef_]))
+    assert_nothing_left(disk)

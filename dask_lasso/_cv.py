@@ -622,6 +622,15 @@ class AsyncElasticNetCV(SelectionBase):
             degrees_of_freedom_, n_features_in_, feature_names_in_
         As in `AsyncLassoCV`, and so is what there is not; to go on with new rows, use
         `AsyncElasticNetRegressor`.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dask_lasso import AsyncElasticNetCV
+    >>> X = da.random.default_rng(0).normal(size=(1000, 5), chunks=(100, 5))
+    >>> model = AsyncElasticNetCV(l1_ratio=[0.5, 1.0], cv=5).fit(X, 3 * X[:, 0])
+    >>> model.mse_path_.shape
+    (2, 100, 5)
     """
 
     _parameter_constraints: dict = {

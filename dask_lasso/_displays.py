@@ -180,6 +180,13 @@ class CVDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     errorbar_ : matplotlib ErrorbarContainer
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from dask_lasso import AsyncLassoCV, CVDisplay
+    >>> model = AsyncLassoCV(alphas=20).fit(*load_diabetes(return_X_y=True))
+    >>> display = CVDisplay.from_estimator(model)
     """
 
     def __init__(self, alphas, mse_path, *, alpha=None, label=None):
@@ -288,6 +295,13 @@ class ConvergenceDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     line_ : matplotlib Line2D
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from dask_lasso import AsyncLassoRegressor, ConvergenceDisplay
+    >>> model = AsyncLassoRegressor(n_blocks=4).fit(*load_diabetes(return_X_y=True))
+    >>> display = ConvergenceDisplay.from_estimator(model, x="samples_seen")
     """
 
     _LABELS = {

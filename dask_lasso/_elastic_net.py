@@ -50,6 +50,15 @@ class AsyncElasticNetRegressor(AsyncLassoRegressor):
     References
     ----------
     Zou & Hastie (2005), "Regularization and variable selection via the elastic net".
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dask_lasso import AsyncElasticNetRegressor
+    >>> X = da.random.default_rng(0).normal(size=(1000, 5), chunks=(100, 5))
+    >>> model = AsyncElasticNetRegressor(alpha=0.1, l1_ratio=0.9).fit(X, 3 * X[:, 0])
+    >>> [bool(c) for c in model.coef_]
+    [True, False, False, False, False]
     """
 
     _parameter_constraints: dict = {

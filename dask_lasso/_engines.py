@@ -45,6 +45,20 @@ class Engine(Protocol):
     It takes results as they come from ``run.completed()``, hands each to
     ``run.absorb``, renews the estimate with ``run.update`` until that returns True,
     and sends blocks that are idle with ``run.submit``.
+
+    Examples
+    --------
+    >>> from dask_lasso import AsyncLassoRegressor
+    >>> class OneByOne:
+    ...     def run(self, run):
+    ...         for result in run.completed():
+    ...             run.absorb(result)
+    ...             if run.update():
+    ...                 break
+    ...             run.submit(run.idle(run.free_slots))
+    >>> model = AsyncLassoRegressor(alpha=0.1, engine=OneByOne())
+    >>> model.fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0]).coef_.round(2)
+    array([0.85])
     """
 
     def run(self, run: Run) -> None: ...

@@ -495,8 +495,8 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
     >>> X = da.random.default_rng(0).normal(size=(1000, 5), chunks=(100, 5))
     >>> y = 3 * X[:, 0] - 2 * X[:, 1]
     >>> model = AsyncLassoRegressor(alpha=0.1).fit(X, y)
-    >>> model.coef_.round(1)
-    array([ 2.9, -1.9,  0. , -0. , -0. ])
+    >>> model.coef_.round(1) + 0.0
+    array([ 2.9, -1.9,  0. ,  0. ,  0. ])
     """
 
     _parameter_constraints: dict = {

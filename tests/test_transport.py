@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 import tracemalloc
 import warnings
 from contextlib import nullcontext
@@ -497,4 +498,21 @@ def test_what_was_sent_in_pieces_is_joined_again(route, disk, monkeypatch):
     assert len(sent) == len(set(sent)) == 2 * 9  # however many passes there are
     two = AsyncLassoRegressor(ALPHA, client=disk).fit(chunks()[0], np.column_stack([y, -y]))
     assert_same(two.coef_, np.array([EXPECTED.coef_, -EXPECTED.coef_]))
+    assert_nothing_left(disk)
+
+
+def stumble(chunk, block_info=None):
+    if block_info[0]["chunk-location"][0] == 1:
+        raise ZeroDivisionError(threading.current_thread().name)
+    return chunk
+
+
+def test_a_chunk_function_can_be_debugged(disk):
+    """As README says: an error has its function's traceback, a block runs where it is asked for."""
+    rows = da.from_array(X, chunks=(100, 10)).map_blocks(stumble, dtype=float, meta=X[:0])
+    with pytest.raises(ZeroDivisionError) as caught:
+        AsyncLassoRegressor(ALPHA, client=disk).fit(rows, da.from_array(y, 100))
+    assert "stumble" in [entry.name for entry in caught.traceback]
+    with pytest.raises(ZeroDivisionError, match=threading.current_thread().name):
+        rows.blocks[1].compute(scheduler="synchronous")
     assert_nothing_left(disk)

@@ -183,7 +183,7 @@ class OnCluster:
         delayed = reading.reduction(labels, chains, task, merge, args)
         futures = self._client.compute(delayed, optimize_graph=False, retries=_graphs.retries())
         self._futures.update(futures)
-        return merge(self._waiting.gather(futures))
+        return reading.merged(self._waiting.gather(futures), merge, labels is not None)
 
     def _advise_to_persist(self):
         rows = self._rows

@@ -9,7 +9,9 @@ the link before it. What the chains end with is merged in a tree, whose root is 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from functools import reduce
 from inspect import signature
 from itertools import count
 from typing import NamedTuple
@@ -24,6 +26,7 @@ from dask.sizeof import sizeof
 from scipy import sparse
 
 from ._graphs import by_key, fused, optimised, per_key
+from ._marks import of_chunk
 from ._rows import Rows
 
 # Results of chains that are merged at once.
@@ -64,6 +67,21 @@ class Reading:
         self._annotations = by_key(self._chunks.dask)
         self._graph = convert_legacy_graph(dict(self._chunks.dask))
         self._sources = _sources(client, rows)
+        self._marks = {}  # of the first pass, and of the first with labels
+
+    def merged(self, parts, merge, with_labels):
+        """What a pass found, from what is left of `reduction`; raises if rows have changed."""
+        found, marks = _merge((None, merge, None), *parts)
+        if getattr(found, "defect", None) is None:
+            for key, placed in ((False, False), (True, True)) if with_labels else ((False, False),):
+                if self._marks.setdefault(key, marks).differ(marks, placed):
+                    raise ValueError(
+                        "The rows change from one pass to the next: X, y or sample_weight are"
+                        " computed again in each, and come out differently. Persist them together"
+                        " before fit: X, y = dask.persist(X, y), of a data frame"
+                        " ddf = ddf.persist()."
+                    )
+        return found
 
     def holders(self):
         """The worker that has each chunk of X in memory, or None if some chunk is in none."""
@@ -75,7 +93,7 @@ class Reading:
         return None if None in found else found
 
     def reduction(self, labels, chains, task, merge, args):
-        """Parts that ``merge`` joins to what ``task(chunks, *args)`` finds on all chunks.
+        """Parts that `merged` joins to what ``task(chunks, *args)`` finds on all chunks.
 
         Returns
         -------
@@ -161,12 +179,17 @@ class _Links:
     def __init__(self, recipes, labels):
         self._recipes, self._labels = recipes, labels
 
-    def chunks(self, values):
-        """One chunk after the other, since each may be a copy of what is in memory."""
+    def chunks(self, values, marks):
+        """One chunk after the other, since each may be a copy of what is in memory.
+
+        Its `Marks` are put into the list `marks`.
+        """
         values = iter(values)
         for number, (node, keys) in enumerate(self._recipes):
             found = [next(values) for _ in keys]
             chunk = found[0] if node is None else node(dict(zip(keys, found, strict=True)))
+            if chunk.defect is None:
+                marks.append(of_chunk(chunk, with_features=node is None))
             yield chunk if self._labels is None else (chunk, self._labels[number])
 
 
@@ -181,13 +204,18 @@ def _recipe(graph, key, in_memory):
 
 
 def _link(shared, before, links, *values):
-    task, merge, args = shared
-    found = task(links.chunks(values), *args)
-    return found if before is None else merge([before, found])
+    task, _, args = shared
+    marks = []
+    found = task(links.chunks(values, marks), *args)
+    part = found, reduce(operator.add, marks) if marks else None
+    return part if before is None else _merge(shared, before, part)
 
 
 def _merge(shared, *parts):
-    return shared[1](parts)
+    """Parts of a pass, what was found and its `Marks`, merged."""
+    found, marks = zip(*parts, strict=True)
+    known = [mark for mark in marks if mark is not None]
+    return shared[1](found), reduce(operator.add, known) if known else None
 
 
 def _is_in_graph(part) -> bool:

@@ -16,7 +16,6 @@ from dask_lasso import (
     AsyncLassoCV,
     AsyncLassoRegressor,
     _wide,
-    _wide_path,
     reuse_statistics,
 )
 
@@ -227,7 +226,7 @@ def cross_validation(*rows):
 def of_many_columns(*rows):
     """Cross-validation of many columns, where the sizes of the chunks are known."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_wide_path, "MAX_MOMENTS", 3)
+        patch.setattr(_wide, "MAX_MOMENTS", 3)
         return AsyncLassoCV(alphas=[1.0, 0.1], cv=3, tol=1e-12).fit(*rows)
 
 

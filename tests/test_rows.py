@@ -16,11 +16,12 @@ from sklearn.model_selection import KFold
 from dask_lasso import (
     AsyncLassoCV,
     AsyncLassoRegressor,
+    _marks,
     _reduction,
     _wide,
-    _wide_path,
     lasso_path,
 )
+from dask_lasso._chunk import read
 from dask_lasso._input import part_of
 from dask_lasso._rows import Rows
 
@@ -188,8 +189,7 @@ def test_cross_validation_of_known_sizes_reads_a_chunk_once(cv, tmp_path):
 @pytest.mark.parametrize("kind", ["regressor", "admm", "cv"])
 def test_a_pass_with_many_columns_is_one_read(kind, weighted, tmp_path, monkeypatch):
     monkeypatch.setattr(_wide, "MAX_GRAM", 20)
-    monkeypatch.setattr(_wide_path, "MAX_GRAM", 20)
-    monkeypatch.setattr(_wide_path, "MAX_MOMENTS", 20)
+    monkeypatch.setattr(_wide, "MAX_MOMENTS", 20)
     log = Log(tmp_path / "log")
     Z = log.array(30)
     model = {
@@ -329,3 +329,54 @@ def test_columns_of_parquet_that_dask_persists_wrongly(tmp_path):
         frame = parquet(tmp_path).persist()[columns]
         model.fit(frame[["x0", "x1"]], frame.y)
         np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-8, atol=1e-10)
+
+
+def changing(k, chunks=4):
+    """Rows that are others each time they are computed; the last column is y."""
+
+    def rows():
+        Z = np.random.default_rng().normal(size=(100, k))
+        return np.c_[Z, Z[:, 0] - Z[:, 1]]
+
+    parts = [dask.delayed(rows, pure=False)() for _ in range(chunks)]
+    return da.concatenate([da.from_delayed(part, (100, k + 1), float) for part in parts])
+
+
+@pytest.mark.parametrize("kind", ["regressor", "admm", "cv", "path"])
+def test_rows_that_change_from_pass_to_pass(kind, client, monkeypatch):
+    monkeypatch.setattr(_wide, "MAX_GRAM", 20)
+    monkeypatch.setattr(_wide, "MAX_MOMENTS", 20)
+
+    def route(Z):
+        X, y = Z[:, :30], Z[:, 30]
+        if kind == "path":
+            return lasso_path(X, y, alphas=[ALPHA], fit_intercept=True, client=client)[1][:, 0]
+        if kind == "cv":
+            return AsyncLassoCV(alphas=[ALPHA], cv=3, client=client).fit(X, y).coef_
+        return AsyncLassoRegressor(ALPHA, polish=kind != "admm", client=client).fit(X, y).coef_
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # X is not in memory
+        with pytest.raises(ValueError, match=r"rows change from one pass.*dask.persist\(X, y\)"):
+            route(changing(30))
+        # What the message says: and then they do not change.
+        kept = client.persist(changing(30))
+        found = route(kept)
+    Z = client.compute(kept).result()
+    expected = Lasso(ALPHA, tol=1e-12).fit(Z[:, :30], Z[:, 30]).coef_
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3 if kind == "admm" else 1e-7)
+
+
+def test_a_change_of_y_alone_and_of_places():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(50, 6)), rng.normal(size=50)
+    order = rng.permutation(50)
+    marks = _marks.of_chunk(read(X, y), True)
+    assert not marks.differ(_marks.of_chunk(read(X, y), True), True)
+    shuffled = _marks.of_chunk(read(X[order], y[order]), True)
+    assert not marks.differ(shuffled, False)
+    assert marks.differ(shuffled, True)
+    assert marks.differ(_marks.of_chunk(read(X, y + 0.01), True), False)
+    assert marks.differ(_marks.of_chunk(read(X[:-1], y[:-1]), True), False)
+    # The last bits may be others.
+    assert not marks.differ(_marks.of_chunk(read(X * (1 + 1e-9), y), True), False)

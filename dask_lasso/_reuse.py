@@ -67,6 +67,10 @@ def reuse_statistics(client=None):
     """
     if client is None:
         client = _active_client()
+    elif not hasattr(client, "run"):
+        raise TypeError(
+            f"client must be a distributed.Client or None, got {type(client).__name__}."
+        )
     name = uuid.uuid4().hex
     _begin(name)
     try:

@@ -207,6 +207,14 @@ def test_folds_of_many_columns(name, place, client):
     assert not fitted_attributes(model)
 
 
+def test_a_client_that_is_none():
+    with pytest.raises(TypeError, match=r"client must be a distributed\.Client or None, got int"):
+        with reuse_statistics(client=3):
+            pass
+    with pytest.raises(TypeError, match=r"client must be a distributed\.Client or None, got int"):
+        lasso_path(on("dask", X), on("dask", y), client=3)
+
+
 def test_unknown_arguments_are_refused():
     for call in (
         lambda: lasso_path(X, y, alpha=3),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
+import cloudpickle
+import dask
 import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
-from dask_ml.wrappers import Incremental
+from dask_ml.wrappers import Incremental, ParallelPostFit
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import make_regression
@@ -103,6 +108,26 @@ def test_bad_batch_leaves_the_fit_as_it_was(client):
     with pytest.raises(ValueError, match="2 targets"):
         model.partial_fit(X, np.column_stack([y, y]))
     assert vars(model) == before
+
+
+def test_predictions_send_the_coefficients_alone():
+    rows = np.random.default_rng(0).normal(size=(400, 300))
+    model = AsyncLassoRegressor(0.1).fit(rows, rows[:, 0])
+    lazy = da.random.default_rng(0).normal(size=(400, 300), chunks=(20, -1))
+    predicted = model.predict(lazy)
+    assert model.statistics_["sxx"].nbytes > 700_000
+    assert len(cloudpickle.dumps(predicted)) < 50_000
+    bare = copy.deepcopy(model)
+    del bare.statistics_
+    assert len(cloudpickle.dumps(bare)) < 50_000
+    with dask.config.set(scheduler="threads"):
+        np.testing.assert_array_equal(ParallelPostFit(bare).predict(lazy), predicted)
+    with pytest.raises(ValueError, match="kept no statistics"):
+        bare.partial_fit(rows, rows[:, 0])
+    again = pickle.loads(pickle.dumps(model))
+    assert again.train_score_ == model.train_score_
+    again.partial_fit(rows, rows[:, 0])
+    assert again.n_samples_seen_ == 800
 
 
 def test_other_losses_cannot_be_continued():

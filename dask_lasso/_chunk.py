@@ -289,7 +289,7 @@ def _of_sparse_columns(frame, is_sparse):
     for column, sparsely in enumerate(is_sparse):
         values = frame.iloc[:, column].array
         if sparsely:
-            data, rows = values.sp_values, values.sp_index.indices
+            data, rows = values.sp_values, values.sp_index.to_int_index().indices
         else:
             data = np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
             rows = np.flatnonzero(data)

@@ -15,6 +15,7 @@ from sklearn.linear_model import Lasso
 from dask_lasso import (
     AsyncLassoCV,
     AsyncLassoRegressor,
+    _chunk,
     _wide,
     reuse_statistics,
 )
@@ -419,3 +420,37 @@ def test_what_is_not_rows_yet(name):
     ):
         with pytest.raises(TypeError, match=match):
             call()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("first", ["dense", "sparse"])
+def test_dense_and_sparse_blocks_together(axis, first, client):
+    dense = da.from_array(X, chunks=(40, K))
+    parts = [dense, dense.map_blocks(sparse.csr_array)][:: 1 if first == "dense" else -1]
+    halves = (slice(0, 80), slice(80, N)) if axis == 0 else (slice(0, 2), slice(2, K))
+    mixed = da.concatenate(
+        [part[(slice(None),) * axis + (half,)] for part, half in zip(parts, halves, strict=True)],
+        axis=axis,
+    )
+    rows = mixed, da.from_array(y, chunks=40), da.from_array(W, chunks=40)
+    with client.as_current():
+        for route in (tall, many_columns, in_batches):
+            scale = np.abs(expected(route).coef_).max()
+            error = np.abs(route(*rows).coef_ - expected(route).coef_).max()
+            assert error <= 1e-8 * scale, route.__name__
+        np.testing.assert_allclose(expected(tall).predict(mixed), expected(tall).predict(X))
+
+
+def test_what_is_numbers_already_is_not_copied(tmp_path):
+    mapped = np.memmap(tmp_path / "rows", dtype=np.float64, mode="w+", shape=X.shape)
+    mapped[...] = X
+    for values in (X, X[::-1], odd(X), mapped, np.ma.masked_array(X), X.astype(np.int8)):
+        assert np.shares_memory(_chunk.numbers("X", values), values)
+    whole = frame(X)
+    assert np.shares_memory(_chunk.numbers("X", whole), whole.iloc[:, 0].to_numpy())
+    for values in (sparse.csr_array(X), sparse.csc_matrix(X)):
+        assert np.shares_memory(_chunk.numbers("X", values).data, values.data)
+    backwards = unsorted(X)
+    indices = backwards.indices.copy()
+    AsyncLassoRegressor(ALPHA).fit(backwards, y)
+    np.testing.assert_array_equal(backwards.indices, indices)  # the user's is as it was

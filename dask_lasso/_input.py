@@ -64,6 +64,11 @@ def _check_is_rows(name, values):
         )
 
 
+def _check_are_rows(*values):
+    for name, argument in zip(("X", "y", "sample_weight"), values, strict=True):
+        _check_is_rows(name, argument)
+
+
 @contextmanager
 def open_rows(
     estimator, X, y, sample_weight, *, client=None, n_blocks="auto", max_time=None, reset=True
@@ -78,6 +83,7 @@ def open_rows(
         Whatever was started for the fit ends with the context.
     """
     deadline = np.inf if max_time is None else time.perf_counter() + max_time
+    _check_are_rows(X, y, sample_weight)
     if reset:
         estimator._target_names_ = _target_names(y)
     sample_weight = per_row(sample_weight)
@@ -102,8 +108,9 @@ def open_rows(
             yield place
 
 
-def fetched(client, *values, deadline=np.inf):
+def fetched(client, y, sample_weight, deadline=np.inf):
     """What belongs to an X in memory, in memory too: less travels than if X were sent."""
+    values = y, sample_weight
     if not is_dask(*values):
         return values
     from ._client import client_for_fit
@@ -116,6 +123,7 @@ def fetched(client, *values, deadline=np.inf):
 
 def beside(X, y, sample_weight, *, client):
     """What X in memory is scored with, in memory; all values are checked."""
+    _check_are_rows(X, y, sample_weight)
     y, sample_weight = fetched(client, y, per_row(sample_weight))
     y = memory_array("y", y, ensure_2d=False)
     same_length(X=unwrap(X), y=y)

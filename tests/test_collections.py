@@ -17,6 +17,7 @@ from dask_lasso import (
     AsyncLassoRegressor,
     _chunk,
     _wide,
+    lasso_path,
     reuse_statistics,
 )
 
@@ -417,9 +418,15 @@ def test_what_is_not_rows_yet(name):
         lambda: AsyncLassoCV().fit(values, [1.0]),
         lambda: expected(tall).predict(values),
         lambda: expected(tall).score(values, y),
+        lambda: lasso_path(values, [1.0]),
     ):
         with pytest.raises(TypeError, match=match):
             call()
+    for call in (AsyncLassoRegressor().fit, expected(tall).score):
+        with pytest.raises(TypeError, match=match.replace("X", "y")):
+            call(X, values)
+        with pytest.raises(TypeError, match=match.replace("X", "sample_weight")):
+            call(X, y, values)
 
 
 @pytest.mark.parametrize("axis", [0, 1])

@@ -156,11 +156,11 @@ class Consensus:
         k, m = len(x_shift), len(y_shift)
         if not self._fit_intercept:
             x_shift, y_shift = np.zeros(k), np.zeros(m)
-        self._metric = Metric(0, x_shift, y_shift, _usable(scale), self._fit_intercept)
+        self._metric = Metric(0, x_shift, y_shift, scale, self._fit_intercept)
         self.rho = self._rho_began = self._rho_for(k)
         self._z = np.zeros((k + self._fit_intercept, m))
         if self._coef_init is not None:
-            self._z[:k] = self._coef_init * self._metric.scale[:, np.newaxis]
+            self._z[:k] = self._metric.of_coef(self._coef_init)
         self._z_checked = self._z
         self._sum = np.zeros_like(self._z)
 
@@ -181,14 +181,15 @@ class Consensus:
         second is a gradient over rho and scales against both.
         """
         point = np.ones((len(self._z), 1))
-        point[: len(scale), 0] = scale / self._metric.scale
+        both = np.isfinite(scale) & np.isfinite(self._metric.scale)
+        np.divide(scale, self._metric.scale, out=point[: len(scale), 0], where=both)
         dual = self.rho / (rho * point)
         z = self._z * point
         self._s = {b: z + (s - self._z) * dual for b, s in self._s.items()}
         self._x = {b: x * point for b, x in self._x.items()}
         self._z, self._sum = z, sum(self._s.values())
         self._z_checked = self._z_checked * point
-        if (point != 1).any():
+        if not np.array_equal(scale, self._metric.scale):
             self._metric = self._metric._replace(epoch=self._metric.epoch + 1, scale=scale)
         self.rho = rho
         self._generation += 1
@@ -279,7 +280,7 @@ class Consensus:
                 beta=beta,
                 task=self._local.question(beta),
                 blocks=list(self._s),
-                final=complete and n_updates >= self._n_blocks,
+                final=self._all_in_metric and n_updates >= self._n_blocks,
                 row={
                     "samples_seen": self.samples_seen,
                     "primal_residual": primal,
@@ -349,8 +350,9 @@ class Consensus:
         """
         if not self._all_in_metric:
             self._all_in_metric = True
-            scale = _usable(self._local.standardise()[2])
-            if np.abs(np.log(scale / self._metric.scale)).max() > np.log(1.5):
+            scale, before = self._local.standardise()[2], self._metric.scale
+            stays = (scale < 1.5 * before) & (before < 1.5 * scale)
+            if not (stays | (scale == before)).all():
                 self._rho_began = self._rho_for(len(scale))
                 self._rescale(scale, self._rho_began)
             return
@@ -383,9 +385,3 @@ class Consensus:
             self._join()
         self._ask(0, final=True)
         return self.conclude()
-
-
-def _usable(scale):
-    """Scales to divide by: a column that does not vary gets a typical one."""
-    typical = scale[scale > 0].mean() if (scale > 0).any() else 1.0
-    return np.where(scale > 1e-12 * typical, scale, typical)

@@ -26,7 +26,7 @@ from ._chunk import Defect, to_host
 from ._losses import Rows
 from .problem.certificate import ORTHOGONAL, duality_gap, objective
 from .problem.linear import LeastSquares
-from .problem.moments import intercept
+from .problem.moments import intercept, is_rounding
 from .problem.penalties import L1
 
 # By how much an update reduces the gradient of its subproblem. It starts from the block's
@@ -43,7 +43,8 @@ class Metric(NamedTuple):
     """Coordinates that the blocks agree on: standardised columns ``v = w * scale``.
 
     An intercept is one more coordinate, about the point (x_shift, y_shift), so that it
-    hardly depends on the others. `epoch` counts changes of the metric.
+    hardly depends on the others. A column that does not vary has an infinite scale: its
+    coordinate stays at zero. `epoch` counts changes of the metric.
     """
 
     epoch: int
@@ -51,6 +52,10 @@ class Metric(NamedTuple):
     y_shift: np.ndarray  # (m,)
     scale: np.ndarray  # (k,)
     fit_intercept: bool
+
+    def of_coef(self, coef):
+        """The coordinates of coefficients (k, m)."""
+        return coef * np.where(np.isfinite(self.scale), self.scale, 0.0)[:, np.newaxis]
 
     def to_beta(self, v):
         """Coefficients, and below them the intercept if there is one, of coordinates (d, m)."""
@@ -77,6 +82,11 @@ class Certificate(NamedTuple):
     intercept: np.ndarray
     objective: np.ndarray
     gap: np.ndarray | None
+
+
+def _scale(squares, weight):
+    """Root mean squares of columns, of which sums of squares are known."""
+    return np.sqrt(np.where(squares > 0, squares / (weight or 1.0), np.inf))
 
 
 # -- statistics --------------------------------------------------------------------------
@@ -147,7 +157,7 @@ class Gram:
 
     def standardise(self):
         """Means of the columns, means of the targets, root mean squares of the columns."""
-        scale = self._moments().norms / np.sqrt(self.statistics.weight or 1.0)
+        scale = _scale(self._moments().norms ** 2, self.statistics.weight)
         return self.statistics.x_mean, self.statistics.y_mean, scale
 
     def task(self, block, data, metric, x, z, u, rho, place):
@@ -193,6 +203,11 @@ class Summary(NamedTuple):
     curvature: float  # mean second derivative of the loss along a standardised column
     defect: Defect | None = None
     free: Free | None = None
+
+    @property
+    def x_variation(self):
+        """`x_square`, and zero where it is what rounding makes of a constant column."""
+        return np.where(is_rounding(self.x_square, self.x_mean, self.weight), 0.0, self.x_square)
 
 
 class Free(NamedTuple):
@@ -300,8 +315,16 @@ def _column_moments(X, weight):
     weight = np.ones(n) if weight is None else weight
     total = weight.sum() or 1.0
     if sparse.issparse(X):
-        mean = (X.T @ weight) / total
-        return mean, np.maximum((X.multiply(X).T @ weight) - total * mean**2, 0.0)
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        k, column, values = X.shape[1], X.indices, X.data.astype(np.float64)
+        weight = np.repeat(weight, np.diff(X.indptr))
+        mean = np.bincount(column, weight * values, k) / total
+        square = np.bincount(column, weight * (values - mean[column]) ** 2, k)
+        beside = np.maximum(total - np.bincount(column, weight, k), 0.0)  # of the zeros
+        beside[np.bincount(column, minlength=k) == n] = 0.0
+        return mean, square + beside * mean**2
     shift = X[:: max(1, n // 256)].mean(axis=0, dtype=np.float64)
     first, second = np.zeros(X.shape[1]), np.zeros(X.shape[1])
     step = max(1, 2**17 // max(1, X.shape[1]))
@@ -534,11 +557,11 @@ class BlackBox:
     def standardise(self):
         """Means of the columns, where the intercept starts, spread of the columns."""
         summary = self.statistics
-        square = summary.x_square
+        square = summary.x_variation
         if not self._fit_intercept:
             square = square + summary.weight * summary.x_mean**2
         y = summary.y_mean if self._loss.has_conjugate else np.zeros_like(summary.y_mean)
-        return summary.x_mean, y, np.sqrt(square / (summary.weight or 1.0))
+        return summary.x_mean, y, _scale(square, summary.weight)
 
     def task(self, block, data, metric, x, z, u, rho, place):
         """`black_box_update` from the block's last solution."""
@@ -572,6 +595,8 @@ class BlackBox:
         theta_y = total.theta_y - shift * weight * asked.y_mean
         theta_theta = total.theta_theta - weight * shift**2
         correlations = total.x_theta - weight * np.outer(asked.x_mean, shift)
+        if self._fit_intercept:
+            correlations[asked.x_variation == 0] = 0.0
         delta = self._loss.delta
         if np.isinf(delta):
             # The shift of the residuals is the best intercept's too.

@@ -380,3 +380,20 @@ def test_a_change_of_y_alone_and_of_places():
     assert marks.differ(_marks.of_chunk(read(X[:-1], y[:-1]), True), False)
     # The last bits may be others.
     assert not marks.differ(_marks.of_chunk(read(X * (1 + 1e-9), y), True), False)
+
+
+def test_rows_in_memory_beside_unknown_sizes_take_one_more_read(tmp_path):
+    log = Log(tmp_path / "log")
+    frame = log.frame()
+    AsyncLassoRegressor(ALPHA).fit(frame[NAMES], TABLE.y)
+    assert log.taken() == [2] * 10
+
+
+def test_splits_of_a_frame():
+    expected = Lasso(ALPHA, tol=1e-12)
+    for part in lazy().random_split([0.7, 0.3], random_state=0):
+        here = part.compute()
+        expected.fit(here[NAMES], here.y)
+        model = AsyncLassoRegressor(ALPHA).fit(part[NAMES], part.y)
+        np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-8, atol=1e-10)
+        assert model.n_samples_seen_ == len(here)

@@ -408,6 +408,7 @@ def test_the_package_is_missing(where, tmp_path):
             process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["close", "restart"])
 @pytest.mark.parametrize("call", UNLIMITED)
 def test_a_client_that_is_closed_or_restarted(call, end):

@@ -56,7 +56,7 @@ def solve_far(lasso, max_iter: int, coef, solve):
                 coef[takers[side]] = excess / x_mean[takers[side]]
                 return coef
         if signs is not None and np.array_equal(np.sign(coef), signs):
-            return coef
+            return _settled(lasso, sums, coef, mean)
         signs = np.sign(coef)
         low, high = (mean, high) if excess > 0 else (low, mean)
         active = np.flatnonzero(coef)
@@ -66,6 +66,19 @@ def solve_far(lasso, max_iter: int, coef, solve):
         elif mean < low:
             mean = low if low == bounds[0] else (low + high) / 2
     return coef
+
+
+def _settled(lasso, sums, coef, mean):
+    """Coefficients of steps in the mean that are less than a unit in its last place."""
+    apart, active, rest = lasso.apart, np.flatnonzero(coef), 0.0
+    inverse, slope = sums.inverse(active), sums.slope(active)
+    settled = coef.copy()
+    for _ in range(2):
+        excess = apart.y_mean[0] - apart.x_mean @ settled - mean - rest
+        step = excess / (1.0 + apart.weight * slope)
+        settled[active] += apart.weight * step * inverse
+        rest += step
+    return settled if np.array_equal(np.sign(settled), np.sign(coef)) else coef
 
 
 def _bounds(constant, x_mean, threshold, positive):
@@ -106,10 +119,12 @@ class _Sums:
 
     def slope(self, active) -> float:
         """Of ``x_mean.w`` over ``n t``, as long as these columns are the active ones."""
+        return float(self._x_mean[active] @ self.inverse(active))
+
+    def inverse(self, active):
+        """How these coefficients grow with n t."""
         if len(active) == 0:
-            return 0.0
-        scaled = (self._scale * self._x_mean)[active]
-        unit = self._gram[np.ix_(active, active)] * np.outer(
-            self._scale[active], self._scale[active]
-        )
-        return float(scaled @ linalg.lstsq(unit, scaled)[0])
+            return np.zeros(0)
+        scale = self._scale[active]
+        unit = self._gram[np.ix_(active, active)] * np.outer(scale, scale)
+        return scale * linalg.lstsq(unit, scale * self._x_mean[active])[0]

@@ -206,7 +206,7 @@ class WideSelection(Selection):
             max_iter=self._max_iter,
         )
         self.statistics, self.n_reported = paths.statistics, 1
-        self._null_loss = paths.null_loss
+        self.null_loss = paths.null_loss
         grids = self._grids(partial(paths.grid, eps=self._eps, n_alphas=self._alphas))
         found = []
         for grid, l1_ratio in zip(grids, self._l1_ratios, strict=True):
@@ -221,7 +221,7 @@ class WideSelection(Selection):
         mse = np.full((*grids.shape, len(self._partition.splits)), np.inf)
         for errors, path in zip(mse, found, strict=False):
             errors[: len(path.errors)] = path.errors
-            self.n_unconverged += int((path.gaps > self._tol * self._null_loss[0]).sum())
+            self.n_unconverged += int((path.gaps > self._tol * self.null_loss[0]).sum())
             if len(path.errors) < len(errors):
                 self.stopped_by = "max_time"
         self.selected = self._choose(grids, mse)
@@ -241,10 +241,6 @@ class WideSelection(Selection):
             name: np.array([row.get(name, np.nan)], dtype) for name, dtype in HISTORY.items()
         }
         self._on_update(row)
-
-    @property
-    def null_loss(self):
-        return self._null_loss
 
     @property
     def samples_seen(self) -> int:

@@ -13,7 +13,6 @@ import time
 import numpy as np
 
 from . import _statistics
-from .problem.certificate import objective
 from .problem.gram import solve
 from .problem.penalties import L1
 
@@ -52,6 +51,7 @@ class Exact:
         self.converged = False
         self.coef = coef_init
         self.gap = None
+        self.null_loss = None  # what `tol` is relative to, one per target: ``||y||^2 / n``
 
     @property
     def samples_seen(self) -> int:
@@ -85,17 +85,12 @@ class Exact:
 
     def _solve(self, problem):
         """Make `coef` and `gap` those of the penalty."""
-        self.coef, self.gap = solve(
+        self.coef, self.gap, value = solve(
             problem,
             self._penalty,
             max_iter=self._max_iter,
             coef_init=self.coef,
             dtype=self._dtype,
         )
-        value = objective(problem, self.coef, self._penalty)
+        self.null_loss = problem.null_loss
         return {"samples_seen": self.samples_seen, "objective": value.sum()}
-
-    @property
-    def null_loss(self):
-        """What `tol` is relative to, one per target: ``||y||^2 / n``."""
-        return self.statistics.moments(self._fit_intercept).null_loss

@@ -239,7 +239,7 @@ class Wide:
             self._solve_by_engine()
             return
         penalty = replace(self._penalty, weights=None)
-        self._set_coef, _ = solve(
+        self._set_coef, *_ = solve(
             self._moments(), penalty, max_iter=self._max_iter, coef_init=self._set_coef
         )
         # What is certified is what the user gets.
@@ -386,9 +386,7 @@ class Wide:
         excess = correlations if self._positive else np.abs(correlations)
         loss = squares / (2 * weight)
         primal = loss + self._l1 * np.abs(self._set_coef).sum(axis=0)
-        scale, dual = scale_residual(
-            squares, with_y, excess, threshold, norms * np.sqrt(self._yy), self._yy
-        )
+        scale, dual = scale_residual(squares, with_y, excess, threshold, self._norms, self._yy)
         dual /= weight
         self.gap = np.maximum(primal - dual, 0.0)
         self.coef = np.zeros_like(self._xy)

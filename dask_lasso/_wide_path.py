@@ -266,9 +266,8 @@ class WidePath:
             np.abs(correlations, out=correlations)
         squares = found.squares + ridge * (coef**2).sum(axis=0)
         primal = squares / 2 + l1 * np.abs(coef).sum(axis=0)
-        sizes = np.outer(self._norms, np.sqrt(self._centre.yy))
         yy = self._centre.yy * weight / self.statistics.weight
-        _, dual = scale_residual(squares, found.with_y, correlations.T, l1, sizes, yy)
+        _, dual = scale_residual(squares, found.with_y, correlations.T, l1, self._norms, yy)
         gaps = np.maximum(primal - dual, 0.0) / weight
 
         def excess(l1):

@@ -145,4 +145,5 @@ def test_pure_admm_of_many_columns_where_statistics_are_kept():
     expected = AsyncLassoRegressor(5.0, **settings).fit(rows, target).coef_
     with reuse_statistics():
         model = AsyncLassoRegressor(5.0, **settings).fit(rows, target)
-    np.testing.assert_allclose(model.coef_, expected, rtol=1e-6, atol=1e-9)
+    # Both are within a gap of 1e-9 of a null loss of 100, so within 4e-4 of the solution.
+    np.testing.assert_allclose(model.coef_, expected, rtol=0, atol=1e-3)

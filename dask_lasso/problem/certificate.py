@@ -24,7 +24,12 @@ def objective(problem: Moments, coef, penalty: L1) -> np.ndarray:
 
 
 def duality_gap(problem: Moments, coef, penalty: L1) -> np.ndarray:
-    """How far the objective at `coef` (k, m) can be above its minimum, one per target.
+    """How far the objective at `coef` (k, m) can be above its minimum, one per target."""
+    return certify(problem, coef, penalty)[1]
+
+
+def certify(problem: Moments, coef, penalty: L1) -> tuple[np.ndarray, np.ndarray]:
+    """The objective at `coef` (k, m) and its duality gap, one each per target.
 
     The dual point is the residual, scaled into the dual's box (Kim, Koh, Lustig, Boyd &
     Gorinevsky 2007, section III). Columns without a penalty, to which it has to be
@@ -44,15 +49,16 @@ def duality_gap(problem: Moments, coef, penalty: L1) -> np.ndarray:
             args = one, coef[:, [target]], penalty.at(alpha), columns
             dual[target] = _dual_beside_free(*args)[0]
     gap = np.maximum(value - np.maximum(dual, 0.0), 0.0)
-    return np.minimum(gap + problem.rounding(coef) / problem.weight, value)
+    return value, np.minimum(gap + problem.rounding(coef, residual) / problem.weight, value)
 
 
 def _unpenalised(penalty, coef):
-    """Columns at liberty (k, m): not penalised, and not at their bound; None if there are none."""
+    """Columns without a penalty (k, m); None if there are none."""
+    strength = np.add(penalty.l1, penalty.l2)
+    if np.min(strength) > 0 and not penalty.has_free:
+        return None
     k, m = coef.shape
-    strength = np.add(penalty.l1, penalty.l2) > 0
-    free = ~(np.broadcast_to(strength, m) & (penalty.column_weights(k) > 0)[:, np.newaxis])
-    return free if free.any() else None
+    return ~(np.broadcast_to(strength > 0, m) & (penalty.column_weights(k) > 0)[:, np.newaxis])
 
 
 def _dual_beside_free(problem, coef, penalty, free):
@@ -134,17 +140,17 @@ def _points(problem, coef, residual, threshold, beside):
 def _scaled(problem, coef, point, threshold, ridge, penalty, beside):
     """The dual's value at the residual, scaled until every correlation is within its box."""
     squares, with_y, correlation = point
-    correlation = correlation - ridge * coef
-    squares = squares + (ridge * coef**2).sum(axis=0)
+    if np.any(penalty.l2):
+        correlation = correlation - ridge * coef
+        squares = squares + (ridge * coef**2).sum(axis=0)
     correlation = correlation if penalty.positive else np.abs(correlation)
-    sizes = np.outer(problem.norms, np.sqrt(problem.squares))
+    norms = problem.norms
     if beside is not None:
-        correlation, threshold, sizes = (a[~beside] for a in (correlation, threshold, sizes))
-    args = squares, with_y, correlation, threshold, sizes, problem.squares
-    return scale_residual(*args)[1]
+        correlation, threshold, norms = (a[~beside] for a in (correlation, threshold, norms))
+    return scale_residual(squares, with_y, correlation, threshold, norms, problem.squares)[1]
 
 
-def scale_residual(squares, with_y, correlation, threshold, sizes, yy):
+def scale_residual(squares, with_y, correlation, threshold, norms, yy):
     """Scale a residual r until its correlations are within their box.
 
     Where a box is as small as rounding, no scale does that. What is beyond it by rounding
@@ -158,8 +164,7 @@ def scale_residual(squares, with_y, correlation, threshold, sizes, yy):
     correlation : ndarray of shape (k, m)
         Absolute, but where coefficients are non-negative.
     threshold : float or ndarray that broadcasts to (k, m)
-    sizes : ndarray that broadcasts to (k, m)
-        Norm of the column times ``||y||``.
+    norms : ndarray of shape (k,)
     yy : ndarray of shape (m,)
         ``||y||^2``
 
@@ -172,7 +177,7 @@ def scale_residual(squares, with_y, correlation, threshold, sizes, yy):
     value = _value(squares, with_y, scale)
     if (scale < 1).any():
         beyond = (correlation > threshold).sum(axis=0)
-        almost = _feasible_scale(correlation, threshold + _ROUNDING * sizes)
+        almost = _feasible_scale(correlation, threshold + _ROUNDING * np.outer(norms, np.sqrt(yy)))
         relaxed = _value(squares, with_y, almost) - _ROUNDING * beyond * yy
         value = np.maximum(value, relaxed)
     return scale, value

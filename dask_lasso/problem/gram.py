@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import enet_path, lars_path_gram
 
-from .certificate import duality_gap, objective
+from .certificate import certify
 from .far import solve_far
 from .linear import LeastSquares, solve_positive_definite
 from .moments import Moments
@@ -31,13 +31,16 @@ _HANDOVER = (1e-4, 1e-7, 1e-10, 1e-13)
 _PATIENCE = 100
 _MOST_STEPS = 1000
 _EPS = np.finfo(np.float64).eps
+# Share of the null loss from which on a gap is a sign of ruin.
+_POOR = 1e-3
 
 
 class Solution(NamedTuple):
-    """Coefficients (k, m) and their duality gaps (m,)."""
+    """Coefficients (k, m), their duality gaps and objectives (m,)."""
 
     coef: np.ndarray
     gap: np.ndarray
+    objective: np.ndarray
 
 
 class Path(NamedTuple):
@@ -93,15 +96,26 @@ def solve(
         The certificate is measured, not assumed: it is up to the caller to compare it
         with a tolerance.
     """
+    null = None
     if penalty.l1 == 0 and not penalty.positive:
         coef = _ridge(problem, penalty)
     else:
         reduction = Reduction(problem, penalty)
         start = None if coef_init is None else reduction.reduce(coef_init)
-        args = reduction.problem, penalty, max_iter, start
-        coef = _not_above_null(problem, penalty, reduction, reduction.expand(_solve_alike(*args)))
-    coef = coef.astype(dtype).astype(np.float64)
-    return Solution(coef, duality_gap(problem, coef, penalty))
+        coef = reduction.expand(_solve_alike(reduction.problem, penalty, max_iter, start))
+        null = reduction.expand(np.zeros(reduction.problem.xy.shape))
+    return _certified(problem, penalty, coef.astype(dtype).astype(np.float64), null)
+
+
+def _certified(problem, penalty, coef, null) -> Solution:
+    """`coef` with its gap; or `null`, no penalised coefficients, where rounding has ruined it."""
+    value, gap = certify(problem, coef, penalty)
+    if null is not None and (gap > _POOR * problem.null_loss).any():
+        of_null, gap_of_null = certify(problem, null, penalty)
+        ruined = value > of_null
+        coef, gap = np.where(ruined, null, coef), np.where(ruined, gap_of_null, gap)
+        value = np.minimum(value, of_null)
+    return Solution(coef, gap, value)
 
 
 def _ridge(problem, penalty):
@@ -110,13 +124,6 @@ def _ridge(problem, penalty):
     ridge = problem.weight * penalty.l2 * weights**2
     squares = LeastSquares(problem.gram, problem.x_mean, problem.weight, ridge)
     return squares.solve(problem.xy, problem.y_mean)
-
-
-def _not_above_null(problem, penalty, reduction, coef):
-    """`coef`, or where rounding has ruined it, no coefficients but of unpenalised columns."""
-    null = reduction.expand(np.zeros(reduction.problem.xy.shape))
-    worse = objective(problem, coef, penalty) > objective(problem, null, penalty)
-    return np.where(worse, null, coef)
 
 
 def _solve_alike(problem, penalty, max_iter, coef_init):
@@ -324,10 +331,9 @@ def solve_path(problem: Moments, penalty: L1, alphas, *, max_iter: int, coef_ini
         for column in np.flatnonzero(~sparse):
             coefs[target][:, [column]] = _ridge(one, penalty.at(alphas[column]))
         null = reduction.expand(np.zeros((len(lasso.xy), n)), target)
-        at = penalty.at(alphas)
-        worse = objective(one, coefs[target], at) > objective(one, null, at)
-        coefs[target][:, worse & sparse] = null[:, worse & sparse]
-        gaps[target] = duality_gap(one, coefs[target], at)
+        null[:, ~sparse] = coefs[target][:, ~sparse]
+        solution = _certified(one, penalty.at(alphas), coefs[target], null)
+        coefs[target], gaps[target] = solution.coef, solution.gap
     return Path(coefs, gaps)
 
 

@@ -110,7 +110,7 @@ class Moments(NamedTuple):
     def residual(self, coef) -> Residual:
         """The residual of coefficients (k, m); with one target, of each column of `coef`."""
         correlation = self.xy - self.gram @ coef
-        with_y = self.yy - np.einsum("kt,kt->t", coef, np.broadcast_to(self.xy, coef.shape))
+        with_y = self.yy - (coef * self.xy).sum(axis=0)
         squares = np.maximum(with_y - np.einsum("kt,kt->t", coef, correlation), 0.0)
         if self.x_mean is None:
             return Residual(squares, with_y, correlation, np.zeros(coef.shape[1]))
@@ -126,19 +126,19 @@ class Moments(NamedTuple):
         """``||y - X w||^2``, as `residual`."""
         return self.residual(coef).squares
 
-    def rounding(self, coef) -> np.ndarray:
-        """How far `squared_residuals` may be off where it has lost digits, else zero.
+    def rounding(self, coef, residual: Residual) -> np.ndarray:
+        """How far the squares of a residual may be off where they have lost digits, else zero.
 
         Sums of large terms of opposite signs lose as many digits as the terms are larger
         than what remains. Below 1e-12 of ``||y||^2`` nothing is said: that is what sums over
         rows lose as well.
         """
-        spread = np.sqrt(np.diagonal(self.gram)) @ np.abs(coef)
+        size = np.abs(coef)
+        spread = np.sqrt(np.diagonal(self.gram)) @ size
         lost = _EPS * spread**2
         if self.x_mean is not None:
-            off = _EPS * (np.abs(self.x_mean) @ np.abs(coef))
-            mean = np.abs(self.y_mean - self.x_mean @ coef)
-            lost = lost + self.weight * (2 * mean + off) * off
+            off = _EPS * (np.abs(self.x_mean) @ size)
+            lost = lost + self.weight * (2 * np.abs(residual.mean) + off) * off
         return np.where(lost > 1e-12 * self.squares, lost, 0.0)
 
 

@@ -100,9 +100,12 @@ def dual_value(problem: Moments, coef, residual: Residual, penalty: L1, beside=N
     beside : ndarray of bool of shape (k,), optional
         Columns that are orthogonal to the residual, and do not constrain its scale.
     """
-    weight, k = problem.weight, len(coef)
-    weights = penalty.column_weights(k)[:, np.newaxis]
+    weight, weights = problem.weight, 1.0
+    if penalty.weights is not None:
+        weights = penalty.weights[:, np.newaxis]
     threshold, ridge = weight * penalty.l1 * weights, weight * penalty.l2 * weights**2
+    if beside is not None:
+        threshold = np.broadcast_to(threshold, coef.shape)
     best = np.full(coef.shape[1], -np.inf)
     for point in _points(problem, coef, residual, threshold, beside):
         squares, with_y, correlation = point

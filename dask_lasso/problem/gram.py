@@ -96,21 +96,22 @@ def solve(
         The certificate is measured, not assumed: it is up to the caller to compare it
         with a tolerance.
     """
-    null = None
     if penalty.l1 == 0 and not penalty.positive:
-        coef = _ridge(problem, penalty)
-    else:
-        reduction = Reduction(problem, penalty)
-        start = None if coef_init is None else reduction.reduce(coef_init)
-        coef = reduction.expand(_solve_alike(reduction.problem, penalty, max_iter, start))
-        null = reduction.expand(np.zeros(reduction.problem.xy.shape))
-    return _certified(problem, penalty, coef.astype(dtype).astype(np.float64), null)
+        coef = _ridge(problem, penalty).astype(dtype).astype(np.float64)
+        value, gap = certify(problem, coef, penalty)
+        return Solution(coef, gap, value)
+    reduction = Reduction(problem, penalty)
+    start = None if coef_init is None else reduction.reduce(coef_init)
+    coef = reduction.expand(_solve_alike(reduction.problem, penalty, max_iter, start))
+    return _certified(problem, penalty, coef.astype(dtype).astype(np.float64), reduction)
 
 
-def _certified(problem, penalty, coef, null) -> Solution:
-    """`coef` with its gap; or `null`, no penalised coefficients, where rounding has ruined it."""
+def _certified(problem, penalty, coef, reduction, target=slice(None)) -> Solution:
+    """`coef` with its gap; or no penalised coefficients, where rounding has ruined it."""
     value, gap = certify(problem, coef, penalty)
-    if null is not None and (gap > _POOR * problem.null_loss).any():
+    if (gap > _POOR * problem.null_loss).any():
+        n_rest = len(reduction.problem.gram)
+        null = reduction.expand(np.zeros((n_rest, coef.shape[1])), target)
         of_null, gap_of_null = certify(problem, null, penalty)
         ruined = value > of_null
         coef, gap = np.where(ruined, null, coef), np.where(ruined, gap_of_null, gap)
@@ -327,13 +328,13 @@ def solve_path(problem: Moments, penalty: L1, alphas, *, max_iter: int, coef_ini
         one = problem.target(target)
         lasso = _lasso(reduction.problem, about_zero, target, penalty.at(0.0))
         grid = _solve_grid(lasso, problem.weight, penalty, alphas[sparse], max_iter, near)
-        coefs[target][:, sparse] = reduction.expand(grid, target)
+        at = penalty.at(alphas[sparse])
+        coef = reduction.expand(grid, target)
+        found = _certified(one, at, coef, reduction, target)
+        coefs[target][:, sparse], gaps[target][sparse] = found.coef, found.gap
         for column in np.flatnonzero(~sparse):
-            coefs[target][:, [column]] = _ridge(one, penalty.at(alphas[column]))
-        null = reduction.expand(np.zeros((len(lasso.xy), n)), target)
-        null[:, ~sparse] = coefs[target][:, ~sparse]
-        solution = _certified(one, penalty.at(alphas), coefs[target], null)
-        coefs[target], gaps[target] = solution.coef, solution.gap
+            ridge = solve(one, penalty.at(alphas[column]))
+            coefs[target][:, [column]], gaps[target][[column]] = ridge.coef, ridge.gap
     return Path(coefs, gaps)
 
 

@@ -62,7 +62,8 @@ class L1:
         """The penalty (m,) of coefficients (k, m)."""
         if self.weights is not None:
             coef = coef * self.weights[:, np.newaxis]
-        return self.l1 * np.abs(coef).sum(axis=0) + 0.5 * self.l2 * (coef**2).sum(axis=0)
+        value = self.l1 * np.abs(coef).sum(axis=0)
+        return value + 0.5 * self.l2 * (coef**2).sum(axis=0) if np.any(self.l2) else value
 
     def prox(self, point, step, scale=1.0) -> np.ndarray:
         """``argmin_z penalty(z / scale) step + ||z - point||^2 / 2`` for a point (k, m).

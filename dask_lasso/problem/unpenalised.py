@@ -26,15 +26,15 @@ class Reduction:
     """
 
     def __init__(self, problem: Moments, penalty: L1):
-        k, m = problem.xy.shape
-        weights = penalty.column_weights(k)
-        self._shape = k, m
-        self._free, self._rest = np.flatnonzero(weights == 0), np.flatnonzero(weights)
-        self._scale = weights[self._rest, np.newaxis]
-        self._of_rest, self._of_targets = np.zeros((0, len(self._rest))), np.zeros((0, m))
+        self._weights = penalty.weights
         if penalty.weights is None:
             self.problem = problem
             return
+        k, m = problem.xy.shape
+        self._shape, weights = (k, m), penalty.weights
+        self._free, self._rest = np.flatnonzero(weights == 0), np.flatnonzero(weights)
+        self._scale = weights[self._rest, np.newaxis]
+        self._of_rest, self._of_targets = np.zeros((0, len(self._rest))), np.zeros((0, m))
         if len(self._free):
             problem = self._project(problem)
         self.problem = problem._replace(
@@ -78,6 +78,8 @@ class Reduction:
 
     def reduce(self, coef) -> np.ndarray:
         """Coefficients of the reduced problem."""
+        if self._weights is None:
+            return coef
         return coef[self._rest] * self._scale
 
     def expand(self, reduced, target=slice(None)) -> np.ndarray:
@@ -85,6 +87,8 @@ class Reduction:
 
         The columns of `reduced` are the targets, or estimates for the one `target`.
         """
+        if self._weights is None:
+            return reduced
         coef = np.zeros((self._shape[0], reduced.shape[1]))
         coef[self._rest] = reduced / self._scale
         if len(self._free):

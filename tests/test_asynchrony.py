@@ -15,6 +15,7 @@ from dask_lasso._admm import Consensus
 from dask_lasso._engines import AsyncEngine, BatchedEngine
 from dask_lasso._local import Gram
 from dask_lasso._statistics import from_rows
+from dask_lasso.problem.penalties import L1
 
 pytestmark = pytest.mark.slow
 
@@ -173,7 +174,7 @@ def test_an_update_does_not_touch_other_blocks():
             CountedSum.reads += len(self)
             return super().values()
 
-    shared = dict(alpha=ALPHA, l1_ratio=1.0, weights=None, positive=False, fit_intercept=True)
+    shared = dict(penalty=L1(ALPHA), fit_intercept=True)
     model = Consensus(
         local=Gram(**shared),
         tol=0.0,

@@ -326,12 +326,12 @@ def solve_path(problem: Moments, penalty: L1, alphas, *, max_iter: int, coef_ini
     coefs, gaps = np.zeros((m, k, n)), np.zeros((m, n))
     for target in range(m):
         one = problem.target(target)
-        lasso = _lasso(reduction.problem, about_zero, target, penalty.at(0.0))
-        grid = _solve_grid(lasso, problem.weight, penalty, alphas[sparse], max_iter, near)
-        at = penalty.at(alphas[sparse])
-        coef = reduction.expand(grid, target)
-        found = _certified(one, at, coef, reduction, target)
-        coefs[target][:, sparse], gaps[target][sparse] = found.coef, found.gap
+        if sparse.any():
+            lasso = _lasso(reduction.problem, about_zero, target, penalty.at(0.0))
+            grid = _solve_grid(lasso, problem.weight, penalty, alphas[sparse], max_iter, near)
+            coef = reduction.expand(grid, target)
+            found = _certified(one, penalty.at(alphas[sparse]), coef, reduction, target)
+            coefs[target][:, sparse], gaps[target][sparse] = found.coef, found.gap
         for column in np.flatnonzero(~sparse):
             ridge = solve(one, penalty.at(alphas[column]))
             coefs[target][:, [column]], gaps[target][[column]] = ridge.coef, ridge.gap

@@ -130,8 +130,16 @@ def beside(X, y, sample_weight, *, client):
     if sample_weight is not None:
         sample_weight = memory_array("sample_weight", sample_weight, ensure_2d=False)
         same_length(X=unwrap(X), sample_weight=sample_weight)
+        if sample_weight.ndim != 1:
+            raise ValueError(
+                f"Sample weights must be 1D array or scalar, got shape {sample_weight.shape}."
+            )
         if (sample_weight < 0).any():
             raise ValueError("sample_weight has negative values: use weights >= 0.")
+        if not sample_weight.any():
+            raise ValueError(
+                "sample_weight is zero for every row: give some row a positive weight."
+            )
     return y, sample_weight
 
 

@@ -432,13 +432,16 @@ def test_what_is_not_rows_yet(name):
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("first", ["dense", "sparse"])
 def test_dense_and_sparse_blocks_together(axis, first, client):
-    dense = da.from_array(X, chunks=(40, K))
-    parts = [dense, dense.map_blocks(sparse.csr_array)][:: 1 if first == "dense" else -1]
-    halves = (slice(0, 80), slice(80, N)) if axis == 0 else (slice(0, 2), slice(2, K))
-    mixed = da.concatenate(
-        [part[(slice(None),) * axis + (half,)] for part, half in zip(parts, halves, strict=True)],
-        axis=axis,
-    )
+    if (axis, first) == (1, "dense") and dask.__version__ < "2025.2":
+        pytest.skip("dask 2025.1 joins a sparse block to dense columns as if it were dense")
+
+    def make(block, block_id):
+        is_first = block_id[axis] < (2 if axis == 0 else 1)
+        return block if is_first == (first == "dense") else sparse.csr_array(block)
+
+    meta = np.empty((0, 0)) if first == "dense" else sparse.csr_array((0, 0))
+    mixed = da.from_array(X, chunks=(40, (2, K - 2) if axis else K))
+    mixed = mixed.map_blocks(make, dtype=float, meta=meta)
     rows = mixed, da.from_array(y, chunks=40), da.from_array(W, chunks=40)
     with client.as_current():
         for route in (tall, many_columns, in_batches):

@@ -310,4 +310,4 @@ def degrees_of_freedom(problem, coef, penalty) -> float:
     ridge = penalty.l2 * problem.weight * penalty.column_weights(len(coef))[active] ** 2
     scale = unit_scale(np.diagonal(gram))
     gram, ridge = gram * np.outer(scale, scale), ridge * scale**2
-    return float(np.trace(np.linalg.lstsq(gram + np.diag(ridge), gram)[0]))
+    return float(np.trace(np.linalg.lstsq(gram + np.diag(ridge), gram, rcond=None)[0]))

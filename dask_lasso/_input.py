@@ -253,6 +253,7 @@ def dask_parts(estimator, X, y, sample_weight, *, reset=True):
 
 def _target_names(y):
     """Names of the targets, of a frame or a series; else None."""
+    y = getattr(y, "_meta", y)  # a dask series may have columns
     if hasattr(y, "columns"):
         return list(y.columns)
     name = getattr(y, "name", None) if hasattr(y, "index") or hasattr(y, "to_list") else None

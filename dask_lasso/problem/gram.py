@@ -222,6 +222,8 @@ def _without_convergence_warning(solver, *args, **kwargs):
         try:
             with _warning_filters, warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
+                # Of scikit-learn before 1.7, of a penalty of zero beside a sign.
+                warnings.filterwarnings("ignore", "Coordinate descent without L1", UserWarning)
                 return solver(*args, **kwargs)
         except ConvergenceWarning:
             continue

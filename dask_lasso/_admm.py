@@ -337,7 +337,8 @@ class Consensus:
         else:
             self.certificate = "duality gap"
             self.gap = found.gap
-            relative = found.gap / np.maximum(self.null_loss, _TINY)
+            with np.errstate(over="ignore"):  # the first block may be a single row
+                relative = found.gap / np.maximum(self.null_loss, _TINY)
             within = (found.gap <= self._tol * self.null_loss).all()
             self._last_residual = float(relative.max()), question.residual
         self.converged = bool(question.final and within)

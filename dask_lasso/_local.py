@@ -621,7 +621,8 @@ class BlackBox:
         largest = (correlations if self._penalty.positive else np.abs(correlations)).max(axis=0)
         best = theta_y / np.maximum(theta_theta, tiny)
         in_box = np.inf if np.isinf(delta) else delta / (delta + moved)
-        feasible = np.minimum(self._penalty.alpha * weight / np.maximum(largest, tiny), in_box)
+        with np.errstate(over="ignore"):  # infinite, where nothing is correlated
+            feasible = np.minimum(self._penalty.alpha * weight / np.maximum(largest, tiny), in_box)
         scale = np.clip(best, 0.0, feasible)
         dual = (scale * theta_y - 0.5 * scale**2 * theta_theta) / weight
         return Certificate(coef, intercept, objective, objective - np.clip(dual, 0.0, objective))

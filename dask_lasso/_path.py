@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, validate_params
 
@@ -13,6 +14,7 @@ from ._estimator import AsyncLassoRegressor
 from ._incremental import from_arrays, statistics_of
 from ._input import open_rows
 from ._statistics import usable
+from ._warn import warn
 from ._wide import check_width, is_wide_path
 from ._wide_path import WidePath
 from .problem.gram import solve_path
@@ -80,6 +82,11 @@ def lasso_path(
     coefs : ndarray of shape (n_features, n_alphas) or (n_targets, n_features, n_alphas)
     dual_gaps : ndarray of shape (n_alphas,) or (n_targets, n_alphas)
 
+    Warns
+    -----
+    ConvergenceWarning
+        If a duality gap is above 1e-6 of ``||y - mean(y)||^2 / n``, as of `AsyncLassoRegressor`.
+
     Examples
     --------
     >>> import dask.array as da
@@ -145,6 +152,7 @@ def _wide_path(model, place, penalty, alphas, eps):
         alphas = path.grid(penalty, eps, alphas)
     found = path.run(alphas, penalty)
     coefs, gaps = found.coefs.toarray(), found.gaps[0]
+    _warn_of_gaps(gaps, model, path.null_loss)
     if place.y_ndim == 2:
         coefs, gaps = coefs[np.newaxis], gaps[np.newaxis]
     return alphas, coefs, gaps
@@ -161,4 +169,16 @@ def _path(model, statistics, y_ndim, alphas, eps):
     if isinstance(alphas, Integral):
         alphas = alpha_grid(problem, penalty, eps=eps, n_alphas=alphas)
     coefs, gaps = solve_path(problem, penalty, alphas, max_iter=model.max_iter)
+    _warn_of_gaps(gaps, model, problem.null_loss[:, np.newaxis])
     return (alphas, coefs[0], gaps[0]) if y_ndim == 1 else (alphas, coefs, gaps)
+
+
+def _warn_of_gaps(gaps, model, null_loss):
+    above = np.count_nonzero(gaps > model.tol * null_loss)
+    if above:
+        warn(
+            f"Objective did not converge for {above} of the coefficients of the path, within"
+            f" max_iter={model.max_iter}: their duality gaps are above {model.tol} of the loss"
+            " without coefficients. Increase max_iter, or scale the features.",
+            ConvergenceWarning,
+        )

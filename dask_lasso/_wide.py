@@ -73,6 +73,11 @@ def check_width(place):
         )
 
 
+# The gap to which ADMM solves for a set, relative to the one asked for, that is in vain: the
+# gap of all rows is not what the set's moments say.
+_LEAST_TOL = 1e-8
+
+
 def n_joining(k: int) -> int:
     """How many of k columns make the first working set."""
     return int(np.clip(_JOIN * np.sqrt(k), FEWEST, _MOST))
@@ -428,7 +433,7 @@ class Wide:
             return True
         elif now >= self._place.deadline:
             self.stopped_by = "max_time"
-        elif self._n_idle >= _MOST_IDLE:
+        elif self._n_idle >= _MOST_IDLE or self._set_tol < _LEAST_TOL * self._tol:
             self.stopped_by = "standstill"
         elif self._n_active + _MOST > _MAX_SET:
             self.stopped_by = "size"

@@ -41,7 +41,7 @@ ALLOWED = 1e-9
 # Of a gap from moments in doubles: what rounding leaves of the null loss itself.
 ROUNDING = 1e-15
 # Seconds after which a problem counts as hanging.
-PATIENCE = 60
+PATIENCE = 120
 
 
 # -- problems ----------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def make(seed: int) -> Problem:
         problem.row_chunks = tuple(_split(rng, n, int(pick(1, 2, 3, 6)), empty=chance(0.4)))
         wide_chunks = sparse.issparse(problem.X) or chance(0.7)
         problem.column_chunks = (k,) if wide_chunks else tuple(_split(rng, k, 2, empty=False))
-        problem.unknown_sizes = chance(0.15) and not cv and route == "tall"
+        problem.unknown_sizes = chance(0.15) and not cv and route == "tall" and n > 1
     return problem
 
 
@@ -544,13 +544,15 @@ def complaints(verdict, gap, warned, model=None, where=""):
         # Rounding the coefficients moves the objective by its floor, and by as much along
         # the slope that is left where the gap is not zero.
         floor = verdict.floor + 2 * np.sqrt(verdict.floor * max(relative, 0))
-        floor += verdict.rounding + ROUNDING
+        floor += verdict.rounding + ROUNDING * max(1, relative)
         if verdict.excess > relative + floor:
             found.append(
                 f"{where}gap {relative:.3g} for an excess of {verdict.excess:.3g}"
                 f" (floor {verdict.floor:.2g})"
             )
-    if verdict.above_null > ALLOWED + verdict.floor:
+    # Iterates of ADMM, cut short, may be anywhere.
+    by_admm = not getattr(model, "polish", True) or getattr(model, "local_solver", "") == "lbfgs"
+    if verdict.above_null > ALLOWED + verdict.floor and not (warned and by_admm):
         found.append(f"{where}worse than no coefficients by {verdict.above_null:.3g}")
     return found
 
@@ -703,6 +705,7 @@ def units_failures(problem: Problem) -> list[str]:
         before, after = (np.asarray(getattr(model, name), dtype=np.float64) for model in results)
         after = after * a**-by_a * b**-by_b
         rounding = {"dual_gap_": ROUNDING * np.square(problem.y).mean()}
+        rounding["mse_path_"] = 1e-6 * np.square(problem.y).mean()
         rounding["fitted"] = 1e-6 * np.sqrt(np.square(problem.y).mean())
         if not np.allclose(after, before, rtol=1e-6, atol=rounding.get(name, 0), equal_nan=True):
             found.append(f"a={a:.3g} b={b:.3g}: {name} {_short(after)} for {_short(before)}")

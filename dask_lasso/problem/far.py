@@ -61,10 +61,11 @@ def solve_far(lasso, max_iter: int, coef, solve):
         low, high = (mean, high) if excess > 0 else (low, mean)
         active = np.flatnonzero(coef)
         mean += excess / (1.0 + n * sums.slope(active))
+        # No root of these signs, if it is not between the bounds: they have to show again.
         if mean > high:
-            mean = high if high == bounds[1] else (low + high) / 2
+            mean, signs = high if high == bounds[1] else (low + high) / 2, None
         elif mean < low:
-            mean = low if low == bounds[0] else (low + high) / 2
+            mean, signs = low if low == bounds[0] else (low + high) / 2, None
     return coef
 
 

@@ -194,7 +194,7 @@ def _active_set(A, b, limit, positive):
         while sign.any():
             active = np.flatnonzero(sign)
             found = _least_squares(A[:, active], b, limit[active] * sign[active])
-            if found is None and v[new] == 0 and _exchange(A, v, sign, new):
+            if found is None and v[new] == 0 and _exchange(A, limit, v, sign, new):
                 continue
             if found is None or (v[new] == 0 and found[active == new][0] * sign[new] <= 0):
                 sign[new], blocked[new] = 0, True
@@ -212,7 +212,7 @@ def _active_set(A, b, limit, positive):
     return v
 
 
-def _exchange(A, v, sign, new):
+def _exchange(A, limit, v, sign, new):
     """Let a column take the place of one of those that it depends on; False if it cannot.
 
     The residual stays, and the penalty falls.
@@ -221,6 +221,9 @@ def _exchange(A, v, sign, new):
     share = _least_squares(A[:, active], A[:, new], np.zeros(len(active), np.longdouble))
     if share is None:
         return False
+    cost = share * (limit * sign)[active] * sign[new]
+    if cost.sum() - limit[new] <= 1e-16 * (np.abs(cost).sum() + limit[new]):
+        return False  # it is a copy, or there is no penalty to gain by
     share = share * sign[new]
     falls = share * v[active] > 0
     if not falls.any():

@@ -38,8 +38,9 @@ import dask_lasso
 
 # Relative excess of the objective that nothing need be said of.
 ALLOWED = 1e-9
-# Of a gap from moments in doubles: what rounding leaves of the null loss itself.
-ROUNDING = 1e-15
+# Of a gap from moments in doubles: what rounding leaves of the null loss itself. It is the
+# difference of two sums of a few terms of that size.
+ROUNDING = 16 * np.finfo(float).eps
 # Seconds after which a problem counts as hanging.
 PATIENCE = 120
 
@@ -89,8 +90,9 @@ class Problem:
             return False
         if self.door not in ("lasso", "net") and self.X.shape[0] >= self.X.shape[1]:
             return False  # then paths take all moments in one pass
-        given = self.alpha if self.alphas is None else self.alphas.min()
-        return given * self.l1_ratio > 0 and (u > 0).all()
+        given = [self.alpha] if self.door in ("lasso", "net") else self.alphas
+        least = 1.0 if given is None else min(given)  # a grid of its own has no zero
+        return least * self.l1_ratio > 0 and bool((u > 0).all())
 
     def lasso(self, target=0, alpha=None, l1_ratio=None, rows=slice(None)) -> judge.Lasso:
         """The problem of one target, as the judge has it."""

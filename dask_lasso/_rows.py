@@ -183,10 +183,10 @@ def _mended(joined):
     needed = {key for node in graph.values() for key in getattr(node, "dependencies", ())}
     if not needed <= graph.keys():
         raise ValueError(
-            "A data frame among X, y and sample_weight was persisted in fewer partitions than dask"
-            " has counted, as happens where columns of a Parquet data set are selected before."
-            " Persist all columns and select from those, or persist with"
-            " dask.config.set({'optimization.tune.active': False})."
+            "A data frame among X, y and sample_weight comes in fewer partitions than dask has"
+            " counted, as happens where columns of a Parquet data set are selected and then"
+            " persisted (or, before dask 2025.2, where X and y are of two data sets). Persist all"
+            " columns of each data set first and select from those."
         )
     return da.Array(graph, joined.name, joined.chunks, meta=joined._meta)
 

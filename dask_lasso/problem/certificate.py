@@ -55,11 +55,11 @@ def certify(problem: Moments, coef, penalty: L1) -> tuple[np.ndarray, np.ndarray
 
 def _unpenalised(penalty, coef):
     """Columns without a penalty (k, m); None if there are none."""
-    strength = np.add(penalty.l1, penalty.l2)
-    if np.min(strength) > 0 and not penalty.has_free:
+    is_on = np.asarray(penalty.alpha) > 0
+    if is_on.all() and not penalty.has_free:
         return None
     k, m = coef.shape
-    return ~(np.broadcast_to(strength > 0, m) & (penalty.column_weights(k) > 0)[:, np.newaxis])
+    return ~(np.broadcast_to(is_on, m) & (penalty.column_weights(k) > 0)[:, np.newaxis])
 
 
 def _dual_beside_free(problem, coef, penalty, free):
@@ -112,7 +112,7 @@ def dual_value(problem: Moments, coef, residual: Residual, penalty: L1, beside=N
         squares, with_y, correlation = point
         scaled = _scaled(problem, coef, point, threshold, ridge, penalty, beside)
         best = np.maximum(best, scaled / weight)
-        if np.all(np.asarray(penalty.l2) > 0):
+        if penalty.has_ridge and np.all(np.asarray(penalty.l2) > 0):
             beyond = correlation if penalty.positive else np.abs(correlation)
             beyond = np.maximum(beyond - threshold, 0.0)
             if beside is not None:
@@ -144,7 +144,7 @@ def _points(problem, coef, residual, threshold, beside):
 def _scaled(problem, coef, point, threshold, ridge, penalty, beside):
     """The dual's value at the residual, scaled until every correlation is within its box."""
     squares, with_y, correlation = point
-    if np.any(penalty.l2):
+    if penalty.has_ridge:
         correlation = correlation - ridge * coef
         squares = squares + (ridge * coef**2).sum(axis=0)
     correlation = correlation if penalty.positive else np.abs(correlation)

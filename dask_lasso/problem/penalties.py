@@ -37,6 +37,11 @@ class L1:
         return self.alpha * (1 - self.l1_ratio)
 
     @property
+    def has_ridge(self) -> bool:
+        """Whether there may be a ridge term."""
+        return self.l1_ratio < 1
+
+    @property
     def has_free(self) -> bool:
         """Whether some column is not penalised at all."""
         return self.weights is not None and bool((self.weights == 0).any())
@@ -63,7 +68,7 @@ class L1:
         if self.weights is not None:
             coef = coef * self.weights[:, np.newaxis]
         value = self.l1 * np.abs(coef).sum(axis=0)
-        return value + 0.5 * self.l2 * (coef**2).sum(axis=0) if np.any(self.l2) else value
+        return value + 0.5 * self.l2 * (coef**2).sum(axis=0) if self.has_ridge else value
 
     def prox(self, point, step, scale=1.0) -> np.ndarray:
         """``argmin_z penalty(z / scale) step + ||z - point||^2 / 2`` for a point (k, m).

@@ -26,6 +26,7 @@ from scipy import sparse
 from . import _passes
 from ._engines import HISTORY
 from ._passes import Chosen
+from ._statistics import usable
 from ._waiting import TimeIsUp
 from .problem.certificate import scale_residual
 from .problem.gram import solve
@@ -95,15 +96,7 @@ def first_pass(place, fit_intercept):
     if moments.defect is not None:
         # Where a defect is can be told only of rows that are merged in their order.
         moments = place.reduce(_passes.columns, _passes.merge_columns, in_order=True)
-        defect = moments.defect
-        raise ValueError(f"Input {defect.argument} {defect.problem}, {place.locate(0, defect)}.")
-    if moments.n_rows == 0:
-        raise ValueError(
-            "Found array with 0 sample(s) while a minimum of 1 is required: no chunk of X"
-            " has a row."
-        )
-    if moments.weight == 0:
-        raise ValueError("sample_weight is zero for every row: give some row a positive weight.")
+    usable(moments, place)
     constant = is_rounding(moments.xx, moments.x_mean, moments.weight)
     moments.xx[constant] = moments.xy[constant] = 0.0
     if fit_intercept:

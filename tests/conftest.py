@@ -36,6 +36,20 @@ def cluster():
         yield cluster
 
 
+@pytest.fixture(scope="module")
+def thread_workers():
+    """A Client whose two workers are threads of this process."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
 @pytest.fixture(scope="session")
 def _session_client(cluster):
     from distributed import Client

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import assert_nothing_left, left_on
 from datasets import load
-from distributed import Client, LocalCluster
+from distributed import Client
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from dask_lasso import AsyncLassoRegressor
@@ -26,18 +26,6 @@ X, y, _, ALPHA = load("diabetes")
 @pytest.fixture(scope="module")
 def expected():
     return AsyncLassoRegressor(ALPHA).fit(X, y).coef_
-
-
-@pytest.fixture(scope="module")
-def thread_workers():
-    """A Client whose two workers are threads of this process."""
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 def chunks(rows=50):

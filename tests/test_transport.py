@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from conftest import assert_nothing_left, left_on
 from datasets import load
-from distributed import Client, LocalCluster
+from distributed import Client
 from sklearn.base import clone
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
@@ -40,18 +40,6 @@ from dask_lasso._chunk import read
 
 X, y, _, ALPHA = load("diabetes")
 EXPECTED = AsyncLassoRegressor(ALPHA).fit(X, y)
-
-
-@pytest.fixture(scope="module")
-def thread_workers():
-    """A Client whose two workers are threads of this process."""
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 def chunks(rows=50):

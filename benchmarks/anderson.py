@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.datasets import load_sample_images
 
 from dask_lasso import AsyncLassoRegressor
-from dask_lasso._anderson import Anderson
+from dask_lasso.solvers.anderson import Anderson
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from quickstart import neighbourhoods

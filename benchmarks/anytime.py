@@ -19,7 +19,9 @@ import numpy as np
 from distributed import Client, LocalCluster
 from sklearn.linear_model import Lasso
 
-from dask_lasso import AsyncLassoRegressor, _engines, _estimator
+from dask_lasso import AsyncLassoRegressor
+from dask_lasso.engines import run as _engines
+from dask_lasso.estimators import base as _estimator
 from dask_lasso.problem.moments import intercept as best_intercept
 
 N_CHUNKS, ROWS, COLUMNS, ALPHA = 100, 500, 50, 0.1

@@ -21,12 +21,14 @@ import numpy as np
 from distributed import wait
 from harness import local_cluster
 
-from dask_lasso._admm import Consensus
-from dask_lasso._cluster import OnCluster
-from dask_lasso._engines import AsyncEngine, Run
-from dask_lasso._local import Gram, factorize
-from dask_lasso._memory import _call, _Stream
-from dask_lasso._statistics import from_rows
+from dask_lasso.engines.run import Run
+from dask_lasso.engines.schedules import AsyncEngine
+from dask_lasso.places.cluster import OnCluster
+from dask_lasso.places.memory import _call, _Stream
+from dask_lasso.rows.statistics import from_rows
+from dask_lasso.solvers.admm import Consensus
+from dask_lasso.solvers.blocks import Gram
+from dask_lasso.solvers.proximal import factorize
 
 SIZES = (10, 100, 1_000, 10_000)
 COLUMNS = 100

@@ -22,11 +22,11 @@ from distributed import Client, wait
 from harness import OUTPUT, machine
 
 from dask_lasso import AsyncLassoRegressor
-from dask_lasso._cluster import OnCluster
-from dask_lasso._input import part_of
-from dask_lasso._rows import Rows
-from dask_lasso._statistics import from_rows, merge
-from dask_lasso._waiting import Waiting
+from dask_lasso.places.cluster import OnCluster
+from dask_lasso.places.input import part_of
+from dask_lasso.places.joined import Rows
+from dask_lasso.places.waiting import Waiting
+from dask_lasso.rows.statistics import from_rows, merge
 
 REPEATS = 3
 
@@ -52,7 +52,7 @@ def median_time(function):
 
 def tasks_and_bytes(client, X, y):
     """Tasks of one fit and pickled bytes of its graph."""
-    from dask_lasso import _cluster
+    from dask_lasso.places import cluster as _cluster
 
     waiting = Waiting(client)
     place = OnCluster(waiting, Rows([part_of("X", X), part_of("y", y)], waiting))

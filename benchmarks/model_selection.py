@@ -22,7 +22,7 @@ from harness import OUTPUT, machine
 from sklearn.linear_model import Lasso, LassoCV
 
 from dask_lasso import AsyncLassoCV, AsyncLassoRegressor
-from dask_lasso._statistics import from_rows, merge
+from dask_lasso.rows.statistics import from_rows, merge
 
 FOLDS, ALPHAS = 5, 100
 

@@ -22,9 +22,9 @@ from distributed import Client, LocalCluster, as_completed
 from scipy.optimize import fmin_l_bfgs_b
 
 from dask_lasso import AsyncLassoRegressor
-from dask_lasso._statistics import from_rows, merge
 from dask_lasso.problem.certificate import duality_gap
 from dask_lasso.problem.penalties import L1
+from dask_lasso.rows.statistics import from_rows, merge
 
 TOL = 1e-6
 

@@ -23,7 +23,7 @@ from harness import Case, Contender, Elsewhere, markdown, relative_gap, run_case
 from threadpoolctl import threadpool_limits
 
 from dask_lasso import AsyncLassoRegressor
-from dask_lasso._statistics import from_rows, merge
+from dask_lasso.rows.statistics import from_rows, merge
 
 ALPHA = 0.1
 

@@ -27,11 +27,12 @@ from distributed import wait
 from harness import OUTPUT, cpu_seconds, local_cluster
 from simulated_cluster import Cluster, Simulated, TimedRun, simulated_fit
 
-from dask_lasso import AsyncLassoRegressor, _engines
-from dask_lasso._cluster import OnCluster
-from dask_lasso._input import part_of
-from dask_lasso._rows import Rows
-from dask_lasso._waiting import Waiting
+from dask_lasso import AsyncLassoRegressor
+from dask_lasso.engines import run as _engines
+from dask_lasso.places.cluster import OnCluster
+from dask_lasso.places.input import part_of
+from dask_lasso.places.joined import Rows
+from dask_lasso.places.waiting import Waiting
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -1,6 +1,6 @@
 """A Dask cluster in virtual time, on which the package's own engines run.
 
-The engines are not modelled: `dask_lasso._engines` itself runs, under a virtual clock, on a
+The engines are not modelled: `dask_lasso.engines.run` itself runs, under a virtual clock, on a
 simulated place. What is modelled is the cluster: a client and a scheduler that take one
 message at a time, links with a latency that send at most once per interval (as distributed's
 do), workers of one thread that may be slow or die. A discrete-event simulation: a heap of
@@ -19,8 +19,10 @@ from unittest import mock
 
 import numpy as np
 
-from dask_lasso import _engines, _estimator, _memory
-from dask_lasso._waiting import TimeIsUp
+from dask_lasso.engines import run as _engines
+from dask_lasso.estimators import base as _estimator
+from dask_lasso.places import memory as _memory
+from dask_lasso.places.waiting import TimeIsUp
 
 # distributed's intervals between two messages on one link, in seconds.
 INTERVAL = {"client": 0.010, "to worker": 0.005, "from worker": 0.002, "home": 0.002}

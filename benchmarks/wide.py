@@ -27,7 +27,9 @@ from scipy import sparse
 from sklearn.linear_model import Lasso
 from sklearn.linear_model import lasso_path as sklearn_path
 
-from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, _wide, _wide_path, lasso_path
+from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, lasso_path
+from dask_lasso.solvers import working_set as _wide
+from dask_lasso.solvers import working_set_path as _wide_path
 
 REPEATS = 5
 SLOW = 60.0  # seconds after which a peer is not run again

@@ -1,13 +1,13 @@
 """The lasso on data larger than one machine's memory, on Dask."""
 
-from ._cv import AsyncElasticNetCV, AsyncLassoCV
-from ._displays import ConvergenceDisplay, CVDisplay, PathDisplay
-from ._elastic_net import AsyncElasticNetRegressor
-from ._engines import Engine
-from ._estimator import AsyncLassoRegressor
-from ._path import lasso_path
-from ._reuse import reuse_statistics
 from ._version import __version__
+from .engines.schedules import Engine
+from .estimators.cv import AsyncElasticNetCV, AsyncLassoCV
+from .estimators.displays import ConvergenceDisplay, CVDisplay, PathDisplay
+from .estimators.elastic_net import AsyncElasticNetRegressor
+from .estimators.path import lasso_path
+from .estimators.regressor import AsyncLassoRegressor
+from .places.reuse import reuse_statistics
 
 __all__ = [
     "AsyncElasticNetCV",

@@ -24,7 +24,7 @@ import psutil
 from distributed import Client
 
 from dask_lasso import AsyncLassoRegressor
-from dask_lasso._statistics import from_rows, merge
+from dask_lasso.rows.statistics import from_rows, merge
 
 
 def problem(rows, columns, chunk):

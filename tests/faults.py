@@ -26,7 +26,7 @@ import numpy as np
 from distributed import Client, LocalCluster
 
 from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, lasso_path
-from dask_lasso._waiting import ClusterError
+from dask_lasso.places.waiting import ClusterError
 
 CHUNKS, ROWS, ALPHA = 8, 100, 0.1
 PAUSE = 0.15  # seconds that a chunk takes, so that there is something to disturb

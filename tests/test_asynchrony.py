@@ -11,11 +11,11 @@ from distributed import get_worker
 from sklearn.linear_model import Lasso
 
 from dask_lasso import AsyncLassoRegressor
-from dask_lasso._admm import Consensus
-from dask_lasso._engines import AsyncEngine, BatchedEngine
-from dask_lasso._local import Gram
-from dask_lasso._statistics import from_rows
+from dask_lasso.engines.schedules import AsyncEngine, BatchedEngine
 from dask_lasso.problem.penalties import L1
+from dask_lasso.rows.statistics import from_rows
+from dask_lasso.solvers.admm import Consensus
+from dask_lasso.solvers.blocks import Gram
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,8 @@ import pytest
 from datasets import load
 from scipy import sparse
 
-from dask_lasso import AsyncLassoRegressor, _statistics
+from dask_lasso import AsyncLassoRegressor
+from dask_lasso.rows import statistics as _statistics
 
 pd = pytest.importorskip("pandas")
 dd = pytest.importorskip("dask.dataframe")

@@ -12,7 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso
 
 from dask_lasso import AsyncLassoRegressor
-from dask_lasso._losses import Residual, Rows
+from dask_lasso.rows.losses import Residual
+from dask_lasso.rows.raw import Rows
 
 ALPHA = 1.0
 DELTA = 1.35

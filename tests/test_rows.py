@@ -20,7 +20,7 @@ from dask_lasso import (
     _wide,
     lasso_path,
 )
-from dask_lasso._chunk import read
+from dask_lasso.rows.chunk import read
 
 pd = pytest.importorskip("pandas")
 dd = pytest.importorskip("dask.dataframe")

@@ -10,10 +10,12 @@ from datasets import LIBRARIES
 from scipy import sparse
 from sklearn.model_selection import KFold
 
-from dask_lasso import AsyncLassoCV, _cluster, _statistics
-from dask_lasso._input import part_of
-from dask_lasso._rows import Rows
-from dask_lasso._statistics import from_rows, merge
+from dask_lasso import AsyncLassoCV
+from dask_lasso.places import cluster as _cluster
+from dask_lasso.places.input import part_of
+from dask_lasso.places.joined import Rows
+from dask_lasso.rows import statistics as _statistics
+from dask_lasso.rows.statistics import from_rows, merge
 
 
 def reference(X, y, weights=None):

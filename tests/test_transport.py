@@ -36,7 +36,7 @@ from dask_lasso import (
     lasso_path,
     reuse_statistics,
 )
-from dask_lasso._chunk import read
+from dask_lasso.rows.chunk import read
 
 X, y, _, ALPHA = load("diabetes")
 EXPECTED = AsyncLassoRegressor(ALPHA).fit(X, y)

@@ -30,7 +30,7 @@ from dask_lasso import (
     _wide,
     lasso_path,
 )
-from dask_lasso._memory import InMemory
+from dask_lasso.places.memory import InMemory
 
 N_ROWS, N_COLUMNS = 150, 2600
 

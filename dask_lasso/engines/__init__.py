@@ -1,0 +1,1 @@
+"""Schedules of a fit, and the run that they see."""

@@ -1,0 +1,334 @@
+"""What the estimators share: parameters in, fitted attributes out."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import contextmanager
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted, check_random_state
+
+from .._warn import warn
+from ..engines.run import Run
+from ..engines.schedules import ENGINES
+from ..places.input import beside, is_dask, memory_features, open_rows
+from ..places.waiting import TimeIsUp
+from ..problem.moments import intercept as best_intercept
+from ..problem.penalties import L1, penalty_weights
+from ..rows.statistics import Statistics
+from ..solvers.working_set import check_width
+from .callbacks import Callbacks, CallbackSupport, with_callbacks
+from .from_statistics import TrainingSummary, to_arrays
+from .predict import predict_dask, predict_rows, r2_score
+
+
+class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator):
+    """What the estimators share: a fit that leaves all or nothing behind, and predictions."""
+
+    @with_callbacks
+    def fit(self, X, y, sample_weight=None) -> LassoBase:
+        """Fit the model in one pass over the rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
+                (n_samples, n_features)
+            Any chunking; chunks may be NumPy or SciPy sparse, and of unknown size.
+        y : {array-like, dask Array, dask Series, dask DataFrame} of shape (n_samples,) or \
+                (n_samples, n_targets)
+            Each target is a lasso of its own.
+        sample_weight : float or array-like of shape (n_samples,), default=None
+            Non-negative weights; only their ratios matter. A float is no weights.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            For parameters or data that cannot be used; what the estimator had from an
+            earlier fit is kept.
+        TimeoutError
+            If there was nothing to estimate from after `max_time`.
+        RuntimeError
+            If the cluster went away, or cancelled what the fit needs.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the duality gap is above `tol`, or `max_iter` or `max_time` ended the fit.
+        """
+        with self._all_or_nothing():
+            self._validate_params()
+            self._fit(X, y, sample_weight)
+        return self
+
+    @contextmanager
+    def _all_or_nothing(self):
+        """Put the fitted attributes back as they were if the body fails."""
+        fitted = {name: value for name, value in vars(self).items() if _is_fitted_name(name)}
+        try:
+            yield
+        except BaseException:
+            for name in list(vars(self)):
+                if _is_fitted_name(name):
+                    delattr(self, name)
+            vars(self).update(fitted)
+            raise
+
+    def _fit(self, X, y, sample_weight, split=None):
+        """Fit; `split` makes the `Partition` of the rows for cross-validation."""
+        callbacks = Callbacks(self, X, y, sample_weight)
+        limits = dict(n_blocks=self.n_blocks, max_time=self.max_time)
+        with (
+            self._time_in_our_words(),
+            open_rows(self, X, y, sample_weight, client=self.client, **limits) as place,
+        ):
+
+            def attributes():
+                return self._attributes(model, place)
+
+            def on_update(row):
+                if self.verbose:
+                    _print_certificate(row, model)
+                return callbacks.on_update(attributes)
+
+            self._check_start(place.n_targets)
+            partition = None if split is None else split(place)
+            local = self._local_problem(place, sample_weight)
+            wide = self._wide(place, local, on_update, partition)
+            if wide is not None:
+                model = run = wide
+                run.run()
+            else:
+                load = None if local is None else local.load
+                run = self._start_run(place, load, on_update, partition)
+                if local is None:
+                    model = self._make_model(place, run.n_blocks, partition)
+                else:
+                    model = self._make_consensus(place, local, run.n_blocks)
+                self._run_engine(run, model)
+        self._set_fitted(model, place, n_iter=max(1, run.n_updates // run.n_blocks))
+        self.history_ = run.history
+        self.staleness_ = run.staleness
+        self.n_passes_ = run.n_passes
+        self._warn_unless_converged(model, run)
+        callbacks.on_end(attributes)
+
+    @contextmanager
+    def _time_in_our_words(self):
+        try:
+            yield
+        except TimeIsUp as error:
+            raise TimeIsUp(
+                f"fit was stopped by max_time={self.max_time} before there was any estimate:"
+                f" {error}. Increase max_time."
+            ) from None
+
+    def _start_run(self, place, load, on_update, partition=None):
+        return Run(
+            place,
+            partition,
+            load=load,
+            max_iter=self.max_iter,
+            max_staleness=self.max_staleness,
+            random_state=check_random_state(self.random_state),
+            on_update=on_update,
+        )
+
+    def _run_engine(self, run, model):
+        run.start(model)
+        engine = ENGINES[self.engine]() if isinstance(self.engine, str) else self.engine
+        engine.run(run)
+        run.finish()
+
+    def _set_fitted(self, model, place, n_iter):
+        vars(self).update(self._attributes(model, place))
+        self.n_iter_ = n_iter
+        self.n_samples_seen_ = model.samples_seen
+        vars(self).pop("statistics_", None)
+        if isinstance(model.statistics, Statistics):
+            names = getattr(self, "feature_names_in_", None)
+            self.statistics_ = to_arrays(model.statistics, place.y_ndim, names)
+
+    def _wide(self, place, local, on_update, partition):
+        """The fit through working sets; None where the Gram of all columns does it."""
+        check_width(place)
+
+    def _penalty_weights(self):
+        return penalty_weights(self.penalty_weights, self.n_features_in_, self.positive)
+
+    def _penalty(self) -> L1:
+        """The penalty of the fit, or the one that it has chosen."""
+        alpha = getattr(self, "alpha_", getattr(self, "alpha", None))
+        l1_ratio = getattr(self, "l1_ratio_", self.l1_ratio)
+        return L1(alpha, l1_ratio, self._penalty_weights(), self.positive)
+
+    def _validate_params(self):
+        super()._validate_params()
+        if isinstance(self.engine, type):
+            name = self.engine.__name__
+            raise ValueError(f"engine is the class {name}: pass an instance of it, {name}().")
+
+    def _check_start(self, n_targets):
+        """Raise if the fit cannot start where it should."""
+
+    def _local_problem(self, place, sample_weight):
+        """What the blocks of consensus ADMM compute; None where there is no ADMM."""
+        return
+
+    def _attributes(self, model, place):
+        """The fitted attributes that the model's current estimate amounts to."""
+        coef = model.coef
+        intercept = getattr(model, "intercept", None)
+        if intercept is None:  # the best one for the coefficients
+            intercept = best_intercept(model.statistics, coef, self.fit_intercept)
+        # The best intercept leaves residuals of mean zero; a rounded one adds its error squared.
+        rounded = intercept.astype(place.dtype)
+        gap = model.gap + (rounded - intercept) ** 2 / 2
+        if coef.shape[1] == 1:
+            coef, gap = coef[:, 0], gap[0]
+        one_or_all = rounded[0] if place.y_ndim == 1 else rounded
+        return {
+            "coef_": coef.T.astype(place.dtype),
+            "intercept_": one_or_all if self.fit_intercept else 0.0,
+            "dual_gap_": gap,
+            "certificate_": getattr(model, "certificate", "duality gap"),
+        }
+
+    def _warn_unless_converged(self, model, run):
+        message = self._why_not_converged(model, run)
+        if message is not None:
+            warn(message, ConvergenceWarning)
+
+    def _why_not_converged(self, model, run):
+        """What a `ConvergenceWarning` has to say, if anything."""
+        allowed = np.atleast_1d(self.tol * model.null_loss)
+        above = np.atleast_1d(model.gap) - allowed
+        if run.stopped_by == "callback":
+            return None
+        by, remedy = {
+            "max_time": (f"max_time={self.max_time}", "Increase max_time"),
+            "size": ("the most columns that a working set may have", "Increase alpha"),
+            "standstill": (
+                "passes that brought no progress (rounding, or rows that differ from pass to pass)",
+                "Persist rows that are made anew at each pass",
+            ),
+            "engine": ("its engine", "Let engine.run go on until run.update() returns True"),
+        }.get(run.stopped_by, (f"max_iter={self.max_iter}", "Increase max_iter"))
+        if run.stopped_by in ("max_time", "engine") and model.n_reported < run.n_blocks:
+            return (
+                f"fit was stopped by {by} after {model.samples_seen} rows,"
+                f" with {run.n_blocks - model.n_reported} of {run.n_blocks} blocks not read."
+                f" {remedy} for the lasso of all rows."
+            )
+        if np.isnan(above).any():
+            if model.converged:
+                return None
+            return (
+                f"ADMM did not converge: fit was stopped by {by} with residuals above"
+                f" tol={self.tol} relative to the iterates. {remedy}, increase tol, or scale the"
+                " features."
+            )
+        if run.stopped_by not in ("max_time", "size", "standstill") and above.max() <= 0:
+            return None
+        return (
+            f"Objective did not converge: fit was stopped by {by}. Duality gap:"
+            f" {np.max(model.gap):.3e}, tolerance: {allowed[np.argmax(above)]:.3e}. {remedy},"
+            " increase tol, or scale the features."
+        )
+
+    def predict(self, X):
+        """Predict the targets of rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
+                (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, dask Array or dask Series of shape (n_samples,) or (n_samples, n_targets)
+            Lazy for a dask collection, and NaN there for rows with NaN. Of a dask DataFrame
+            a Series (for several targets a DataFrame) with its index and partitions, named
+            after y, so that ``frame["predicted"] = model.predict(frame[names])`` works.
+        """
+        check_is_fitted(self)
+        if is_dask(X):
+            return predict_dask(self, X, getattr(self, "_target_names_", None))
+        # A partition of a frame may be empty.
+        X = memory_features(
+            self, X, reset=False, accept_sparse=["csr", "csc"], ensure_min_samples=0
+        )
+        return predict_rows(X, self.coef_, self.intercept_)
+
+    def score(self, X, y, sample_weight=None) -> float:
+        """Coefficient of determination R^2 of the predictions.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as for `fit`
+            Dask collections are read once.
+
+        Returns
+        -------
+        float
+            Averaged uniformly over the targets.
+        """
+        check_is_fitted(self)
+        if not is_dask(X):
+            y, sample_weight = beside(X, y, sample_weight, client=self.client)
+            return super().score(X, y, sample_weight)
+        return r2_score(self, X, y, sample_weight)
+
+    @property
+    def sparse_coef_(self):
+        """Sparse representation of `coef_`."""
+        return sparse.csr_array(np.atleast_2d(self.coef_))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # A Client can be neither copied nor pickled: copies share it, a pickle lacks it.
+
+    def __copy__(self):
+        new = type(self).__new__(type(self))
+        vars(new).update(vars(self))
+        return new
+
+    def __deepcopy__(self, memo):
+        memo[id(self.client)] = self.client
+        new = memo[id(self)] = copy.copy(self)
+        vars(new).update(copy.deepcopy(vars(self), memo))
+        return new
+
+    def __sklearn_clone__(self):
+        bare = copy.copy(self)
+        bare.client = None
+        new = super(LassoBase, bare).__sklearn_clone__()
+        new.client = self.client
+        return new
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "client": None}
+
+
+def _is_fitted_name(name):
+    return name.endswith("_") and not name.startswith("__")
+
+
+def _print_certificate(row, model):
+    parts = [
+        f"{row['time']:8.2f} s",
+        f"{row['samples_seen']} rows",
+        f"{row['n_updates']} updates",
+        f"objective {row['objective']:.6g}",
+        f"dual gap {np.max(model.gap):.2e}",
+    ]
+    print("AsyncLasso: " + ", ".join(parts))

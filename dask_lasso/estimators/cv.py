@@ -1,0 +1,444 @@
+"""Choice of alpha (and l1_ratio) by cross-validation or by AIC and BIC, in one pass.
+
+Each cell of rows reports its statistics once. A training set is a merge of cells, every
+alpha a small solve, and a validation score a formula on the moments of the test set.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import KFold as SklearnKFold
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from .._warn import warn
+from ..places.input import is_dask
+from ..problem.penalties import L1
+from ..rows import cells as _cells
+from ..solvers.selection import Selection, WideSelection
+from ..solvers.working_set import is_wide_path
+from .base import LassoBase
+from .callbacks import with_callbacks
+from .path import GRID_CONSTRAINTS, check_alphas, check_values
+from .regressor import AsyncLassoRegressor
+
+
+class SelectionBase(LassoBase):
+    """What the two estimators that choose their penalty share."""
+
+    max_staleness = None  # cells report once; no block is updated
+
+    _parameter_constraints: dict = {
+        **GRID_CONSTRAINTS,
+        "cv": ["cv_object"],
+        "rule": [StrOptions({"min", "1se"})],
+        "criterion": [StrOptions({"cv", "aic", "bic"})],
+        **{
+            name: AsyncLassoRegressor._parameter_constraints[name]
+            for name in (
+                "engine",
+                "fit_intercept",
+                "positive",
+                "penalty_weights",
+                "tol",
+                "max_iter",
+                "max_time",
+                "n_blocks",
+                "client",
+                "random_state",
+                "verbose",
+            )
+        },
+    }
+
+    @with_callbacks
+    def fit(self, X, y, sample_weight=None, *, groups=None):
+        """Choose the penalty and fit the model, in one pass over the rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
+                (n_samples, n_features)
+        y : {array-like, dask Array, dask Series} of shape (n_samples,)
+        sample_weight : float or array-like of shape (n_samples,), default=None
+            Non-negative weights, for the fits and for the error on each test set. Folds
+            count the same, whatever the weights in them, as in scikit-learn.
+        groups : array-like of shape (n_samples,), default=None
+            Given to the splitter. With an integer `cv`, the folds are those of
+            `sklearn.model_selection.GroupKFold`.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            For parameters or data that cannot be used; what the estimator had from an
+            earlier fit is kept.
+        TimeoutError
+            If there was nothing to choose from after `max_time`.
+        RuntimeError
+            If the cluster went away, or cancelled what the fit needs.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the duality gap is above `tol`, or `max_iter` or `max_time` ended the fit.
+        """
+        with self._all_or_nothing():
+            self._validate_params()
+            self._fit(X, y, sample_weight, split=partial(self._split, X, y, groups))
+        return self
+
+    def _validate_params(self):
+        super()._validate_params()
+        check_alphas(self.alphas)
+        if not isinstance(self.l1_ratio, Real):
+            check_values("l1_ratio", self.l1_ratio, min_val=0.0, max_val=1.0)
+
+    def _split(self, X, y, groups, place):
+        """The `Partition` that the splits amount to."""
+        if place.y_ndim == 2 and place.n_targets > 1:
+            raise ValueError(
+                f"y has {place.n_targets} targets, and each would need a penalty of its own:"
+                f" fit one {type(self).__name__} per column."
+            )
+        if place.y_ndim == 2:
+            warn(
+                "A column-vector y was passed when a 1d array was expected: the column is taken.",
+                DataConversionWarning,
+            )
+        if self.criterion != "cv":
+            return _cells.one_cell()
+        cv, n_rows = self.cv, place.n_rows
+        if n_rows == 0:
+            raise ValueError("X: Found array with 0 sample(s) while a minimum of 1 is required.")
+        if isinstance(cv, SklearnKFold) and not cv.shuffle and type(cv) is SklearnKFold:
+            cv = cv.n_splits
+        if cv is None or isinstance(cv, Integral):
+            n_splits = 5 if cv is None else cv
+            if groups is None:
+                return _consecutive_folds(n_rows, n_splits)
+            cv = GroupKFold(n_splits)
+        if np.isnan(n_rows):
+            raise ValueError(
+                f"cv={cv} needs the number of rows, and X has chunks of unknown size: call"
+                " X.compute_chunk_sizes() before fit (of a data frame, pass"
+                " X.to_dask_array(lengths=True)), or use consecutive folds (cv=5)."
+            )
+        return _cells.from_indices(int(n_rows), _pairs(cv, X, y, groups, int(n_rows)))
+
+    def _warn_unless_converged(self, model, run):
+        super()._warn_unless_converged(model, run)
+        if model.n_unconverged:
+            warn(
+                f"Objective did not converge for {model.n_unconverged} of the coefficients that"
+                f" alpha_ was chosen by, within max_iter={self.max_iter}: their duality gaps are"
+                " above tol. Increase max_iter or tol, or scale the features.",
+                ConvergenceWarning,
+            )
+
+    def _make_model(self, place, n_blocks, partition):
+        return Selection(n_blocks=n_blocks, **self._settings(place, partition))
+
+    def _settings(self, place, partition):
+        return dict(
+            dtype=place.dtype,
+            partition=partition,
+            alphas=self.alphas,
+            eps=self.eps,
+            l1_ratios=np.atleast_1d(self.l1_ratio),
+            rule=self.rule,
+            criterion=self.criterion,
+            penalty=L1(1.0, 1.0, self._penalty_weights(), self.positive),
+            fit_intercept=self.fit_intercept,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
+
+    def _wide(self, place, local, on_update, partition):
+        l1_ratios = np.atleast_1d(self.l1_ratio)
+        given = () if isinstance(self.alphas, Integral) else self.alphas
+        if (
+            not is_wide_path(place)
+            or self.criterion != "cv"
+            or L1(1.0, weights=self._penalty_weights()).has_free
+            or not np.all(l1_ratios > 0)
+            or not np.all(np.asarray(given) > 0)
+        ):
+            return super()._wide(place, local, on_update, partition)
+        settings = self._settings(place, partition)
+        return WideSelection(place, on_update=on_update, **settings)
+
+    def _attributes(self, model, place):
+        attributes = super()._attributes(model, place)
+        if place.y_ndim == 2:
+            attributes["intercept_"] = np.ravel(attributes["intercept_"])[0]
+        selected = dict(model.selected)
+        n_ratios = len(selected["alphas_"])
+        if n_ratios == 1 or not isinstance(self.alphas, Integral):
+            selected["alphas_"] = selected["alphas_"][0]
+        for name in {"mse_path_", "criterion_"} & set(selected):
+            selected[name] = np.squeeze(selected[name])
+        if "l1_ratio" not in self._get_param_names():
+            del selected["l1_ratio_"]
+        return {**attributes, **selected}
+
+
+def _consecutive_folds(n_rows, n_splits):
+    if n_splits < 2 or n_splits > n_rows:
+        raise ValueError(
+            f"Cannot have number of splits n_splits={n_splits} greater than the number of"
+            f" samples: n_samples={n_rows}, or less than 2: use another cv."
+        )
+    return _cells.consecutive_folds(n_rows, n_splits)
+
+
+def _pairs(cv, X, y, groups, n_rows):
+    """The splitter's index pairs, in memory."""
+    rows = X
+    if type(cv).__module__.startswith("dask_ml."):
+        # Its splitters look at the chunks of the rows alone.
+        import dask.array as da
+
+        rows = da.zeros((n_rows, 1), chunks=(getattr(X, "chunks", ((n_rows,),))[0], 1))
+    elif is_dask(X):
+        rows = np.broadcast_to(0.0, (n_rows, 1))  # how many there are is all that is asked
+    if is_dask(groups):
+        groups = groups.compute()
+    if hasattr(cv, "split"):
+        cv = cv.split(rows, None if is_dask(y) else y, groups)
+    for pair in cv:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise ValueError(f"cv yields {pair!r}: it must yield (train, test) pairs.")
+        train, test = pair
+        if is_dask(train, test):
+            import dask
+
+            train, test = dask.compute(train, test, scheduler="threads")
+        yield train, test
+
+
+class AsyncLassoCV(SelectionBase):
+    """Lasso whose alpha is chosen by cross-validation, in one pass over the rows.
+
+    `sklearn.linear_model.LassoCV` for data larger than one machine's memory: the same
+    grid, the same errors, the same choice. The rows are read once, whatever the number of
+    folds and alphas; with more columns than rows, or than 10,000, two or three times for
+    every few alphas, all folds together (`n_passes_`).
+
+    Parameters
+    ----------
+    eps : float, default=1e-3
+        ``alpha_min / alpha_max`` of the grid.
+
+    alphas : int or array-like, default=100
+        Number of alphas on the grid, or the alphas themselves.
+
+    cv : int, splitter or iterable of (train, test), default=None
+        None is 5; an integer is as many consecutive folds of rows. A splitter is one of
+        scikit-learn or `dask_ml.model_selection`; pairs may be indices or masks. With
+        chunks of unknown size only consecutive folds will do, and the up to ``cv - 1``
+        chunks that turn out to hold the boundary of two folds are read twice.
+
+    rule : {"min", "1se"}, default="min"
+        The alpha of the least mean error, or the largest alpha whose mean error is within
+        one standard error of it (Breiman, Friedman, Olshen & Stone 1984, section 3.4.3).
+
+    criterion : {"cv", "aic", "bic"}, default="cv"
+        What chooses alpha. "aic" and "bic" are those of
+        `sklearn.linear_model.LassoLarsIC`, on the grid; `cv` and `rule` do not count.
+
+    max_time : float, default=None
+        Seconds after which alpha is chosen by the rows read so far. Splits of which no
+        training or no test row has been read do not count, and are NaN in `mse_path_`; if
+        that is all of them, it is an error. So it is with chunks of unknown size of which not
+        all have been read. With more columns than rows, or than 10,000, alpha is chosen
+        among those that are done.
+
+    engine, fit_intercept, positive, penalty_weights, tol, max_iter, n_blocks, client, \
+            random_state, verbose
+        As in `AsyncLassoRegressor`. Whatever the engine, alpha is chosen once, when all
+        rows are in.
+
+    Attributes
+    ----------
+    alpha_ : float
+        The chosen alpha.
+
+    alphas_ : ndarray of shape (n_alphas,)
+
+    mse_path_ : ndarray of shape (n_alphas, n_folds)
+        Mean squared error on each test set.
+
+    criterion_ : ndarray of shape (n_alphas,)
+        With "aic" or "bic", its values.
+
+    noise_variance_ : float
+        With "aic" or "bic", the residual variance of least squares.
+
+    coef_, intercept_, sparse_coef_, dual_gap_, certificate_, n_iter_, n_passes_, \
+            n_samples_seen_, history_, statistics_, train_score_, degrees_of_freedom_, \
+            n_features_in_, feature_names_in_
+        Of the fit on all rows at `alpha_`, as in `AsyncLassoRegressor`.
+
+    Notes
+    -----
+    What `AsyncLassoRegressor` has and this has not:
+
+    - `polish`, `rho`, `over_relaxation` and `max_staleness` are of ADMM, and `warm_start` is
+      of a start: here every fit is the exact one from statistics, and each point of a path
+      starts from the one before.
+    - `loss` and `local_solver`: a pass is enough for the squared loss alone.
+    - `partial_fit`, `fit_statistics` and `merge`: new rows move the bounds of the folds, and
+      `statistics_` are of all rows, not of folds. With the alpha chosen, go on with
+      ``AsyncLassoRegressor(model.alpha_).fit_statistics(model.statistics_)``, whose
+      coefficients are the same, and which takes new rows with `partial_fit`.
+    - Several targets: each has an alpha of its own.
+
+    See Also
+    --------
+    sklearn.linear_model.LassoCV : The same choice on data in memory.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dask_lasso import AsyncLassoCV
+    >>> X = da.random.default_rng(0).normal(size=(1000, 5), chunks=(100, 5))
+    >>> y = 3 * X[:, 0] - 2 * X[:, 1]
+    >>> model = AsyncLassoCV(cv=5).fit(X, y)
+    >>> model.mse_path_.shape
+    (100, 5)
+    """
+
+    l1_ratio = 1.0
+
+    def __init__(
+        self,
+        *,
+        eps: float = 1e-3,
+        alphas=100,
+        cv=None,
+        rule: str = "min",
+        criterion: str = "cv",
+        engine="batched",
+        fit_intercept: bool = True,
+        positive: bool = False,
+        penalty_weights=None,
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+        max_time: float | None = None,
+        n_blocks: int | str = "auto",
+        client=None,
+        random_state=None,
+        verbose: int = 0,
+    ):
+        self.eps = eps
+        self.alphas = alphas
+        self.cv = cv
+        self.rule = rule
+        self.criterion = criterion
+        self.engine = engine
+        self.fit_intercept = fit_intercept
+        self.positive = positive
+        self.penalty_weights = penalty_weights
+        self.tol = tol
+        self.max_iter = max_iter
+        self.max_time = max_time
+        self.n_blocks = n_blocks
+        self.client = client
+        self.random_state = random_state
+        self.verbose = verbose
+
+
+class AsyncElasticNetCV(SelectionBase):
+    """Elastic net whose alpha and l1_ratio are chosen by cross-validation, in one pass.
+
+    `sklearn.linear_model.ElasticNetCV` for data larger than one machine's memory.
+
+    Parameters
+    ----------
+    l1_ratio : float or list of float, default=0.5
+        Share of the l1 term in the penalty; of a list, the best is chosen.
+
+    eps, alphas, cv, rule, criterion, engine, fit_intercept, positive, penalty_weights, tol, \
+            max_iter, max_time, n_blocks, client, random_state, verbose
+        As in `AsyncLassoCV`. With `rule="1se"`, the l1_ratio is that of the least error.
+
+    Attributes
+    ----------
+    alpha_, l1_ratio_ : float
+        The chosen penalty.
+
+    alphas_ : ndarray of shape (n_alphas,) or (n_l1_ratio, n_alphas)
+
+    mse_path_ : ndarray of shape (n_alphas, n_folds) or (n_l1_ratio, n_alphas, n_folds)
+        Mean squared error on each test set.
+
+    criterion_ : ndarray of shape (n_alphas,) or (n_l1_ratio, n_alphas)
+        With "aic" or "bic", its values.
+
+    noise_variance_, coef_, intercept_, sparse_coef_, dual_gap_, certificate_, n_iter_, \
+            n_passes_, n_samples_seen_, history_, statistics_, train_score_, \
+            degrees_of_freedom_, n_features_in_, feature_names_in_
+        As in `AsyncLassoCV`, and so is what there is not; to go on with new rows, use
+        `AsyncElasticNetRegressor`.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dask_lasso import AsyncElasticNetCV
+    >>> X = da.random.default_rng(0).normal(size=(1000, 5), chunks=(100, 5))
+    >>> model = AsyncElasticNetCV(l1_ratio=[0.5, 1.0], cv=5).fit(X, 3 * X[:, 0])
+    >>> model.mse_path_.shape
+    (2, 100, 5)
+    """
+
+    _parameter_constraints: dict = {
+        **SelectionBase._parameter_constraints,
+        "l1_ratio": [Interval(Real, 0, 1, closed="both"), "array-like"],
+    }
+
+    def __init__(
+        self,
+        *,
+        l1_ratio=0.5,
+        eps: float = 1e-3,
+        alphas=100,
+        cv=None,
+        rule: str = "min",
+        criterion: str = "cv",
+        engine="batched",
+        fit_intercept: bool = True,
+        positive: bool = False,
+        penalty_weights=None,
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+        max_time: float | None = None,
+        n_blocks: int | str = "auto",
+        client=None,
+        random_state=None,
+        verbose: int = 0,
+    ):
+        self.l1_ratio = l1_ratio
+        self.eps = eps
+        self.alphas = alphas
+        self.cv = cv
+        self.rule = rule
+        self.criterion = criterion
+        self.engine = engine
+        self.fit_intercept = fit_intercept
+        self.positive = positive
+        self.penalty_weights = penalty_weights
+        self.tol = tol
+        self.max_iter = max_iter
+        self.max_time = max_time
+        self.n_blocks = n_blocks
+        self.client = client
+        self.random_state = random_state
+        self.verbose = verbose

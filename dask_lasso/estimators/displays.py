@@ -1,0 +1,391 @@
+"""Figures of fits, in the style of scikit-learn's displays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.utils._param_validation import validate_parameter_constraints
+from sklearn.utils.validation import check_is_fitted
+
+from ..places.input import memory_array
+from .path import GRID_CONSTRAINTS, path_of
+
+
+def _axes(ax):
+    """`ax`, or the axes of a new figure."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError('Displays need matplotlib: install it, or "dask_lasso[plot]".') from error
+    if ax is None:
+        return plt.subplots()[1]
+    if not hasattr(ax, "axvline"):
+        raise TypeError(
+            f"ax is a {type(ax).__name__}, not matplotlib Axes: pass one of those that"
+            " plt.subplots() makes."
+        )
+    return ax
+
+
+def _grid_and_values(alphas, name, values, axis):
+    """The arguments of a display: a grid of alphas, and values of which `axis` runs along it."""
+    alphas = memory_array("alphas", alphas, ensure_2d=False, dtype=np.float64)
+    finite = name != "mse_path"
+    values = memory_array(name, values, dtype=np.float64, ensure_all_finite=finite)
+    if alphas.ndim != 1 or values.shape[axis] != len(alphas):
+        raise ValueError(
+            f"alphas has shape {alphas.shape} and {name} {values.shape}: pass one"
+            f" {('row', 'column')[axis]} of {name} per alpha."
+        )
+    if not (alphas > 0).any():
+        raise ValueError("alphas has no positive value, which a logarithmic axis could show.")
+    return alphas, values
+
+
+class PathDisplay:
+    """Coefficients along the regularization path.
+
+    Make one with `from_estimator`, or of the arrays that `lasso_path` returns.
+
+    Parameters
+    ----------
+    alphas : ndarray of shape (n_alphas,)
+    coefs : ndarray of shape (n_features, n_alphas)
+    feature_names : sequence of str, default=None
+        Names for the legend; None is no legend.
+    alpha : float, default=None
+        Marked with a vertical line.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    lines_ : list of matplotlib Line2D
+        One per feature.
+
+    Examples
+    --------
+    >>> from dask_lasso import PathDisplay, lasso_path
+    >>> alphas, coefs, _ = lasso_path([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [1.0, 2.0, 4.0])
+    >>> display = PathDisplay(alphas, coefs).plot()
+    """
+
+    def __init__(self, alphas, coefs, *, feature_names=None, alpha=None):
+        self.alphas, self.coefs = _grid_and_values(alphas, "coefs", coefs, axis=1)
+        if feature_names is not None and len(feature_names) != len(self.coefs):
+            raise ValueError(
+                f"feature_names has {len(feature_names)} names, and coefs {len(self.coefs)} rows:"
+                " pass one name per feature."
+            )
+        self.feature_names = feature_names
+        self.alpha = alpha
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, *, alphas=100, eps: float = 1e-3, ax=None, **line_kw
+    ) -> PathDisplay:
+        """Plot the path of a fitted estimator, from its statistics: the rows are not needed.
+
+        Parameters
+        ----------
+        estimator : fitted estimator of this package, with one target
+        alphas : int or array-like, default=100
+            Number of alphas on the grid, or the alphas themselves.
+        eps : float, default=1e-3
+            ``alpha_min / alpha_max`` of the grid.
+        ax : matplotlib Axes, default=None
+            None is those of a new figure.
+        **line_kw : dict
+            Given to matplotlib's `plot`.
+
+        Returns
+        -------
+        PathDisplay
+
+        Raises
+        ------
+        ValueError
+            If the estimator has no `statistics_`: plot what `lasso_path` returns.
+        """
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "statistics_"):
+            raise ValueError(
+                f"This {type(estimator).__name__} has no statistics_ to draw a path from, as with"
+                " working sets (many columns) or another loss: call lasso_path(X, y) and then"
+                " PathDisplay(alphas, coefs).plot()."
+            )
+        grid = {"alphas": alphas, "eps": eps}
+        validate_parameter_constraints(GRID_CONSTRAINTS, grid, "PathDisplay.from_estimator")
+        alphas, coefs, _ = path_of(estimator, alphas, eps)
+        if coefs.ndim != 2:
+            raise ValueError(
+                f"PathDisplay shows one target, and the estimator was fitted to {len(coefs)}:"
+                " fit one, or plot coefs[target] of lasso_path."
+            )
+        return cls(
+            alphas,
+            coefs,
+            feature_names=getattr(estimator, "feature_names_in_", None),
+            alpha=getattr(estimator, "alpha_", getattr(estimator, "alpha", None)),
+        ).plot(ax, **line_kw)
+
+    def plot(self, ax=None, **line_kw) -> PathDisplay:
+        """Draw the path.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None is those of a new figure.
+        **line_kw : dict
+            Given to matplotlib's `plot`.
+
+        Returns
+        -------
+        PathDisplay
+        """
+        ax = _axes(ax)
+        inside = self.alphas > 0
+        self.lines_ = ax.plot(
+            self.alphas[inside], self.coefs[:, inside].T, **{"linewidth": 1.2, **line_kw}
+        )
+        ax.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
+        if self.alpha:
+            ax.axvline(self.alpha, color="0.3", linestyle="--", linewidth=1)
+        ax.set(xscale="log", xlabel=r"$\alpha$", ylabel="Coefficient")
+        ax.invert_xaxis()
+        if self.feature_names is not None:
+            for line, name in zip(self.lines_, self.feature_names, strict=True):
+                line.set_label(str(name))
+            ax.legend(fontsize="small", loc="best", frameon=False)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+class CVDisplay:
+    """Cross-validation error over alpha, with one standard error above and below.
+
+    Parameters
+    ----------
+    alphas : ndarray of shape (n_alphas,)
+    mse_path : ndarray of shape (n_alphas, n_folds)
+        Folds and alphas that are NaN throughout, as `max_time` leaves them, do not count.
+    alpha : float, default=None
+        The chosen alpha, marked with a vertical line.
+    label : str, default=None
+        Of the curve, for a legend.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    errorbar_ : matplotlib ErrorbarContainer
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from dask_lasso import AsyncLassoCV, CVDisplay
+    >>> model = AsyncLassoCV(alphas=20).fit(*load_diabetes(return_X_y=True))
+    >>> display = CVDisplay.from_estimator(model)
+    """
+
+    def __init__(self, alphas, mse_path, *, alpha=None, label=None):
+        self.alphas, self.mse_path = _grid_and_values(alphas, "mse_path", mse_path, axis=0)
+        if np.isnan(self.mse_path).all():
+            raise ValueError("mse_path has no value that is not NaN.")
+        self.alpha = alpha
+        self.label = label
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None, **errorbar_kw) -> CVDisplay:
+        """Plot the errors of a fitted `AsyncLassoCV` or `AsyncElasticNetCV`.
+
+        Of several l1_ratio it is the chosen one that is shown.
+
+        Parameters
+        ----------
+        estimator : fitted estimator with ``criterion="cv"``
+        ax : matplotlib Axes, default=None
+            None is those of a new figure.
+        **errorbar_kw : dict
+            Given to matplotlib's `errorbar`.
+
+        Returns
+        -------
+        CVDisplay
+        """
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "mse_path_"):
+            raise ValueError(
+                f"This {type(estimator).__name__} has no mse_path_, which only AsyncLassoCV and"
+                ' AsyncElasticNetCV with criterion="cv" have: fit one of those.'
+            )
+        alphas, mse_path, label = estimator.alphas_, estimator.mse_path_, None
+        ratios = np.atleast_1d(estimator.l1_ratio)
+        if len(ratios) > 1:
+            chosen = int(np.argmax(ratios == estimator.l1_ratio_))
+            label = f"l1_ratio = {estimator.l1_ratio_:g}"
+            mse_path = mse_path[chosen]
+            alphas = alphas[chosen] if alphas.ndim == 2 else alphas
+        mse_path = np.reshape(mse_path, (len(alphas), -1))
+        display = cls(alphas, mse_path, alpha=estimator.alpha_, label=label)
+        return display.plot(ax, **errorbar_kw)
+
+    def plot(self, ax=None, **errorbar_kw) -> CVDisplay:
+        """Draw the mean error over the folds and its standard error.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None is those of a new figure.
+        **errorbar_kw : dict
+            Given to matplotlib's `errorbar`.
+
+        Returns
+        -------
+        CVDisplay
+        """
+        ax = _axes(ax)
+        known = np.isfinite(self.mse_path)
+        inside = (self.alphas > 0) & known.any(axis=1)
+        mse = self.mse_path[inside][:, known.any(axis=0)]
+        n_folds = mse.shape[1]
+        error = mse.std(axis=1, ddof=1) / np.sqrt(n_folds) if n_folds > 1 else None
+        style = dict(
+            fmt="o-",
+            markersize=3,
+            linewidth=1.2,
+            elinewidth=0.8,
+            capsize=2,
+            ecolor="0.6",
+            label=self.label,
+        )
+        self.errorbar_ = ax.errorbar(
+            self.alphas[inside],
+            mse.mean(axis=1),
+            yerr=error,
+            **{**style, **errorbar_kw},
+        )
+        if self.alpha:
+            ax.axvline(self.alpha, color="0.3", linestyle="--", linewidth=1)
+        ax.set(xscale="log", xlabel=r"$\alpha$", ylabel="Mean squared error")
+        ax.invert_xaxis()
+        if self.label is not None:
+            ax.legend(frameon=False)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+class ConvergenceDisplay:
+    """One quantity of `history_` over time, updates or rows.
+
+    Parameters
+    ----------
+    history : dict of ndarray
+        `history_` of a fitted estimator.
+    x : str, default="time"
+        Column on the horizontal axis.
+    y : str, default="objective"
+        Column on the vertical axis.
+    label : str, default=None
+        Of the curve, for a legend.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    line_ : matplotlib Line2D
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from dask_lasso import AsyncLassoRegressor, ConvergenceDisplay
+    >>> model = AsyncLassoRegressor(n_blocks=4).fit(*load_diabetes(return_X_y=True))
+    >>> display = ConvergenceDisplay.from_estimator(model, x="samples_seen")
+    """
+
+    _LABELS = {
+        "time": "Time in seconds",
+        "n_updates": "Updates",
+        "samples_seen": "Rows read",
+        "objective": "Objective",
+        "primal_residual": "Primal residual",
+        "dual_residual": "Dual residual",
+        "rho": r"$\rho$",
+    }
+
+    def __init__(self, history, *, x="time", y="objective", label=None):
+        if not isinstance(history, Mapping):
+            raise TypeError(
+                f"history is a {type(history).__name__}, not the `history_` of a fitted estimator."
+            )
+        for name in (x, y):
+            if name not in history:
+                raise ValueError(f"history has no {name!r}: use one of {', '.join(history)}.")
+        shapes = np.shape(history[x]), np.shape(history[y])
+        if shapes[0] != shapes[1] or len(shapes[0]) != 1:
+            raise ValueError(
+                f"history has columns of shapes {shapes[0]} and {shapes[1]}: pass the `history_`"
+                " of a fitted estimator."
+            )
+        self.history, self.x, self.y, self.label = history, x, y, label
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, *, x="time", y="objective", label=None, ax=None, **line_kw
+    ) -> ConvergenceDisplay:
+        """Plot the history of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : fitted estimator of this package
+        x, y : str, default="time" and "objective"
+            Columns of `history_`.
+        label : str, default=None
+            Of the curve, for a legend; None is the engine's name.
+        ax : matplotlib Axes, default=None
+            None is those of a new figure; pass those of another display to compare.
+        **line_kw : dict
+            Given to matplotlib's `plot`.
+
+        Returns
+        -------
+        ConvergenceDisplay
+        """
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "history_"):
+            raise ValueError(
+                f"This {type(estimator).__name__} has no history_, which only `fit` of an"
+                " estimator of this package leaves: its coefficients are from `partial_fit`,"
+                " `fit_statistics` or `merge`, or of another package."
+            )
+        if label is None and isinstance(estimator.engine, str):
+            label = estimator.engine
+        return cls(estimator.history_, x=x, y=y, label=label).plot(ax, **line_kw)
+
+    def plot(self, ax=None, **line_kw) -> ConvergenceDisplay:
+        """Draw the curve.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None is those of a new figure.
+        **line_kw : dict
+            Given to matplotlib's `plot`.
+
+        Returns
+        -------
+        ConvergenceDisplay
+        """
+        ax = _axes(ax)
+        x, y = self.history[self.x], self.history[self.y]
+        known = np.isfinite(y)
+        style = {"marker": ".", "linewidth": 1.2, "label": self.label, **line_kw}
+        (self.line_,) = ax.plot(x[known], y[known], **style)
+        ax.set(xlabel=self._LABELS.get(self.x, self.x), ylabel=self._LABELS.get(self.y, self.y))
+        if self.y.endswith("residual"):
+            ax.set_yscale("log")
+        if self.label is not None:
+            ax.legend(frameon=False)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

@@ -1,0 +1,184 @@
+"""Regularization paths: the solution at every alpha of a grid, from the same moments."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_scalar
+from sklearn.utils._param_validation import Interval, validate_params
+
+from .._warn import warn
+from ..places.input import open_rows
+from ..problem.gram import solve_path
+from ..problem.grid import alpha_grid
+from ..rows import cells as _cells
+from ..rows.statistics import usable
+from ..solvers.working_set import check_width, is_wide_path
+from ..solvers.working_set_path import WidePath
+from .from_statistics import from_arrays, statistics_of
+from .regressor import AsyncLassoRegressor
+
+# What makes a grid, wherever one is asked for.
+GRID_CONSTRAINTS = {
+    "eps": [Interval(Real, 0, 1, closed="right")],
+    "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
+}
+
+
+@validate_params(
+    {
+        **GRID_CONSTRAINTS,
+        **{
+            name: AsyncLassoRegressor._parameter_constraints[name]
+            for name in ("fit_intercept", "positive", "penalty_weights", "max_iter")
+        },
+    },
+    prefer_skip_nested_validation=True,
+)
+def lasso_path(
+    X,
+    y,
+    *,
+    eps: float = 1e-3,
+    alphas=100,
+    fit_intercept: bool = False,
+    positive: bool = False,
+    penalty_weights=None,
+    sample_weight=None,
+    max_iter: int = 1000,
+    client=None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coefficients of the lasso at every alpha of a grid, in one pass over the rows.
+
+    With more columns than rows, or than 10,000, it is a few passes for every few alphas.
+
+    `sklearn.linear_model.lasso_path` for data larger than one machine's memory. As there,
+    the columns are not centred unless `fit_intercept` asks for it.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix, dask Array or DataFrame of shape (n_samples, n_features)
+    y : array-like or dask collection of shape (n_samples,) or (n_samples, n_targets)
+        Each target is a lasso of its own; they share the grid.
+    eps : float, default=1e-3
+        ``alpha_min / alpha_max`` of the grid.
+    alphas : int or array-like, default=100
+        Number of alphas on the grid, or the alphas themselves.
+    fit_intercept : bool, default=False
+    positive : bool, default=False
+    penalty_weights : array-like of shape (n_features,), default=None
+    sample_weight : array-like of shape (n_samples,), default=None
+    max_iter : int, default=1000
+        The most sweeps of coordinate descent over the coefficients.
+    client : distributed.Client, default=None
+        As in `AsyncLassoRegressor`, like all of the above.
+
+    Returns
+    -------
+    alphas : ndarray of shape (n_alphas,)
+        From the largest down.
+    coefs : ndarray of shape (n_features, n_alphas) or (n_targets, n_features, n_alphas)
+    dual_gaps : ndarray of shape (n_alphas,) or (n_targets, n_alphas)
+
+    Warns
+    -----
+    ConvergenceWarning
+        If a duality gap is above 1e-6 of ``||y - mean(y)||^2 / n``, as of `AsyncLassoRegressor`.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dask_lasso import lasso_path
+    >>> X = da.random.default_rng(0).normal(size=(1000, 5), chunks=(100, 5))
+    >>> alphas, coefs, dual_gaps = lasso_path(X, 3 * X[:, 0], alphas=50)
+    >>> coefs.shape
+    (5, 50)
+    """
+    alphas = check_alphas(alphas)
+    model = AsyncLassoRegressor(
+        fit_intercept=fit_intercept,
+        positive=positive,
+        penalty_weights=penalty_weights,
+        max_iter=max_iter,
+        client=client,
+    )
+    with open_rows(model, X, y, sample_weight, client=client) as place:
+        penalty = model._penalty()
+        if is_wide_path(place) and not penalty.has_free and np.all(alphas > 0):
+            return _wide_path(model, place, penalty, alphas, eps)
+        check_width(place)
+        statistics = usable(place.merged_statistics(), place)
+        y_ndim = place.y_ndim
+    return _path(model, statistics, y_ndim, alphas, eps)
+
+
+def check_alphas(alphas):
+    """The argument `alphas`: how many there are to be, or the values from the largest down."""
+    if isinstance(alphas, Integral) and not isinstance(alphas, bool):
+        return alphas
+    bounds = dict(min_val=0.0, max_val=np.inf, include_boundaries="left")
+    return np.sort(check_values("alphas", alphas, **bounds))[::-1]
+
+
+def check_values(name, values, **bounds) -> np.ndarray:
+    """The list of numbers `values` of the argument `name`, each of them within bounds."""
+    is_list = hasattr(values, "__len__") and getattr(values, "ndim", 1) > 0
+    if isinstance(values, str) or not is_list or len(values) == 0:
+        raise ValueError(f"{name} is {values!r}: pass a list of at least one number.")
+    for index, value in enumerate(values):
+        check_scalar(value, f"{name}[{index}]", Real, **bounds)
+        if np.isnan(value):
+            raise ValueError(f"{name}[{index}] is NaN: pass numbers.")
+    return np.array(values, dtype=np.float64)
+
+
+def _wide_path(model, place, penalty, alphas, eps):
+    """The path of rows with many columns, through working sets."""
+    if place.n_targets > 1:
+        raise ValueError(
+            f"y has {place.n_targets} targets and X {place.n_features} columns: take a path of"
+            " so many columns for each target by itself."
+        )
+    path = WidePath(
+        place,
+        _cells.one_cell(),
+        penalty,
+        fit_intercept=model.fit_intercept,
+        max_iter=model.max_iter,
+    )
+    if isinstance(alphas, Integral):
+        alphas = path.grid(penalty, eps, alphas)
+    found = path.run(alphas, penalty)
+    coefs, gaps = found.coefs.toarray(), found.gaps[0]
+    _warn_of_gaps(gaps, model, path.null_loss)
+    if place.y_ndim == 2:
+        coefs, gaps = coefs[np.newaxis], gaps[np.newaxis]
+    return alphas, coefs, gaps
+
+
+def path_of(model, alphas, eps):
+    """Alphas, coefficients and gaps of the path of a fitted estimator's statistics."""
+    statistics, y_ndim = from_arrays(statistics_of(model))
+    return _path(model, statistics, y_ndim, check_alphas(alphas), eps)
+
+
+def _path(model, statistics, y_ndim, alphas, eps):
+    problem, penalty = statistics.moments(model.fit_intercept), model._penalty()
+    if isinstance(alphas, Integral):
+        alphas = alpha_grid(problem, penalty, eps=eps, n_alphas=alphas)
+    coefs, gaps = solve_path(problem, penalty, alphas, max_iter=model.max_iter)
+    _warn_of_gaps(gaps, model, problem.null_loss[:, np.newaxis])
+    return (alphas, coefs[0], gaps[0]) if y_ndim == 1 else (alphas, coefs, gaps)
+
+
+def _warn_of_gaps(gaps, model, null_loss):
+    above = np.count_nonzero(gaps > model.tol * null_loss)
+    if above:
+        warn(
+            f"Objective did not converge for {above} of the coefficients of the path, within"
+            f" max_iter={model.max_iter}: their duality gaps are above {model.tol} of the loss"
+            " without coefficients. Increase max_iter, or scale the features.",
+            ConvergenceWarning,
+        )

@@ -1,0 +1,152 @@
+"""Predictions, lazy ones of dask collections, and their R^2 in one pass over the rows."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from scipy import sparse
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.utils.extmath import safe_sparse_dot
+
+from .._warn import warn
+from ..places.input import features, open_rows
+from ..places.reuse import reusing
+from ..rows import chunk as _chunk
+from ..rows import statistics as _statistics
+from ..rows.chunk import Chunk, Declared, Unreadable, to_host
+
+
+def predict_rows(X, coef, intercept):
+    """Predictions for rows in memory; `coef` is (k,) or (m, k)."""
+    return safe_sparse_dot(X, coef.T, dense_output=True) + intercept
+
+
+def predict_dask(estimator, X, target_names):
+    """Predictions for a dask collection, computed when they are asked for.
+
+    Returns
+    -------
+    dask Array, or, for a dask DataFrame, Series (DataFrame for several targets)
+        With the index and the partitions of X.
+    """
+    part = features(estimator, X, reset=False)
+    coef, intercept = estimator.coef_, estimator.intercept_
+    single = part.dtype == np.float32 and coef.dtype == np.float32
+    dtype = np.dtype(np.float32 if single else np.float64)
+    predict = partial(_predict_chunk, coef=coef, intercept=intercept, dtype=dtype)
+    if part.is_frame:
+        return _predict_frame(X, predict, coef, dtype, target_names)
+    return _predict_array(part.values, predict, coef, dtype)
+
+
+def _predict_array(X, predict, coef, dtype):
+    import dask.array as da
+
+    out = "i" if coef.ndim == 1 else "it"
+    numbers = da.arange(X.numblocks[0], chunks=1)
+    return da.blockwise(
+        _predict_block,
+        out,
+        X,
+        "ij",
+        numbers,
+        "i",
+        predict=predict,
+        declared=Declared(X.shape[1]),
+        new_axes={} if coef.ndim == 1 else {"t": len(coef)},
+        dtype=dtype,
+        meta=np.empty((0,) * coef.ndim, dtype=dtype),
+        align_arrays=False,
+    )
+
+
+def _predict_block(X, number, predict, declared):
+    (X,) = X
+    return predict(X, number[0], declared)
+
+
+def _predict_frame(X, predict, coef, dtype, target_names):
+    import pandas as pd
+
+    index = X._meta.index
+    values = np.empty((0, *coef.shape[:-1]), dtype=dtype)
+    if coef.ndim == 1:
+        meta = pd.Series(values, index=index[:0], name=target_names and target_names[0])
+    else:
+        meta = pd.DataFrame(values, index=index[:0], columns=target_names)
+    declared = Declared(X.shape[1], features=tuple(X.columns))
+    return X.map_partitions(
+        _predict_partition, predict=predict, declared=declared, template=meta, meta=meta
+    )
+
+
+def _predict_partition(X, predict, declared, template, partition_info=None):
+    number = None if partition_info is None else partition_info["number"]
+    values = predict(X, number, declared)
+    if values.ndim == 1:
+        return type(template)(values, index=X.index, name=template.name)
+    return type(template)(values, index=X.index, columns=template.columns)
+
+
+def _predict_chunk(X, number, declared, *, coef, intercept, dtype):
+    try:
+        X = _host_floats(_chunk.features(X, declared))
+    except Unreadable as error:
+        argument, problem, row = error.args
+        where = f"in chunk {number}" if row is None else f"row {row} of chunk {number}"
+        raise ValueError(f"Input {argument} {problem}, {where}.") from error
+    return predict_rows(X, coef, intercept).astype(dtype, copy=False)
+
+
+def _host_floats(X):
+    X = to_host(X)
+    if sparse.issparse(X) or X.dtype in (np.float32, np.float64):
+        return X
+    return X.astype(np.float64)
+
+
+def r2_score(estimator, X, y, sample_weight) -> float:
+    """Coefficient of determination on dask collections, averaged over the targets.
+
+    Not `dask_ml.metrics.r2_score`: with chunks of unknown size it fails (dask-ml 2025.1.0).
+    The statistics of (residual, y) hold both sums of squares: a chunk's residuals take
+    the place of its features.
+    """
+    from ..solvers.working_set import MAX_GRAM
+    from .from_statistics import residual_squares
+
+    coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
+    with open_rows(estimator, X, y, sample_weight, client=estimator.client, reset=False) as place:
+        if place.n_targets != len(coef):
+            raise ValueError(
+                f"y has {place.n_targets} targets, and the model was fitted to {len(coef)}."
+            )
+        if reusing() and place.n_features <= MAX_GRAM:
+            merged = _statistics.usable(place.merged_statistics(), place)
+            of_residual = residual_squares(merged, coef.T, intercept)
+        else:
+            task = partial(_of_residuals, coef=coef, intercept=intercept)
+            merged = _statistics.usable(place.merged_statistics(task), place)
+            of_residual = np.diagonal(merged.sxx) + merged.weight * merged.x_mean**2
+    if merged.n_rows < 2:
+        warn("R^2 is not defined with less than two rows: it is NaN.", UndefinedMetricWarning)
+        return float("nan")
+    flat = merged.syy == 0
+    scores = 1 - of_residual / np.where(flat, 1.0, merged.syy)
+    # scikit-learn's convention for a target that does not vary.
+    scores[flat] = np.where(of_residual[flat] == 0, 1.0, 0.0)
+    return float(scores.mean())
+
+
+def _of_residuals(chunk, coef, intercept):
+    """Statistics of a chunk's residuals as features, and of y."""
+    if chunk.defect is not None:
+        return _statistics.from_chunk(chunk)
+    X, y, sample_weight = chunk.arrays()
+    residual = y - predict_rows(_host_floats(X), coef, intercept)
+    found = _statistics.from_chunk(Chunk(residual, y, sample_weight, chunk.n_rows))
+    if found.defect is not None:  # what is wrong is in the rows, not in the residuals
+        defect = _statistics.value_defect(to_host(X), y, sample_weight)
+        return found._replace(defect=defect)
+    return found

@@ -1,0 +1,361 @@
+"""`AsyncLassoRegressor`: the lasso."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import MultiOutputMixin
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+from .._warn import warn
+from ..engines.schedules import ENGINES
+from ..rows.losses import Pair, Residual
+from ..solvers.admm import Consensus
+from ..solvers.blocks import BlackBox, Gram
+from ..solvers.exact import Exact
+from ..solvers.working_set import Wide, is_wide
+from .base import LassoBase
+from .from_statistics import StatisticsMixin
+
+
+class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
+    """Lasso for data larger than one machine's memory.
+
+    Minimises over the coefficients w and the intercept b::
+
+        1 / (2 * sum_i s_i) * sum_i s_i (y_i - x_i w - b)^2  +  alpha * ||w||_1
+
+    which is `sklearn.linear_model.Lasso` with the same `alpha`; s_i are sample weights, 1
+    by default. The data is read once, chunk by chunk. What is kept of a chunk are its
+    sufficient statistics; the coefficients do not depend on the engine, the chunks, the
+    cluster or the order in which results arrive.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Weight of the l1 penalty, as in `sklearn.linear_model.Lasso`. 0 is ordinary least
+        squares.
+
+    engine : {"batched", "async", "sync"} or object, default="batched"
+        When the running estimate is renewed: with all results that have arrived, with
+        each single one, or with one of every block. An object with a method
+        ``run(run)`` is used as it is; see `dask_lasso.Engine`.
+
+    fit_intercept : bool, default=True
+
+    positive : bool, default=False
+        Constrain the coefficients to be non-negative.
+
+    penalty_weights : array-like of shape (n_features,), default=None
+        What the penalty multiplies each coefficient with: ``alpha * ||penalty_weights *
+        w||_1``. 0 is no penalty, and not for `positive`; None is 1 for all. The weights
+        ``1 / abs(w0)`` of a first estimate w0 make the adaptive lasso (Zou 2006).
+
+    loss : {"squared", "huber"} or tuple (f, fprime), default="squared"
+        What is summed over the rows in place of ``1/2 (y_i - x_i w - b)^2``. "huber" is
+        ``r^2 / 2`` for residuals r up to `huber_delta` and linear beyond. A pair of
+        functions ``f(beta, X, y) -> float`` and ``fprime(beta, X, y) -> ndarray`` is any
+        other smooth convex loss, summed over the rows of a chunk; beta and y are 1-d, and
+        with an intercept X has a column of ones at the end and beta one more element.
+
+    huber_delta : float, default=1.35
+        Where Huber's loss turns linear, in the units of y.
+
+    local_solver : {"auto", "gram", "lbfgs"}, default="auto"
+        How a block is worked on: "gram" from its sufficient statistics, for the squared
+        loss; "lbfgs" from its raw rows, which stay on the workers for the fit, with
+        SciPy's L-BFGS; "auto" is "gram" where the loss allows it. With "lbfgs" a block is
+        a chunk unless `n_blocks` is given, `polish` has no effect, and the fit ends by
+        the certificate.
+
+    tol : float, default=1e-6
+        A fit has converged when ``dual_gap_ <= tol * ||y - mean(y)||^2 / n`` (about zero
+        instead of the mean without an intercept).
+
+    max_iter : int, default=1000
+        With `polish`, the most sweeps of coordinate descent over the coefficients; without,
+        the most sweeps over the blocks.
+
+    max_time : float, default=None
+        Seconds after which a fit ends with what it has: with `polish` the exact lasso of
+        the rows seen so far; with more columns than a Gram matrix should have, the last
+        estimate that was certified on all rows. If there is nothing yet, it is an error.
+
+    rho : float or "auto", default="auto"
+        Penalty parameter of ADMM, in units of the mean column variance. "auto" starts at
+        ``1 / n_blocks`` and changes where the residuals are far apart. Used with
+        ``polish=False``.
+
+    over_relaxation : float, default=1.6
+        Over-relaxation of ADMM, in (0, 2). Used with ``polish=False``.
+
+    n_blocks : int or "auto", default="auto"
+        Blocks that chunks are merged into; "auto" is a handful per thread.
+
+    max_staleness : int, default=None
+        At most this many updates of other blocks are taken in while a block is at work;
+        the others wait if need be. The synchronous engine has no staleness. Used where
+        blocks send updates.
+
+    polish : bool, default=True
+        Finish with the exact solution from the merged statistics. False is pure consensus
+        ADMM, ended by the duality gap.
+
+    warm_start : bool, default=False
+        Start from the coefficients of the previous fit.
+
+    client : distributed.Client, default=None
+        Where dask input is fitted. None is the Client on which it was persisted, or else the
+        active one, or else one in this process that lives as long as the fit. In-memory input
+        is always fitted in this process.
+
+    random_state : int, RandomState instance or None, default=None
+        Given to the engine. The built-in engines draw nothing at random.
+
+    verbose : int, default=0
+        1 prints a line for each certificate.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Float32 for float32 data, else float64.
+
+    intercept_ : float or ndarray of shape (n_targets,)
+
+    sparse_coef_ : sparse of shape (1, n_features) or (n_targets, n_features)
+
+    dual_gap_ : float or ndarray of shape (n_targets,)
+        Duality gap at `coef_`, measured: the objective is at most this far above its
+        minimum. NaN where ``certificate_ == "residuals"``.
+
+    certificate_ : {"duality gap", "residuals"}
+        What ended the fit. The losses "squared" and "huber" have a duality gap. For other
+        losses, and on raw rows without a penalty (``alpha=0``), it is the primal and the
+        dual residual of ADMM, of which the last are in `history_`: both at most `tol`
+        relative to the size of the iterates.
+
+    staleness_ : ndarray of shape (n_blocks,)
+        Per block, the most updates by which the estimate was ahead of the one that the
+        block was working from; 0 with the synchronous engine.
+
+    n_iter_ : int
+        Sweeps: block updates over blocks, at least 1.
+
+    n_passes_ : int
+        Passes over the rows: 1, or more with more features than a Gram matrix should have.
+
+    n_samples_seen_ : int
+        Rows that the coefficients are from.
+
+    history_ : dict of ndarray
+        Columns of equal length, a row per estimate: ``time`` in seconds since fit began,
+        ``n_updates``, ``samples_seen``, ``objective`` (on the rows seen, summed over
+        targets), ``primal_residual``, ``dual_residual``, ``rho``, ``staleness`` (updates
+        taken in since the oldest task in flight was sent); NaN where there is none.
+
+    statistics_ : dict of ndarray
+        Sufficient statistics of the rows: `n_rows`, `weight`, the means `x_mean` and
+        `y_mean`, and the centred moments `sxx`, `sxy` and `syy`; for `fit_statistics` and
+        ``numpy.savez(path, **model.statistics_)``. Not with more features than a Gram
+        matrix should have, nor with other losses.
+
+    train_score_ : float
+        R^2 on the rows of the fit, from `statistics_`.
+
+    degrees_of_freedom_ : float or ndarray of shape (n_targets,)
+        The number of non-zero coefficients; less with a ridge term.
+
+    n_features_in_ : int
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        When all columns of X have string names.
+
+    See Also
+    --------
+    sklearn.linear_model.Lasso : The same problem on data in memory.
+
+    References
+    ----------
+    Chan, Golub & LeVeque (1983), "Algorithms for computing the sample variance":
+    merging of statistics. Boyd, Parikh, Chu, Peleato & Eckstein (2011), "Distributed
+    optimization and statistical learning via ADMM", sections 3.4 and 7.1. Peng, Xu, Yan &
+    Yin (2016), "ARock", and Wu, Liu, Magnusson & Johansson (2023), "Delay-agnostic
+    asynchronous coordinate update algorithm": the asynchronous engines.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dask_lasso import AsyncLassoRegressor
+    >>> X = da.random.default_rng(0).normal(size=(1000, 5), chunks=(100, 5))
+    >>> y = 3 * X[:, 0] - 2 * X[:, 1]
+    >>> model = AsyncLassoRegressor(alpha=0.1).fit(X, y)
+    >>> model.coef_.round(1) + 0.0
+    array([ 2.9, -1.9,  0. ,  0. ,  0. ])
+    """
+
+    _parameter_constraints: dict = {
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "engine": [StrOptions(set(ENGINES)), HasMethods("run")],
+        "fit_intercept": ["boolean"],
+        "positive": ["boolean"],
+        "penalty_weights": ["array-like", None],
+        "loss": [StrOptions({"squared", "huber"}), tuple, list],
+        "huber_delta": [Interval(Real, 0, None, closed="neither")],
+        "local_solver": [StrOptions({"auto", "gram", "lbfgs"})],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "rho": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "over_relaxation": [Interval(Real, 0, 2, closed="neither")],
+        "n_blocks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "max_staleness": [Interval(Integral, 1, None, closed="left"), None],
+        "polish": ["boolean"],
+        "warm_start": ["boolean"],
+        "client": "no_validation",  # checked where it is used; importing it costs
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    l1_ratio = 1.0  # the lasso is the elastic net without a ridge term
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        *,
+        engine="batched",
+        fit_intercept: bool = True,
+        positive: bool = False,
+        penalty_weights=None,
+        loss: str | tuple = "squared",
+        huber_delta: float = 1.35,
+        local_solver: str = "auto",
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+        max_time: float | None = None,
+        rho: float | str = "auto",
+        over_relaxation: float = 1.6,
+        n_blocks: int | str = "auto",
+        max_staleness: int | None = None,
+        polish: bool = True,
+        warm_start: bool = False,
+        client=None,
+        random_state=None,
+        verbose: int = 0,
+    ):
+        self.alpha = alpha
+        self.engine = engine
+        self.fit_intercept = fit_intercept
+        self.positive = positive
+        self.penalty_weights = penalty_weights
+        self.loss = loss
+        self.huber_delta = huber_delta
+        self.local_solver = local_solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.max_time = max_time
+        self.rho = rho
+        self.over_relaxation = over_relaxation
+        self.n_blocks = n_blocks
+        self.max_staleness = max_staleness
+        self.polish = polish
+        self.warm_start = warm_start
+        self.client = client
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _validate_params(self):
+        super()._validate_params()
+        if self.alpha == 0:
+            warn(
+                "With alpha=0, there is no penalty: this is least squares, for which"
+                " LinearRegression is the better estimator (a model with no regularization).",
+                UserWarning,
+            )
+
+    def _check_start(self, n_targets):
+        if not (self.warm_start and hasattr(self, "coef_")):
+            return
+        before, now = np.atleast_2d(self.coef_).shape, (n_targets, self.n_features_in_)
+        for of, was, is_now in zip(("y", "X"), before, now, strict=True):
+            if was != is_now:
+                what = "targets" if of == "y" else "features"
+                raise ValueError(
+                    f"warm_start=True, but the previous fit had {was} {what} and {of} has"
+                    f" {is_now}: use a new estimator or warm_start=False."
+                )
+
+    def _local_problem(self, place, sample_weight):
+        loss = _check_loss(self.loss, self.huber_delta)
+        by_rows = self.local_solver == "lbfgs" or self.loss != "squared"
+        if not by_rows:
+            return None if self.polish else Gram(self._penalty(), self.fit_intercept)
+        if self.local_solver == "gram":
+            raise ValueError(
+                "local_solver='gram' needs loss='squared', the only loss with sufficient"
+                " statistics: use local_solver='lbfgs' or 'auto'."
+            )
+        if not loss.has_conjugate and sample_weight is not None:
+            raise ValueError(
+                "sample_weight cannot be used with loss=(f, fprime): f is summed over the rows"
+                " of a chunk. Put the weights into X or y, or use loss='squared' or 'huber'."
+            )
+        if not loss.has_conjugate and place.n_targets != 1:
+            raise ValueError(
+                f"y has {place.n_targets} targets; loss=(f, fprime) is of one: fit each by itself."
+            )
+        return BlackBox(loss, self._penalty(), self.fit_intercept)
+
+    def _wide(self, place, local, on_update, partition):
+        if isinstance(local, BlackBox):
+            return None  # needs no moments of pairs
+        if not self._penalty().is_sparse or not is_wide(place):
+            return super()._wide(place, local, on_update, partition)
+        settings = self._shared(place, 1)
+        del settings["n_blocks"]
+        settings["max_iter"] = self.max_iter
+        run_engine = None if self.polish else self._run_engine_on_set
+        return Wide(place, **settings, on_update=on_update, run_engine=run_engine)
+
+    def _run_engine_on_set(self, place, on_update, **settings):
+        """ADMM on a place of a working set's columns, and its `Run`."""
+        local = Gram(settings["penalty"], self.fit_intercept)
+        run = self._start_run(place, local.load, on_update)
+        model = self._make_consensus(place, local, run.n_blocks, **settings)
+        self._run_engine(run, model)
+        return model, run
+
+    def _make_model(self, place, n_blocks, partition):
+        return Exact(max_iter=self.max_iter, **self._shared(place, n_blocks))
+
+    def _make_consensus(self, place, local, n_blocks, **settings):
+        return Consensus(
+            local=local,
+            rho=self.rho,
+            over_relaxation=self.over_relaxation,
+            **{**self._shared(place, n_blocks), **settings},
+        )
+
+    def _shared(self, place, n_blocks):
+        coef_init = None
+        if self.warm_start and hasattr(self, "coef_"):
+            coef_init = np.atleast_2d(self.coef_).T.astype(np.float64)
+        return dict(
+            penalty=self._penalty(),
+            fit_intercept=self.fit_intercept,
+            tol=self.tol,
+            n_blocks=n_blocks,
+            coef_init=coef_init,
+            dtype=place.dtype,
+        )
+
+
+def _check_loss(loss, delta):
+    """The loss that the argument `loss` names."""
+    if isinstance(loss, str):
+        return Residual(np.inf if loss == "squared" else float(delta))
+    if len(loss) != 2 or not all(callable(function) for function in loss):
+        raise ValueError(
+            f"loss must be 'squared', 'huber' or a pair of functions (f, fprime), got {loss!r}."
+        )
+    return Pair(*loss)

@@ -1,0 +1,1 @@
+"""Where rows are, and what carries tasks there."""

@@ -1,0 +1,367 @@
+"""Rows in chunks of dask collections, and the Client whose workers read them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import dask
+import numpy as np
+
+from .._warn import warn
+from ..rows import cells as _cells
+from ..rows import passes as _passes
+from ..rows import statistics as _statistics
+from ..rows.raw import raw_rows
+from . import graphs as _graphs
+from . import reading as _reduction
+from .client import check_package
+from .reuse import hold
+from .waiting import Waiting
+
+# More statistics than this at once make one merge task too large a message.
+_FAN_IN = 32
+# Reports that the client takes in itself, if the threads are few. More chunks are merged on
+# the workers, where the first estimate waits for the first of so many blocks.
+_FEW_BLOCKS = 32
+_BLOCKS_PER_THREAD = 4
+# Bytes of statistics that may travel to the client in one fit.
+_HOME_BYTES = 2**29
+
+
+class OnCluster:
+    """Blocks of chunks of dask arrays; tasks run on a Client's workers.
+
+    Parameters
+    ----------
+    waiting : Waiting
+    rows : Rows
+    n_blocks : int or "auto"
+    """
+
+    def __init__(self, waiting, rows, n_blocks="auto"):
+        self._waiting, self._client = waiting, waiting.client
+        self.deadline = waiting.deadline
+        self._rows = rows
+        self._futures = self._waiting.futures
+        self._reading = None  # the rows as passes read them
+        self._advised = False
+        self._offers = {}  # future -> (key of its data, worker, the worker that lagged)
+        self._home = {}  # key of a block's data -> the worker that took the block over
+        self._slow = set()  # workers that a block was taken from
+        self.dtype = np.float32 if rows.dtype == np.float32 else np.float64
+        self.y_ndim, self.n_targets = rows.y_ndim, rows.n_targets
+        threads = self._waiting.ask("ncores")
+        check_package(self._waiting, threads)
+        self.n_threads = max(1, sum(threads.values()))
+        self.n_rows = rows.n_rows  # NaN for chunks of unknown size
+        self.n_features = rows.n_features
+        self._n_blocks = n_blocks
+        self._set_edges(_auto_blocks(rows.n_features, self.n_threads))
+
+    def _set_edges(self, auto):
+        """Share the chunks out among `n_blocks` blocks, or `auto` where it is "auto"."""
+        n_chunks = self._rows.n_chunks
+        n_blocks = auto if self._n_blocks == "auto" else self._n_blocks
+        n_blocks = max(1, min(n_blocks, n_chunks))
+        self._edges = np.linspace(0, n_chunks, n_blocks + 1).astype(int)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self._waiting.release_all()
+
+    def load_statistics(self, partition=None, few_blocks=False):
+        """One future of `Statistics` per block; of `CellStatistics` with a `Partition`.
+
+        With `few_blocks`, for blocks that are to work, a handful per thread by default.
+        """
+        if few_blocks:
+            self._set_edges(max(8, _BLOCKS_PER_THREAD * self.n_threads))
+        if partition is None:
+            futures = self._statistics(self._rows.chunks, self._edges)
+            hold(futures)
+            return futures
+        if np.isnan(self.n_rows):
+            return self._load_cells_of_unknown(partition)
+        labels = self._labels(partition)
+        futures = self._statistics(self._rows.chunks, self._edges, labels)
+        hold(futures)
+        return futures
+
+    def _load_cells_of_unknown(self, partition):
+        """`CellStatistics` where only reading a chunk tells how many rows it has.
+
+        All chunks are read first, whole. The few that turn out to hold the boundary of two
+        folds are read again, in pieces.
+        """
+        n_chunks = self._rows.n_chunks
+        parts = self._statistics(self._rows.chunks, np.arange(n_chunks + 1))
+        sizes = self._waiting.gather([self.submit(_n_rows, part) for part in parts])
+        if partition.splits:
+            partition = _cells.consecutive_folds(sum(sizes), len(partition.splits))
+        cells = []
+        for chunk, (start, stop) in enumerate(pairwise(np.r_[0, np.cumsum(sizes)])):
+            labels = partition.between(start, stop)
+            cells.append(int(labels[0][0, 2]) if len(labels[0]) == 1 else None)
+            if len(labels[0]) > 1:
+                again = self._rows.chunks.blocks[chunk]
+                (parts[chunk],) = self._statistics(again, [0, 1], [labels])
+        return [
+            self.submit(_cells.collect, parts[start:stop], cells[start:stop])
+            for start, stop in pairwise(self._edges)
+        ]
+
+    def _statistics(self, chunks, edges, labels=None, **options):
+        return self._compute(*statistics_graph(chunks, edges, labels, **options))
+
+    def _compute(self, graph, keys):
+        from dask.delayed import Delayed
+
+        blocks = [Delayed(key, graph, layer=key[0]) for key in keys]
+        futures = self._client.compute(blocks, optimize_graph=False, retries=_graphs.retries())
+        self._futures.update(futures)
+        return futures
+
+    def load_rows(self, ones, summarise, *args):
+        """Futures of the raw rows of every block, which stay on the workers, and of reports.
+
+        A block is one chunk unless `n_blocks` says otherwise: raw chunks are not moved. The
+        report is ``summarise(rows, *args)``.
+        """
+        from dask.delayed import Delayed
+
+        self._set_edges(auto=self._rows.n_chunks)
+        graph, keys = rows_graph(self._rows.chunks, self._edges, ones)
+        blocks = [Delayed(key, graph, layer=key[0]) for key in keys]
+        rows = self._client.compute(blocks, optimize_graph=False, retries=_graphs.retries())
+        self._futures.update(rows)
+        return rows, [self.submit(summarise, block, *args) for block in rows]
+
+    def locate(self, block, defect) -> str:
+        """Where a defect is, in the user's terms."""
+        chunk = self._edges[block] + defect.chunk
+        before = sum(self._rows.sizes[: self._edges[block]])
+        if np.isnan(before):
+            return f"in chunk {chunk}"
+        return f"row {int(before) + defect.row} (chunk {chunk})"
+
+    def merged_statistics(self, function=None):
+        """`Statistics` of all rows; of what ``function(chunk)`` makes of each chunk."""
+        if function is None:
+            reports = self.load_statistics()
+        else:
+            reports = self._statistics(self._rows.chunks, self._edges, function=function)
+        return _statistics.merge(self._waiting.gather(reports))
+
+    def of_columns(self, columns):
+        """A place of the same rows, and of these columns alone."""
+        rows = self._rows if self._reading is None else self._reading.rows
+        rows = rows.with_features(len(columns), _columns_of, columns)
+        return OnCluster(Waiting(self._client, self.deadline), rows, self._n_blocks)
+
+    def _labels(self, partition):
+        """Each chunk's part of a `Partition`."""
+        rows = pairwise(np.r_[0, np.cumsum(self._rows.sizes)])
+        return [partition.between(start, stop) for start, stop in rows]
+
+    def reduce(self, task, merge, *args, in_order=False, partition=None):
+        """``merge`` of ``task(chunks, *args)`` over all chunks; reads them once.
+
+        Merged in the order of the data only on request: the order of the fewest transfers
+        is that of the workers that have the chunks. With a `Partition`, the last of each
+        chunk is the labels of its rows.
+        """
+        first = self._reading is None
+        if first:
+            self._reading = _reduction.Reading(self._waiting, self._rows)
+        reading = self._reading
+        held_by = reading.holders()
+        if not first and held_by is None:
+            self._advise_to_persist()
+        if in_order:
+            chains = [_reduction.Chain(range(self._rows.n_chunks), None)]
+        else:
+            chains = _reduction.chains(self._waiting, self._rows.n_chunks, held_by)
+        labels = None if partition is None else self._labels(partition)
+        delayed = reading.reduction(labels, chains, task, merge, args)
+        futures = self._client.compute(delayed, optimize_graph=False, retries=_graphs.retries())
+        self._futures.update(futures)
+        return reading.merged(self._waiting.gather(futures), merge, labels is not None)
+
+    def _advise_to_persist(self):
+        rows = self._rows
+        if not self._advised and _reduction.fits_in_memory(self._waiting, rows):
+            warn(
+                f"X has {rows.n_features} columns, so fit reads its rows several times, and X is"
+                " not in the workers' memory: it is computed again each time. If it fits there,"
+                " call X = X.persist() before fit.",
+                UserWarning,
+            )
+        self._advised = True
+
+    def submit(self, task, *args):
+        """Run ``task(*args)`` on some worker, before any chunk that waits to be read.
+
+        Where another worker has taken over the data that is the first argument, it runs
+        there.
+        """
+        home = self._home.get(getattr(args[0], "key", None))
+        return self._submit(task, args, home, strict=False)
+
+    def _submit(self, task, args, worker, strict):
+        future = self._client.submit(
+            task,
+            *args,
+            pure=False,
+            priority=10,
+            retries=_graphs.retries(),
+            workers=worker,
+            allow_other_workers=worker is not None and not strict,
+        )
+        self._futures.add(future)
+        return future
+
+    def offer(self, calls):
+        """Run tasks on other workers as well.
+
+        `calls` has the task and arguments of each future; so has what is returned, of those
+        for which there is another worker, its future.
+        """
+        if "workers" in dask.get_annotations():
+            return {}  # the user knows better
+        processing = self._waiting.ask("processing")  # a round trip, of the size of all in flight
+        working_on = {key: worker for worker, keys in processing.items() for key in keys}
+        load = {worker: len(keys) for worker, keys in processing.items()}
+        others = {}
+        for future, (task, *args) in calls.items():
+            slow = working_on.get(future.key)
+            spare = [worker for worker in load if worker != slow and worker not in self._slow]
+            if slow is None or not spare:
+                continue
+            worker = min(spare, key=load.get)
+            load[worker] += 1
+            others[future] = other = self._submit(task, args, worker, strict=True)
+            self._offers[other] = (args[0].key, worker, slow)
+        return others
+
+    def prefer(self, winner, loser):
+        """Keep a block with the worker that was first; `loser` is the other one's future."""
+        if winner in self._offers:
+            key, worker, slow = self._offers[winner]
+            self._home[key] = worker
+            self._slow.add(slow)
+
+    def release(self, future):
+        self._offers.pop(future, None)
+        self._waiting.release(future)
+
+    def as_completed(self, futures):
+        return self._waiting.stream(futures)
+
+
+def _auto_blocks(n_features, n_threads):
+    home = max(1, _HOME_BYTES // (8 * n_features**2))
+    return min(max(_FEW_BLOCKS, _BLOCKS_PER_THREAD * n_threads), home)
+
+
+def _columns_of(chunk, columns):
+    return _passes.take_columns(chunk.X, columns)
+
+
+def _n_rows(statistics):
+    return statistics.n_rows
+
+
+def statistics_graph(chunks, edges, labels=None, function=_statistics.from_chunk):
+    """Graph of the statistics of every block of chunks, and the keys of the blocks.
+
+    One task per chunk, fused with the tasks that produce it where dask can fuse them;
+    then merges, `_FAN_IN` at a time. Block b has the chunks ``edges[b]:edges[b + 1]``.
+    With `labels`, each chunk's part of a `Partition`, it is the statistics of cells; else
+    of what `function` makes of a chunk.
+    """
+    from dask.highlevelgraph import HighLevelGraph
+
+    if labels is not None:
+        function = _cells.from_chunk
+    chunks = _per_chunk("lasso-statistics", function, chunks, labels)
+    name = "lasso-merge-" + chunks.name.rsplit("-", 1)[1]
+    merge = _statistics.merge if labels is None else _cells.merge
+    layer, keys = {}, []
+    for block, (start, stop) in enumerate(pairwise(edges)):
+        level = [(chunks.name, int(chunk), 0) for chunk in range(start, stop)]
+        depth = 0
+        while len(level) > 1:
+            merged = []
+            for i in range(0, len(level), _FAN_IN):
+                key = (name, len(edges) - 1, block, depth, len(merged))
+                layer[key] = (merge, level[i : i + _FAN_IN])
+                merged.append(key)
+            level, depth = merged, depth + 1
+        keys += level
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[chunks])
+    return graph, keys
+
+
+def rows_graph(chunks, edges, ones):
+    """Graph of the `Rows` of every block, a list with one of each chunk, and the keys.
+
+    Block b has the chunks ``edges[b]:edges[b + 1]``; `ones` adds a column of ones to X.
+    """
+    from dask.highlevelgraph import HighLevelGraph
+
+    chunks = _per_chunk("lasso-rows", raw_rows, chunks, ones=ones)
+    name = chunks.name.replace("rows", "block")
+    layer = {
+        (name, len(edges) - 1, block): (
+            list,
+            [(chunks.name, int(i), 0) for i in range(start, stop)],
+        )
+        for block, (start, stop) in enumerate(pairwise(edges))
+    }
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[chunks])
+    return graph, list(layer)
+
+
+def _per_chunk(name, function, chunks, labels=None, **options):
+    """``function(chunk, **options)`` of every chunk: a dask array of one object each.
+
+    With `labels`, those of the chunk are the second argument.
+    """
+    import dask.array as da
+    from dask.layers import ArrayValuesDep
+
+    args = [chunks, "ij"]
+    if labels is not None:
+        by_block = {(block, 0): part for block, part in enumerate(labels)}
+        args += [ArrayValuesDep(chunks.chunks, by_block), "ij"]
+    token = dask.base.tokenize(function, chunks, labels, options)
+    found = da.blockwise(
+        function,
+        "ij",
+        *args,
+        **options,
+        name=f"{name}-{token}",
+        dtype=object,
+        meta=chunks._meta,
+        align_arrays=False,
+    )
+    return _graphs.optimised(found)
+
+
+def fetch(waiting, values) -> list:
+    """The same values, those of dask collections computed and in this process."""
+    lazy = [number for number, value in enumerate(values) if hasattr(value, "__dask_graph__")]
+    futures = []
+    for value in (values[number] for number in lazy):
+        options = {"retries": _graphs.retries()}
+        if not hasattr(value, "expr"):
+            value, options["optimize_graph"] = _graphs.optimised(value), False
+        futures.append(waiting.client.compute(value, **options))
+    waiting.futures.update(futures)
+    try:
+        computed = dict(zip(lazy, waiting.gather(futures), strict=True))
+    finally:
+        waiting.release_all()
+    return [computed.get(number, value) for number, value in enumerate(values)]

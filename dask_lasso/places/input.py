@@ -1,0 +1,362 @@
+"""Any input, made into rows in a known place: arrays in memory, or chunks of dask collections.
+
+Everything that can be told without reading a chunk is checked here; what only the
+values tell (NaN, lengths of chunks of unknown size) the workers find in the one pass.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import contextmanager
+from numbers import Number, Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _num_samples,
+    check_array,
+    validate_data,
+)
+
+from ..rows.chunk import check_mask, is_table, not_real
+from ..rows.chunk import numbers as chunk_numbers
+from .joined import Part, Rows
+from .waiting import Waiting
+
+# Bytes that are joined of column chunks in one task.
+_JOINED_BYTES = 2**27
+
+
+def is_dask(*objects) -> bool:
+    """Whether any of `objects` is a dask collection, or an xarray DataArray of one."""
+    return any(hasattr(unwrap(obj), "__dask_graph__") for obj in objects)
+
+
+def unwrap(values):
+    """The array that an xarray DataArray holds; anything else as it is."""
+    if _library(values) == "xarray" and hasattr(values, "data"):
+        return values.data
+    return values
+
+
+def _library(values):
+    return type(values).__module__.split(".")[0]
+
+
+# What is not rows yet, and the call that makes rows of it.
+_NO_ROWS = {
+    ("polars", "LazyFrame"): "call {0}.collect()",
+    ("xarray", "Dataset"): "pass {0}.to_dataarray().T, or one of its variables",
+    ("dask", "Delayed"): "call dask.array.from_delayed({0}, shape, dtype), for a data frame"
+    " dask.dataframe.from_delayed([{0}])",
+    ("dask", "Bag"): "call {0}.to_dataframe()",
+}
+
+
+def _check_is_rows(name, values):
+    kind = _library(values), type(values).__name__
+    if kind in _NO_ROWS:
+        raise TypeError(
+            f"{name} is a {kind[1]} of {kind[0]}, not an array or a data frame:"
+            f" {_NO_ROWS[kind].format(name)} first."
+        )
+
+
+def _check_are_rows(*values):
+    for name, argument in zip(("X", "y", "sample_weight"), values, strict=True):
+        _check_is_rows(name, argument)
+
+
+@contextmanager
+def open_rows(
+    estimator, X, y, sample_weight, *, client=None, n_blocks="auto", max_time=None, reset=True
+):
+    """Check the input of a fit and yield the place where its rows are.
+
+    In the place no wait goes on for longer than `max_time`, counted from now.
+
+    Yields
+    ------
+    `InMemory` or `OnCluster`
+        Whatever was started for the fit ends with the context.
+    """
+    deadline = np.inf if max_time is None else time.perf_counter() + max_time
+    _check_are_rows(X, y, sample_weight)
+    if reset:
+        estimator._target_names_ = _target_names(y)
+    sample_weight = per_row(sample_weight)
+    if is_dask(X):
+        from .client import client_for_fit
+        from .cluster import OnCluster
+
+        parts = dask_parts(estimator, X, y, sample_weight, reset=reset)
+        with client_for_fit(client, X, y, sample_weight) as client:
+            waiting = Waiting(client, deadline)
+            try:
+                yield OnCluster(waiting, Rows(parts, waiting), n_blocks)
+            finally:
+                waiting.release_all()
+    else:
+        from .memory import InMemory
+
+        given = (X, y, sample_weight)
+        here = fetched(client, y, sample_weight, deadline=deadline)
+        arrays = memory_rows(estimator, X, *here, reset=reset)
+        with InMemory(*arrays, n_blocks, given=given, deadline=deadline) as place:
+            yield place
+
+
+def fetched(client, y, sample_weight, deadline=np.inf):
+    """What belongs to an X in memory, in memory too: less travels than if X were sent."""
+    values = y, sample_weight
+    if not is_dask(*values):
+        return values
+    from .client import client_for_fit
+    from .cluster import fetch
+
+    values = tuple(map(unwrap, values))
+    with client_for_fit(client, *values) as client:
+        return fetch(Waiting(client, deadline), values)
+
+
+def beside(X, y, sample_weight, *, client):
+    """What X in memory is scored with, in memory; all values are checked."""
+    _check_are_rows(X, y, sample_weight)
+    y, sample_weight = fetched(client, y, per_row(sample_weight))
+    y = memory_array("y", y, ensure_2d=False)
+    same_length(X=unwrap(X), y=y)
+    if sample_weight is not None:
+        sample_weight = memory_array("sample_weight", sample_weight, ensure_2d=False)
+        same_length(X=unwrap(X), sample_weight=sample_weight)
+        if sample_weight.ndim != 1:
+            raise ValueError(
+                f"Sample weights must be 1D array or scalar, got shape {sample_weight.shape}."
+            )
+        if (sample_weight < 0).any():
+            raise ValueError("sample_weight has negative values: use weights >= 0.")
+        if not sample_weight.any():
+            raise ValueError(
+                "sample_weight is zero for every row: give some row a positive weight."
+            )
+    return y, sample_weight
+
+
+def per_row(sample_weight):
+    """The argument `sample_weight`; None for a number."""
+    if not isinstance(sample_weight, Number):
+        return sample_weight
+    if not (isinstance(sample_weight, Real) and 0 < sample_weight < np.inf):
+        raise ValueError(
+            f"sample_weight is {sample_weight!r}: use a positive number, a weight for each row,"
+            " or None."
+        )
+    return None  # as scikit-learn's Lasso: the same weight for all is none
+
+
+def memory_rows(estimator, X, y, sample_weight, *, reset=True):
+    """In-memory input as arrays; finiteness is left to the pass over the rows."""
+    if y is None:
+        raise ValueError(_no_target(estimator))
+    X = memory_features(estimator, X, reset=reset, accept_sparse="csr", ensure_all_finite=False)
+    y = memory_array(
+        "y",
+        y,
+        accept_sparse="csr",
+        ensure_2d=False,
+        ensure_all_finite=False,
+        estimator=estimator,
+    )
+    same_length(X=X, y=y)
+    if sparse.issparse(y):
+        y = y.toarray()
+    if y.dtype not in (np.float64, np.float32):
+        y = y.astype(np.float64)
+    if sample_weight is not None:
+        sample_weight = memory_array(
+            "sample_weight", sample_weight, ensure_2d=False, ensure_all_finite=False
+        )
+        sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    return X, y, sample_weight
+
+
+def memory_features(estimator, X, *, reset, **checks):
+    """An X in memory as an array; its names and width are remembered (`reset`) or compared."""
+    values = memory_array("X", X, dtype=[np.float64, np.float32], estimator=estimator, **checks)
+    names = X if hasattr(X, "shape") else values
+    validate_data(estimator, names, reset=reset, skip_check_array=True)
+    return values
+
+
+def same_length(**arrays):
+    """Raise unless all have as many rows as the first."""
+    (first, n_rows), *others = ((name, _num_samples(array)) for name, array in arrays.items())
+    for name, n in others:
+        if n != n_rows:
+            raise ValueError(
+                "Found input variables with inconsistent numbers of samples:"
+                f" {first} has {n_rows}, {name} has {n}."
+            )
+
+
+def memory_array(name, values, **checks):
+    """scikit-learn's `check_array`, which does not name the argument in all its messages."""
+    values = memory_numbers(name, values)
+    try:
+        return check_array(values, input_name=name, **checks)
+    except (TypeError, ValueError) as error:
+        if re.search(rf"\b{name}\b", str(error)):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: {error}") from error
+
+
+def memory_numbers(name, values):
+    """What scikit-learn cannot read, or reads otherwise than a chunk is read, as an array."""
+    _check_is_rows(name, values)
+    values = unwrap(values)
+    dtype = getattr(values, "dtype", None)
+    if getattr(dtype, "kind", "O") not in "buifOSU":
+        _check_real(name, dtype)
+    if isinstance(values, np.ndarray) and values.dtype.isnative:
+        check_mask(name, values)
+    elif isinstance(values, np.ndarray) or sparse.issparse(values) or is_table(values):
+        values = chunk_numbers(name, values)
+    return values
+
+
+def _no_target(estimator):
+    return (
+        f"requires y to be passed, but the target y is None: call"
+        f" {type(estimator).__name__}.fit(X, y)."
+    )
+
+
+def dask_parts(estimator, X, y, sample_weight, *, reset=True):
+    """Dask input as X, y and perhaps weights that `Rows` can join; nothing is computed."""
+    if y is None:
+        raise ValueError(_no_target(estimator))
+    parts = [features(estimator, X, reset=reset), part_of("y", y)]
+    if parts[1].ndim not in (1, 2):
+        raise ValueError(f"y should be a 1d or 2d array, got an array of shape {parts[1].shape}.")
+    if parts[1].shape[1:] == (0,):
+        raise ValueError(f"y has 0 columns (shape={parts[1].shape}): pass at least one target.")
+    if sample_weight is not None:
+        parts.append(part_of("sample_weight", sample_weight))
+        if parts[2].ndim != 1:
+            raise ValueError(
+                f"Sample weights must be 1D array or scalar, got shape {parts[2].shape}."
+            )
+    return parts
+
+
+def _target_names(y):
+    """Names of the targets, of a frame or a series; else None."""
+    y = getattr(y, "_meta", y)  # a dask series may have columns
+    if hasattr(y, "columns"):
+        return list(y.columns)
+    name = getattr(y, "name", None) if hasattr(y, "index") or hasattr(y, "to_list") else None
+    return None if name is None else [name]
+
+
+def features(estimator, X, *, reset):
+    """Feature matrix of a fit (`reset`) or a prediction, checked."""
+    names = getattr(X, "_meta", X) if hasattr(X, "columns") else None
+    part = part_of("X", X)
+    if part.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {part.ndim}D array instead: X has shape {part.shape}. Reshape"
+            " your data with X[:, None] if it has a single feature or X[None, :] if it is a"
+            " single sample."
+        )
+    if np.isnan(part.shape[1]):
+        raise ValueError(
+            "X has an unknown number of columns: call X.compute_chunk_sizes() before fit."
+        )
+    if part.shape[1] == 0:
+        raise ValueError(
+            f"X: Found array with 0 feature(s) (shape={part.shape}) while a minimum of 1 is"
+            " required."
+        )
+    # Only names and number of features are looked at, so an array without rows will do.
+    stand_in = np.empty((0, part.shape[1])) if names is None else names
+    validate_data(estimator, stand_in, reset=reset, skip_check_array=True)
+    return part
+
+
+def part_of(name, values):
+    """One argument, checked to be of numbers."""
+    import dask.array as da
+
+    _check_is_rows(name, values)
+    values = unwrap(values)
+    if is_dask(values) and not isinstance(values, da.Array):
+        return _part_of_frame(name, values)
+    if not is_dask(values):
+        values = memory_array(
+            name, values, accept_sparse="csr", dtype=None, ensure_2d=False, ensure_all_finite=False
+        )
+    _check_real(name, values.dtype)
+    if is_dask(values) and values.ndim == 2:
+        values = _one_column_chunk(values)
+    return Part(name, values, values.shape, values.dtype)
+
+
+def _check_real(name, dtype):
+    if dtype.kind not in "buif":
+        raise ValueError(f"{name} has dtype {dtype}, {not_real(name, dtype)}.")
+
+
+def _part_of_frame(name, frame):
+    """A dask DataFrame or Series, whose partitions will be arrays of one dtype."""
+    meta = getattr(frame, "_meta", None)
+    if not hasattr(meta, "dtypes"):
+        raise TypeError(f"{name} must be an array or a data frame, got {type(frame).__name__}.")
+    dtypes = list(meta.dtypes) if meta.ndim == 2 else [meta.dtype]
+    columns = list(meta.columns) if meta.ndim == 2 else [meta.name]
+    bad = [
+        f"{column!r} ({dtype})"
+        for column, dtype in zip(columns, dtypes, strict=True)
+        if not _is_real(dtype)
+    ]
+    if bad:
+        raise ValueError(
+            f"{name} has columns that are not real numbers: {', '.join(bad[:10])}. Encode or"
+            " drop them before fit."
+        )
+    dtype = np.dtype(np.float32 if all(d == np.float32 for d in dtypes) else np.float64)
+    if meta.ndim == 1:
+        return Part(name, frame, (np.nan,), dtype, is_frame=True)
+    shape, columns = (np.nan, len(dtypes)), tuple(meta.columns)
+    return Part(name, frame, shape, dtype, is_frame=True, columns=columns)
+
+
+def _is_real(dtype):
+    """Whether a column of this dtype is numbers; decimals of Arrow are, and of no kind."""
+    from pandas.api.types import is_numeric_dtype
+
+    kind = getattr(dtype, "kind", "O")
+    return kind in "buif" or (kind == "O" and is_numeric_dtype(dtype))
+
+
+def _one_column_chunk(array):
+    """Rechunk along the columns; rows stay where they are, if a chunk of them is not too long."""
+    if array.numblocks[1] == 1:
+        return array
+    if sparse.issparse(array._meta):
+        # Dask joins SciPy's matrices along columns, and its arrays not in all versions.
+        meta = sparse.csr_matrix((0, 0), dtype=array.dtype)
+        array = array.map_blocks(sparse.csr_matrix, dtype=array.dtype, meta=meta)
+        return array.rechunk({1: -1})
+    longest = max(1, _JOINED_BYTES // (array.shape[1] * array.dtype.itemsize))
+    rows = [size for n in array.chunks[0] for size in _pieces(n, longest)]
+    return array.rechunk({0: tuple(rows), 1: -1}, method="tasks")
+
+
+def _pieces(n_rows, longest):
+    """A chunk of rows in equal pieces that are not longer; whole where its size is unknown."""
+    if not n_rows > longest:
+        return [n_rows]
+    n_pieces = -(-n_rows // longest)
+    return [n_rows // n_pieces + (i < n_rows % n_pieces) for i in range(n_pieces)]

@@ -1,0 +1,290 @@
+"""X, y and the weights of dask collections as one collection, with one object per chunk.
+
+Computed apart, two collections may come in other partitions or another order of rows, and
+what both are made of is read once for each: dask optimises data frames together only in one
+expression, and arrays only in one graph. So they are joined before anything is computed,
+and every route reads the joined collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..rows.chunk import Chunk, Declared, Defect, read
+from .graphs import optimised, retries
+from .sending import send_rows
+
+
+class Part(NamedTuple):
+    """X, y or sample_weight: a dask array, a dask data frame or series, or in memory."""
+
+    name: str
+    values: Any
+    shape: tuple  # (n,) or (n, width); n is NaN where dask does not know it
+    dtype: np.dtype
+    is_frame: bool = False
+    columns: tuple | None = None  # names, of a data frame
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def is_dask(self) -> bool:
+        return hasattr(self.values, "__dask_graph__")
+
+
+class Rows:
+    """Rows in chunks: X, y and, where there are any, weights.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+        X, y and perhaps sample_weight, some of them dask collections.
+    waiting : Waiting
+        Which computes the lengths of chunks where they are needed, and for which data
+        frames are optimised.
+
+    Attributes
+    ----------
+    parts : list of Part
+        All dask collections, in the same chunks.
+    chunks : dask Array of shape (n_chunks, 1)
+        Of one `Chunk` each.
+    sizes : tuple
+        Rows in each chunk; NaN where only reading it tells.
+    n_features, y_ndim, n_targets : int
+    dtype : dtype
+        Of X.
+    """
+
+    def __init__(self, parts: Sequence[Part], waiting):
+        X, y = parts[:2]
+        self.n_features, self.dtype = X.shape[1], X.dtype
+        self.y_ndim, self.n_targets = y.ndim, 1 if y.ndim == 1 else y.shape[1]
+        # The parts hold the futures of what is persisted, of which `chunks` has the keys alone.
+        self.parts, self.sizes, self.chunks = _join(parts, waiting)
+
+    @property
+    def n_chunks(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def n_rows(self):
+        return sum(self.sizes)
+
+    def with_features(self, n_features, function, *args) -> Rows:
+        """The same rows, whose X is ``function(chunk, *args)`` of each `Chunk`."""
+        new = object.__new__(Rows)
+        vars(new).update(vars(self))
+        new.n_features = n_features
+        new.chunks = self.chunks.map_blocks(
+            _with_features, function, args, dtype=object, meta=self.chunks._meta
+        )
+        return new
+
+
+def _with_features(chunk, function, args):
+    return chunk if chunk.defect is not None else chunk._replace(X=function(chunk, *args))
+
+
+def _join(parts, waiting):
+    """The parts in common chunks, the rows in each, and a dask array of one `Chunk` each."""
+    import dask.array as da
+    from dask.base import tokenize
+    from dask.layers import ArrayValuesDep
+
+    frames = [part for part in parts if part.is_frame]
+    arrays = [part for part in parts if not part.is_frame]
+    joined = _join_frames(frames, waiting.client) if frames else None
+    lead = frames[0] if frames else next(part for part in arrays if part.is_dask)
+    lead_name, lead = lead.name, lead.values if joined is None else joined
+    sizes = _sizes(lead, arrays, waiting)
+    arrays = [part._replace(values=_in_chunks(part, sizes, lead_name)) for part in arrays]
+    arrays = [
+        part if part.is_dask else part._replace(values=send_rows(part.values, sizes, waiting))
+        for part in arrays
+    ]
+    # What is of data frames comes as one argument, and first.
+    names = [part.name for part in (*frames, *arrays)]
+    values = [*([] if joined is None else [joined]), *(part.values for part in arrays)]
+    declared = _declared(*parts[:2])
+    declared_rows = {(chunk, 0): size for chunk, size in enumerate(sizes)}
+    args = [ArrayValuesDep(((1,) * len(sizes), (1,)), declared_rows), "ij"]
+    for array in values:
+        args += [array, "ij"[: array.ndim]]
+    chunks = da.blockwise(
+        _pack,
+        # Two-dimensional, with one chunk along the columns: dask does not fuse what makes
+        # the chunks into a task that contracts an index.
+        "ij",
+        *args,
+        names=names,
+        n_frames=len(frames),
+        declared=declared,
+        name="lasso-chunk-" + tokenize(values, names, declared, sizes),
+        dtype=object,
+        meta=np.empty((0, 0), dtype=object),
+        adjust_chunks={"i": (1,) * len(sizes), "j": (1,)},
+        align_arrays=False,
+    )
+    in_chunks = {part.name: part for part in (*frames, *arrays)}
+    return [in_chunks[part.name] for part in parts], sizes, chunks
+
+
+def _declared(X, y):
+    return Declared(X.shape[1], None if y.ndim == 1 else y.shape[1], X.columns, y.columns)
+
+
+def _join_frames(frames, client):
+    """Data frames as one dask array, of a tuple of their partitions each."""
+    import dask
+    import dask.dataframe as dd
+
+    first = frames[0].values
+    values = [first]
+    for other in (part.values for part in frames[1:]):
+        if first.divisions != other.divisions and first.known_divisions and other.known_divisions:
+            other = other.repartition(divisions=first.divisions, force=True)
+        values.append(other)
+    counts = [frame.npartitions for frame in values]
+    for part, count in zip(frames, counts, strict=True):
+        if count != counts[0]:  # one alone would be taken for all
+            raise ValueError(_unmatched(frames[0].name, counts[0], part.name, count))
+    # It is optimised at once. How to shuffle hangs on the Client; and dask must not fuse the
+    # partitions of two Parquet data sets, for it fuses by each one's share of columns.
+    with client.as_current(), dask.config.set({"optimization.tune.active": False}):
+        joined = dd.map_partitions(
+            _together,
+            *values,
+            align_dataframes=False,
+            enforce_metadata=False,
+            meta=np.empty((0, 0), dtype=object),
+        )
+    return _mended(joined)
+
+
+def _together(*partitions):
+    return partitions
+
+
+def _mended(joined):
+    """The same dask array, once dask's own slips in graphs of data frames are put right."""
+    import dask.array as da
+    from dask._task_spec import Alias
+
+    graph = dict(joined.dask)
+    for key, node in graph.items():
+        if isinstance(node, Alias) and node.key != key:  # from_delayed(verify_meta=False)
+            graph[key] = Alias(key, node.target)
+    needed = {key for node in graph.values() for key in getattr(node, "dependencies", ())}
+    if not needed <= graph.keys():
+        raise ValueError(
+            "A data frame among X, y and sample_weight comes in fewer partitions than dask has"
+            " counted, as happens where columns of a Parquet data set are selected and then"
+            " persisted (or, before dask 2025.2, where X and y are of two data sets). Persist all"
+            " columns of each data set first and select from those."
+        )
+    return da.Array(graph, joined.name, joined.chunks, meta=joined._meta)
+
+
+def _sizes(lead, arrays, waiting):
+    """Rows in each chunk of `lead`, where they are known or have to be."""
+    sizes = lead.chunks[0]
+    if not _is_unknown(sizes):
+        return sizes
+    known = [part for part in arrays if part.is_dask and not _is_unknown(part.values.chunks[0])]
+    for part in known:
+        if len(part.values.chunks[0]) == len(sizes):
+            return part.values.chunks[0]
+    if known or not all(part.is_dask for part in arrays):
+        return _read_sizes(lead, waiting)
+    return sizes
+
+
+def _is_unknown(sizes) -> bool:
+    return bool(np.isnan(sum(sizes)))
+
+
+def _read_sizes(lead, waiting):
+    """Rows in each chunk, for which the chunks are read."""
+    lengths = lead.map_blocks(
+        _length,
+        lead.ndim,
+        dtype=int,
+        chunks=tuple((1,) * n for n in lead.numblocks),
+        meta=np.empty((0,) * lead.ndim, dtype=int),
+    )
+    lengths = optimised(lengths)
+    future = waiting.client.compute(lengths, optimize_graph=False, retries=retries())
+    waiting.futures.add(future)
+    (found,) = waiting.gather([future])
+    return tuple(found.ravel().tolist())
+
+
+def _length(chunk, ndim):
+    return np.full((1,) * ndim, len(chunk[0]) if isinstance(chunk, tuple) else chunk.shape[0])
+
+
+def _in_chunks(part, sizes, lead_name):
+    """A dask array in chunks of so many rows, those of another input; one in memory as it is."""
+    values = part.values
+    if part.is_dask and (values.chunks[0] == sizes or _is_unknown(values.chunks[0])):
+        if values.numblocks[0] != len(sizes):
+            raise ValueError(_unmatched(lead_name, len(sizes), part.name, values.numblocks[0]))
+        return values
+    if part.shape[0] != sum(sizes):
+        raise ValueError(
+            "Found input variables with inconsistent numbers of samples:"
+            f" {lead_name} has {sum(sizes)}, {part.name} has {part.shape[0]}."
+        )
+    return values.rechunk({0: sizes}) if part.is_dask else values
+
+
+def _unmatched(name, count, other, other_count):
+    return (
+        f"{name} has {count} chunks and {other} {other_count}, of unknown size: they cannot be"
+        " matched. Select both from one data frame (ddf[features], ddf['target']), or persist"
+        " both and call compute_chunk_sizes() (of data frames: to_dask_array(lengths=True))."
+    )
+
+
+def _pack(n_rows, *values, names, n_frames, declared) -> Chunk:
+    """One chunk of all collections, checked against each other and what was declared."""
+    partitions, arrays = (values[0], values[1:]) if n_frames else ((), values)
+    given = dict(zip(names, (*partitions, *arrays), strict=True))
+    chunk = read(given["X"], given["y"], given.get("sample_weight"), declared)
+    if chunk.defect is not None:
+        return chunk
+    if n_rows == n_rows and chunk.n_rows != n_rows:
+        problem = (
+            f"has {chunk.n_rows} rows where {n_rows} were declared: call compute_chunk_sizes() on"
+            " the dask array"
+        )
+        return chunk._replace(defect=Defect("X", problem, min(chunk.n_rows, n_rows), 0))
+    for name, partition in zip(names[1:], partitions[1:], strict=False):
+        defect = _index_defect(names[0], partitions[0].index, name, partition.index)
+        if defect is not None:
+            return chunk._replace(defect=defect)
+    return chunk
+
+
+def _index_defect(name, index, other, other_index):
+    """Where two partitions have other rows, as far as their indexes tell."""
+    if index.equals(other_index) or (_is_range(index) and _is_range(other_index)):
+        return None  # a range numbers rows, from 0 in each partition or through all of them
+    pairs = zip(map(repr, index), map(repr, other_index), strict=True)
+    row, labels = next((row, pair) for row, pair in enumerate(pairs) if pair[0] != pair[1])
+    problem = (
+        f"has another index than {name} ({labels[1]} beside {labels[0]}): select both from one data"
+        " frame (ddf[features], ddf['target']) or, if the rows are in the same order nevertheless,"
+        f" pass {other} as an array ({other}.values)"
+    )
+    return Defect(other, problem, row, 0)
+
+
+def _is_range(index) -> bool:
+    return type(index).__name__ == "RangeIndex" and index.step == 1

@@ -1,0 +1,206 @@
+"""Rows in this process's memory, and the threads that work on them."""
+
+from __future__ import annotations
+
+import math
+import queue
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+from scipy import sparse
+
+from ..rows import cells as _cells
+from ..rows import statistics as _statistics
+from ..rows.chunk import Chunk
+from ..rows.raw import raw_rows
+from .reuse import recall, remember, reusing
+from .threads import single_threaded_blas, spare_threads
+from .waiting import TimeIsUp
+
+# Below this many values a thread costs more than it saves.
+_ONE_THREAD = 2**18
+
+
+class InMemory:
+    """Blocks of rows of in-memory arrays; tasks run in threads, or at once.
+
+    Parameters
+    ----------
+    X : ndarray or SciPy sparse of shape (n, k)
+    y : ndarray of shape (n, m)
+    sample_weight : ndarray of shape (n,) or None
+    n_blocks : int or "auto"
+    given : tuple
+        X, y and sample_weight as the user has them, by which `reuse_statistics` knows them.
+    deadline : float
+        Of `time.perf_counter`.
+    """
+
+    def __init__(self, X, y, sample_weight, n_blocks="auto", *, given, deadline=math.inf):
+        self.deadline = deadline
+        self._given = given
+        self._X, self._y, self._sample_weight = X, y, sample_weight
+        self.dtype, self.y_ndim = X.dtype, y.ndim
+        self.n_targets = 1 if y.ndim == 1 else y.shape[1]
+        n, k = X.shape
+        self.n_rows, self.n_features = n, k
+        small = n * k <= _ONE_THREAD
+        self.n_threads = 1 if small else spare_threads()
+        if n_blocks == "auto":
+            n_blocks = 1 if small else 4 * self.n_threads
+        n_blocks = max(1, min(n_blocks, n))
+        self._edges = np.linspace(0, n, n_blocks + 1).astype(np.intp)
+        # Of a single thread too, or nothing could end before it does.
+        self._executor = None if small else ThreadPoolExecutor(self.n_threads)
+
+    def __enter__(self):
+        self._limit = single_threaded_blas()
+        self._limit.__enter__()
+        return self
+
+    def __exit__(self, *exc):
+        if self._executor is not None:
+            # A thread cannot be stopped; it ends with its task, for which nobody waits.
+            self._executor.shutdown(wait=False, cancel_futures=True)
+        self._limit.__exit__(*exc)
+
+    def load_statistics(self, partition=None, few_blocks=False) -> list[Future]:
+        """One future of `Statistics` per block; of `CellStatistics` with a `Partition`."""
+        n_blocks = len(self._edges) - 1
+        # What is kept must not be larger than the rows.
+        reuse = (
+            reusing()
+            and self._given is not None
+            and partition is None
+            and n_blocks * self.n_features <= self.n_rows
+        )
+        futures = recall(self._given, n_blocks) if reuse else None
+        if futures is None:
+            futures = [
+                self.submit(self._statistics_of, start, stop, partition)
+                for start, stop in pairwise(self._edges)
+            ]
+            if reuse:
+                remember(self._given, n_blocks, futures)
+        return futures
+
+    def _statistics_of(self, start, stop, partition=None):
+        if partition is not None:
+            labels = partition.between(start, stop)
+            return _cells.from_chunk(self._chunk(start, stop), labels)
+        return _statistics.from_chunk(self._chunk(start, stop))
+
+    def _chunk(self, start, stop):
+        """Some rows; all have been read when they were checked."""
+        rows = slice(start, stop)
+        y = self._y[rows]
+        y = y[:, np.newaxis] if y.ndim == 1 else y
+        weight = None if self._sample_weight is None else self._sample_weight[rows]
+        return Chunk(_rows(self._X, rows), y, weight, len(y))
+
+    def load_rows(self, ones, summarise, *args):
+        """Futures of the rows of every block, and of ``summarise(rows, *args)``."""
+        rows = [self.submit(self._rows, start, stop, ones) for start, stop in pairwise(self._edges)]
+        return rows, [self.submit(summarise, block, *args) for block in rows]
+
+    def _rows(self, start, stop, ones):
+        return [raw_rows(self._chunk(start, stop), ones=ones)]
+
+    def of_columns(self, columns):
+        """A place of the same rows, and of these columns alone."""
+        return InMemory(
+            self._X[:, columns],
+            self._y,
+            self._sample_weight,
+            len(self._edges) - 1,
+            given=None,
+            deadline=self.deadline,
+        )
+
+    def reduce(self, task, merge, *args, in_order=True, partition=None):
+        """``merge`` of ``task(chunks, *args)`` over parts of the rows, in order.
+
+        With a `Partition`, the last of each chunk is the labels of its rows.
+        """
+        if time.perf_counter() >= self.deadline:
+            raise TimeIsUp("a pass over the rows has not begun")
+        edges = np.linspace(0, len(self._y), self.n_threads + 1).astype(np.intp)
+        parts = [
+            self.submit(self._task_on, task, rows, args, partition) for rows in pairwise(edges)
+        ]
+        return merge(self._gather(parts))
+
+    def _gather(self, futures):
+        """Results of all `futures`, in time."""
+        stream, n_found = self.as_completed(futures), 0
+        while n_found < len(futures):
+            n_found += len(stream.next(self.deadline, one=False))
+        return [future.result() for future in futures]
+
+    def _task_on(self, task, rows, args, partition):
+        chunk = self._chunk(*rows)
+        return task([chunk if partition is None else (chunk, partition.between(*rows))], *args)
+
+    def merged_statistics(self) -> _statistics.Statistics:
+        """`Statistics` of all rows."""
+        return _statistics.merge(self._gather(self.load_statistics()))
+
+    def locate(self, block, defect) -> str:
+        """Where a defect is, in the user's terms."""
+        return f"row {self._edges[block] + defect.row}"
+
+    def submit(self, task, *args) -> Future:
+        """Run ``task(*args)``, with futures among the arguments replaced by their results."""
+        if self._executor is not None:
+            return self._executor.submit(_call, task, args)
+        future = Future()
+        future.set_result(_call(task, args))
+        return future
+
+    def offer(self, calls):
+        """Threads share their memory: nobody else is better placed."""
+        return {}
+
+    def release(self, future):
+        """Nothing to do: a result goes when nobody refers to it."""
+
+    def as_completed(self, futures) -> _Stream:
+        return _Stream(futures)
+
+
+def _rows(X, rows):
+    """Consecutive rows, without the copy that SciPy makes of CSR."""
+    if not sparse.issparse(X):
+        return X[rows]
+    indptr = X.indptr[rows.start : rows.stop + 1]
+    values = slice(indptr[0], indptr[-1])
+    part = (X.data[values], X.indices[values], indptr - indptr[0])
+    return sparse.csr_array(part, shape=(len(indptr) - 1, X.shape[1]))
+
+
+class _Stream:
+    """Futures in the order in which they finish; more can be added."""
+
+    def __init__(self, futures):
+        self._ready = queue.SimpleQueue()
+        for future in futures:
+            self.add(future)
+
+    def add(self, future):
+        future.add_done_callback(self._ready.put)
+
+    def next(self, deadline, one):
+        left = None if math.isinf(deadline) else max(0.0, deadline - time.perf_counter())
+        try:
+            ready = [self._ready.get(timeout=left)]
+        except queue.Empty:
+            raise TimeIsUp("no block of rows has been read") from None
+        while not one and not self._ready.empty():
+            ready.append(self._ready.get())
+        return [(future, future.result()) for future in ready]
+
+
+def _call(task, args):
+    return task(*(arg.result() if isinstance(arg, Future) else arg for arg in args))

@@ -1,0 +1,295 @@
+"""The graph of one pass over the chunks of dask arrays, reduced on the workers.
+
+A pass with many columns finds vectors as long as a row, and there may be many chunks: as
+many such results must not lie about at once, nor travel. So the chunks are taken in
+chains, one for each thread. Where the chunks are in memory, a chain is one task, sent to the
+worker that has them; else it is a task for each chunk, which adds its result to that of
+the link before it. What the chains end with is merged in a tree, whose root is the client.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from functools import reduce
+from inspect import signature
+from itertools import count
+from typing import NamedTuple
+from uuid import uuid4
+
+import dask
+import numpy as np
+from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_graph
+from dask.core import flatten
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from dask.sizeof import sizeof
+from scipy import sparse
+
+from ..rows.marks import of_chunk
+from .graphs import by_key, fused, optimised, per_key
+from .joined import Rows
+
+# Results of chains that are merged at once.
+_FAN_IN = 4
+# Bytes of arguments up to which each chain is sent its own.
+_OWN_ARGS = 2**18
+
+
+class Chain(NamedTuple):
+    """Chunks to take one after the other, and the worker that has them all, if one has."""
+
+    chunks: Sequence[int]
+    worker: str | None
+
+
+class Reading:
+    """Rows as passes read them: optimised once, and out of the client's memory.
+
+    Attributes
+    ----------
+    rows : Rows
+    """
+
+    def __init__(self, waiting, rows):
+        self._waiting, client = waiting, waiting.client
+        # What a graph holds as a NumPy or SciPy array would be sent with every pass; it goes
+        # to the workers once, for as long as the result is kept.
+        parts = [
+            part._replace(values=client.persist(optimised(part.values), optimize_graph=False))
+            if _is_in_graph(part)
+            else part
+            for part in rows.parts
+        ]
+        if any(part is not before for part, before in zip(parts, rows.parts, strict=True)):
+            rows = Rows(parts, waiting)
+        self.rows = rows
+        self._chunks = optimised(rows.chunks)
+        self._annotations = by_key(self._chunks.dask)
+        self._graph = convert_legacy_graph(dict(self._chunks.dask))
+        self._sources = _sources(client, rows)
+        self._marks = {}  # of the first pass, and of the first with labels
+
+    def merged(self, parts, merge, with_labels):
+        """What a pass found, from what is left of `reduction`; raises if rows have changed."""
+        found, marks = _merge((None, merge, None), *parts)
+        if getattr(found, "defect", None) is None:
+            for key, placed in ((False, False), (True, True)) if with_labels else ((False, False),):
+                if self._marks.setdefault(key, marks).differ(marks, placed):
+                    raise ValueError(
+                        "The rows change from one pass to the next: X, y or sample_weight are"
+                        " computed again in each, and come out differently. Persist them together"
+                        " before fit: X, y = dask.persist(X, y), of a data frame"
+                        " ddf = ddf.persist()."
+                    )
+        return found
+
+    def holders(self):
+        """The worker that has each chunk of X in memory, or None if some chunk is in none."""
+        if self._sources is None:
+            return None
+        futures = self._waiting.client.futures_of(self.rows.parts[0].values)
+        workers = self._waiting.ask("who_has", keys=[future.key for future in futures])
+        found = [next(iter(workers.get(key) or ()), None) for key in self._sources]
+        return None if None in found else found
+
+    def reduction(self, labels, chains, task, merge, args):
+        """Parts that `merged` joins to what ``task(chunks, *args)`` finds on all chunks.
+
+        Returns
+        -------
+        list of Delayed
+            As few as are merged at once, for the client: the root of the tree.
+
+        Parameters
+        ----------
+        labels : list, or None
+            Of each chunk, its part of a `Partition`.
+        chains : list of Chain
+            From `chains`: all with a worker, and then each is one task, or none.
+        task : callable
+            Given an iterable of `Chunk`, or of (Chunk, labels).
+        """
+        from dask.delayed import Delayed
+
+        name = "lasso-pass-" + uuid4().hex
+        shared, of_shared = (task, merge, args), []
+        in_memory = chains[0].worker is not None
+        if not in_memory or sizeof(args) > _OWN_ARGS:
+            # A task of its own, not to be sent with each of the others; which they wait for.
+            of_shared = [dask.delayed(shared, traverse=False, pure=False)]
+            shared = TaskRef(of_shared[0].key)
+        layer, annotations, number = {}, {}, count()
+
+        def add(function, where, *args):
+            key = (name, next(number))
+            annotations[key] = where
+            layer[key] = Task(key, function, shared, *args)
+            return key
+
+        graph = dict(self._graph)
+        level = []
+        for chain in chains:
+            found = None
+            where = self._where(chain)
+            for links in [chain.chunks] if in_memory else [[chunk] for chunk in chain.chunks]:
+                before = None if found is None else TaskRef(found)
+                recipes = [
+                    _recipe(graph, (self._chunks.name, int(chunk), 0), in_memory) for chunk in links
+                ]
+                of_links = None if labels is None else [labels[chunk] for chunk in links]
+                keys = [TaskRef(key) for recipe in recipes for key in recipe.keys]
+                found = add(_link, where, before, _Links(recipes, of_links), *keys)
+            level.append(found)
+        while len(level) > _FAN_IN:
+            groups = [level[i : i + _FAN_IN] for i in range(0, len(level), _FAN_IN)]
+            level = [add(_merge, annotations[group[0]], *map(TaskRef, group)) for group in groups]
+        rest = HighLevelGraph.merge(*(delayed.dask for delayed in of_shared))
+        of_graph = {key: self._annotations[key] for key in graph if key in self._annotations}
+        layers = {
+            **rest.layers,
+            "lasso-chunks": MaterializedLayer(graph, per_key(of_graph)),
+            name: MaterializedLayer(layer, per_key(annotations)),
+        }
+        dependencies = {**rest.dependencies, "lasso-chunks": set(), name: set(layers) - {name}}
+        whole = HighLevelGraph(layers, dependencies)
+        return [Delayed(key, whole, layer=name) for key in level]
+
+    def _where(self, chain):
+        """Annotations of the tasks of a chain, which make the chunks if these are in memory."""
+        if chain.worker is None:
+            return {}
+        keys = ((self._chunks.name, int(chunk), 0) for chunk in chain.chunks)
+        # The scheduler would move chunks to idle workers, for it takes SciPy's sparse arrays to
+        # be a few bytes.
+        home = {"workers": [chain.worker], "allow_other_workers": True}
+        own = fused(*(self._annotations[key] for key in keys if key in self._annotations))
+        return own if "workers" in own else {**own, **home}
+
+
+class _Recipe(NamedTuple):
+    """How to come by a chunk: call `node` with the values of `keys`; None takes the value."""
+
+    node: Task | None
+    keys: tuple
+
+
+class _Links:
+    """The chunks of one task, and their labels; opaque to dask."""
+
+    def __init__(self, recipes, labels):
+        self._recipes, self._labels = recipes, labels
+
+    def chunks(self, values, marks):
+        """One chunk after the other, since each may be a copy of what is in memory.
+
+        Its `Marks` are put into the list `marks`.
+        """
+        values = iter(values)
+        for number, (node, keys) in enumerate(self._recipes):
+            found = [next(values) for _ in keys]
+            chunk = found[0] if node is None else node(dict(zip(keys, found, strict=True)))
+            if chunk.defect is None:
+                marks.append(of_chunk(chunk, with_features=node is None))
+            yield chunk if self._labels is None else (chunk, self._labels[number])
+
+
+def _recipe(graph, key, in_memory):
+    """How to come by a chunk; of one in memory it is no task of its own, and leaves `graph`."""
+    if not in_memory:
+        return _Recipe(None, (key,))
+    node = graph.pop(key)
+    while isinstance(node, Alias):
+        node = graph.pop(node.target)
+    return _Recipe(node, tuple(node.dependencies))
+
+
+def _link(shared, before, links, *values):
+    task, _, args = shared
+    marks = []
+    found = task(links.chunks(values, marks), *args)
+    part = found, reduce(operator.add, marks) if marks else None
+    return part if before is None else _merge(shared, before, part)
+
+
+def _merge(shared, *parts):
+    """Parts of a pass, what was found and its `Marks`, merged."""
+    found, marks = zip(*parts, strict=True)
+    known = [mark for mark in marks if mark is not None]
+    return shared[1](found), reduce(operator.add, known) if known else None
+
+
+def _is_in_graph(part) -> bool:
+    if part.is_frame:
+        return False
+    for node in dict(dask.optimize(part.values)[0].dask).values():
+        if not getattr(node, "dependencies", ()):
+            data = node() if isinstance(node, DataNode) else None
+            on_disk = isinstance(data, np.memmap)
+            if on_disk or not (isinstance(data, np.ndarray) or sparse.issparse(data)):
+                return False
+    return True
+
+
+def _sources(client, rows):
+    """The key of the future that each chunk of X is made of, if each is of one; else None."""
+    X = rows.parts[0].values
+    futures = {future.key for future in client.futures_of(X)}
+    if not futures:
+        return None
+    # dask.optimize fails on data frames of some operations, such as concat (dask 2026.8).
+    X = X.optimize() if rows.parts[0].is_frame else dask.optimize(X)[0]
+    graph, keys = dict(X.__dask_graph__()), list(flatten(X.__dask_keys__()))
+    if len(keys) != rows.n_chunks:
+        return None
+    sources = [_source(graph, key, futures) for key in keys]
+    return None if None in sources else sources
+
+
+def _source(graph, key, futures):
+    found, keys = set(), [key]
+    while keys:
+        key = keys.pop()
+        node = graph.get(key)
+        if node is None or key in futures:
+            found.add(key)
+        elif isinstance(node, GraphNode) and (node.dependencies or isinstance(node, DataNode)):
+            keys += node.dependencies
+        else:
+            return None  # computed, in each pass
+    return found.pop() if len(found) == 1 else None
+
+
+def chains(waiting, n_chunks, held_by) -> list[Chain]:
+    """The chunks in chains, one for each thread.
+
+    Parameters
+    ----------
+    held_by : list of str or None
+        From `Reading.holders`. Where chunks are in memory, a chain is of one worker's
+        chunks; else it is of neighbours.
+    """
+    threads = waiting.ask("ncores")
+    if held_by is None:
+        n_chains = min(n_chunks, max(1, sum(threads.values())))
+        return [Chain(c, None) for c in np.array_split(np.arange(n_chunks), n_chains)]
+    found = []
+    for worker in dict.fromkeys(held_by):
+        chunks = [chunk for chunk, holder in enumerate(held_by) if holder == worker]
+        n_chains = max(1, threads.get(worker, 1))
+        found += [Chain(chunks[i::n_chains], worker) for i in range(min(n_chains, len(chunks)))]
+    return found
+
+
+def fits_in_memory(waiting, rows) -> bool:
+    """Whether the chunks of X may fit in the workers' memory; true where nobody knows."""
+    from distributed import Scheduler
+
+    # distributed 2025.1 knows no other answer than that of all workers.
+    of_all = {"n_workers": -1} if "n_workers" in signature(Scheduler.identity).parameters else {}
+    workers = waiting.ask("identity", **of_all)["workers"]
+    limits = [worker["memory_limit"] for worker in workers.values()]
+    X = rows.parts[0]
+    n_bytes = rows.n_rows * rows.n_features * X.dtype.itemsize
+    is_dense = X.is_frame or isinstance(X.values._meta, np.ndarray)
+    known = n_bytes == n_bytes and all(limits) and is_dense
+    return not known or n_bytes < 0.5 * sum(limits)

@@ -1,0 +1,118 @@
+"""The proximal steps of blocks, which run where the blocks are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import linalg, optimize
+
+from ..problem.metric import Metric
+from ..rows import statistics as _statistics
+from ..rows.raw import Rows
+
+# By how much an update reduces the gradient of its subproblem. It starts from the block's
+# last solution, so the error left shrinks with the steps of z, which is what inexact
+# ADMM needs (Eckstein & Yao 2018, relative-error criteria); more precision buys no sweep.
+_REDUCTION = 0.05
+
+# Evaluations of the loss in one update, however hard it is.
+_EVALUATIONS = 60
+
+# Relative change of a loss below which it is taken from the gradients.
+_NOISE = 1e-7
+
+
+class Factor(NamedTuple):
+    """One block's quadratic, diagonalised, so that a new rho costs nothing."""
+
+    basis: np.ndarray  # (d, d)
+    curvature: np.ndarray  # (d,)
+    linear: np.ndarray  # (d, m), in that basis
+
+
+def factorize(statistics: _statistics.Statistics, metric: Metric) -> Factor:
+    """Diagonalise a block's ``1/2 v.H v - g.v`` in the coordinates of `metric`."""
+    weight = statistics.weight
+    x = statistics.x_mean - metric.x_shift
+    y = statistics.y_mean - metric.y_shift
+    hessian = (statistics.sxx + weight * np.outer(x, x)) / np.outer(metric.scale, metric.scale)
+    linear = (statistics.sxy + weight * np.outer(x, y)) / metric.scale[:, np.newaxis]
+    if metric.fit_intercept:
+        border = weight * x / metric.scale
+        hessian = np.block([[hessian, border[:, np.newaxis]], [border, np.array([[weight]])]])
+        linear = np.vstack([linear, weight * y])
+    curvature, basis = linalg.eigh(hessian, check_finite=False)
+    return Factor(basis, np.maximum(curvature, 0.0), basis.T @ linear)
+
+
+def gram_update(factor: Factor, point, rho: float):
+    """``argmin_v f_i(v) + rho/2 ||v - point||^2`` for a quadratic f_i."""
+    rotated = factor.linear + rho * (factor.basis.T @ point)
+    return factor.basis @ (rotated / (factor.curvature + rho)[:, np.newaxis])
+
+
+def local_update(evaluate, x, z, u, rho: float, curvature: float):
+    """``argmin_x f(x) + rho/2 ||x - z + u||^2`` by L-BFGS, from a first guess `x`.
+
+    Parameters
+    ----------
+    evaluate : callable
+        ``evaluate(x) -> (value, gradient)`` of f, a smooth convex function.
+    x, z, u : ndarray of shape (d, m)
+    curvature : float
+        About the second derivative of f along a coordinate. With it the first step of
+        L-BFGS, along the gradient, is about as long as it should be.
+
+    Returns
+    -------
+    ndarray of shape (d, m)
+        Not the minimiser but a point where the gradient is `_REDUCTION` of that at `x`.
+    """
+    centre = z - u
+
+    def augmented(x):
+        value, gradient = evaluate(x)
+        away = x - centre
+        return value + 0.5 * rho * np.vdot(away, away), gradient + rho * away
+
+    first = augmented(x)
+    norm = np.linalg.norm(first[1])
+    if norm == 0 or not np.isfinite(norm):
+        return x
+    # SciPy's first trial step has at most length one. In the variable y with
+    # x = x0 + unit y the gradient at y = 0 has length one and the curvature is near one.
+    unit = norm / (curvature + rho)
+
+    def scaled(y):
+        if not y.any():
+            return 0.0, first[1].ravel() / norm
+        step = unit * y.reshape(x.shape)
+        value, gradient = augmented(x + step)
+        value -= first[0]
+        if abs(value) < _NOISE * abs(first[0]):
+            # The difference has lost its digits, the gradients have not: the trapezoidal
+            # rule is exact for a quadratic (Hager & Zhang 2005, the approximate Wolfe
+            # conditions, for the same reason).
+            value = 0.5 * np.vdot(gradient + first[1], step)
+        return value / (unit * norm), gradient.ravel() / norm
+
+    found = optimize.minimize(
+        scaled,
+        np.zeros(x.size),
+        jac=True,
+        method="L-BFGS-B",
+        options={"gtol": _REDUCTION / np.sqrt(x.size), "ftol": 0.0, "maxfun": _EVALUATIONS},
+    )
+    return x + unit * found.x.reshape(x.shape)
+
+
+def black_box_update(chunks: list[Rows], loss, metric: Metric, x, z, u, rho, curvature):
+    """`local_update` on the raw chunks of a block, in the coordinates of `metric`."""
+
+    def evaluate(v):
+        beta = metric.to_beta(v)
+        parts = [loss.value_and_gradient(beta, rows) for rows in chunks]
+        return sum(value for value, _ in parts), metric.pull_back(sum(g for _, g in parts))
+
+    return local_update(evaluate, x, z, u, rho, curvature)

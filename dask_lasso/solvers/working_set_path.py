@@ -1,0 +1,301 @@
+"""Paths of many columns, for every training set at once: working sets along the alphas.
+
+The alphas are taken a few at a time, from the largest down. For each few: the statistics
+of the working set's columns, cell by cell, in one pass; from them, exactly, the solution
+of every training set at every alpha; and the correlations of all those residuals with
+*all* columns in a second pass. Columns that violate optimality anywhere join the set, and
+when there are none the next few alphas begin with the columns that come nearest (Tibshirani
+et al., "Strong rules for discarding predictors in lasso-type problems", JRSS B 2012,
+section 7, where the rule is a promise; here it only orders the columns, since every
+solution is certified).
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from ..places.waiting import TimeIsUp
+from ..problem.certificate import scale_residual
+from ..problem.gram import solve_path
+from ..problem.grid import check_l1_ratio, grid_from, largest_correlation
+from ..problem.moments import intercept
+from ..problem.penalties import L1
+from ..rows import cells as _cells
+from ..rows import passes as _passes
+from ..rows.passes import Chosen
+from .working_set import FEWEST, SLACK, first_pass, n_joining
+
+# Alphas that are solved for before their residuals are read; fewer where the correlations
+# of all their residuals would take more than 2**24 values, 128 MiB.
+_AT_ONCE = 10
+_MOST_VALUES = 2**24
+
+
+class Paths(NamedTuple):
+    """What is known of a grid of alphas; of the first of them, where time was up.
+
+    Attributes
+    ----------
+    coefs : sparse of shape (k, n_alphas)
+        Of all rows.
+    gaps : ndarray of shape (1 + n_splits, n_alphas)
+        Duality gaps: of all rows, then of each training set.
+    errors : ndarray of shape (n_alphas, n_splits)
+        Mean squared errors on the test sets.
+    objectives : ndarray of shape (1 + n_splits, n_alphas)
+    """
+
+    coefs: sparse.csc_array
+    gaps: np.ndarray
+    errors: np.ndarray
+    objectives: np.ndarray
+
+
+class WidePath:
+    """Solver of paths on rows with many columns.
+
+    Parameters
+    ----------
+    place : InMemory or OnCluster
+        At its deadline a path ends with the alphas that are done, if there are any.
+    partition : Partition
+        Its splits are solved for as well as all rows.
+    penalty : L1
+        Of which weights and sign count; they penalise every column.
+    fit_intercept, max_iter : as in the estimators
+
+    Attributes
+    ----------
+    statistics : ColumnMoments
+        Of every column, on all rows.
+    n_passes, n_updates : int
+        How often the rows were read; solutions, one for each alpha and training set.
+    """
+
+    def __init__(self, place, partition, penalty: L1, *, fit_intercept, max_iter):
+        if np.isnan(place.n_rows):
+            raise ValueError(
+                f"X has {place.n_features} columns and chunks of unknown size: call"
+                " X.compute_chunk_sizes() before a path or a cross-validation of so many."
+            )
+        self._place, self._partition = place, partition
+        self._positive, self._fit_intercept = penalty.positive, fit_intercept
+        self._weights = penalty.column_weights(place.n_features)
+        self._max_iter = max_iter
+        self.n_passes, self.n_updates = 1, 0
+        self.statistics, self._centre = first_pass(place, fit_intercept)
+        self._norms = np.sqrt(self._centre.xx) / self._weights
+        self._most = n_joining(place.n_features)
+        # All rows, then the training and the test set of each split.
+        labelling = dict.fromkeys(range(partition.labellings[0].n_cells), 1)
+        self._train = [(0, labelling), *((s.labelling, s.train) for s in partition.splits)]
+        self._test = [(0, {}), *((s.labelling, s.test) for s in partition.splits)]
+
+    @property
+    def null_loss(self) -> np.ndarray:
+        """``||y||^2 / n``: what `tol` is relative to."""
+        return self._centre.yy / self.statistics.weight
+
+    def grid(self, penalty: L1, eps: float, n_alphas: int) -> np.ndarray:
+        """A grid of alphas down from the smallest at which every coefficient is zero."""
+        check_l1_ratio(penalty)
+        correlation = self._centre.xy / self._weights[:, np.newaxis]
+        sizes = np.outer(self._norms, np.sqrt(self._centre.yy))
+        largest = largest_correlation(correlation, sizes, self._positive)
+        return grid_from(largest / self.statistics.weight, penalty, eps=eps, n_alphas=n_alphas)
+
+    def run(self, alphas, penalty: L1) -> Paths:
+        """Solve for falling `alphas`, of a penalty with this l1_ratio."""
+        k, n_sets = self._place.n_features, len(self._train)
+        few = int(max(1, min(_AT_ONCE, _MOST_VALUES // (k * n_sets))))
+        chosen = self._first_columns(alphas[:few].min() * penalty.l1_ratio)
+        coefs, gaps, errors, objectives = [], [], [], []
+        for start in range(0, len(alphas), few):
+            try:
+                found = self._solve(alphas[start : start + few], penalty, chosen)
+            except TimeIsUp:
+                if not coefs:
+                    raise TimeIsUp("the rows have not been read for the first alphas") from None
+                break
+            chosen, solutions, found_gaps, found_errors, found_objectives, nearest = found
+            coefs.append(_spread(solutions[0], chosen, k))
+            gaps.append(found_gaps)
+            errors.append(found_errors)
+            objectives.append(found_objectives)
+            if start + few < len(alphas):
+                used = chosen[np.any([s.any(axis=1) for s in solutions], axis=0)]
+                following = alphas[start + few :][:few].min() * penalty.l1_ratio
+                chosen = np.union1d(used, nearest(following))
+        coefs = sparse.hstack(coefs, format="csc")
+        return Paths(coefs, np.hstack(gaps), np.vstack(errors), np.hstack(objectives))
+
+    def _first_columns(self, l1):
+        score = np.abs(self._centre.xy[:, 0]) / self._weights
+        score -= self.statistics.weight * l1
+        return self._top(score, np.empty(0, dtype=np.intp), self._most)
+
+    def _top(self, score, but, most):
+        """Columns of the highest scores in units of their norms, at most so many."""
+        candidates = self._norms > 0
+        candidates[but] = False
+        candidates = np.flatnonzero(candidates)
+        if len(candidates) > most:
+            score = score[candidates] / self._norms[candidates]
+            candidates = np.sort(candidates[np.argpartition(-score, most)[:most]])
+        return candidates
+
+    def _solve(self, alphas, penalty, chosen):
+        """Solve for a few alphas on all sets, with as many columns as that takes."""
+        n_sets, n_alphas = len(self._train), len(alphas)
+        solutions = np.zeros((n_sets, len(chosen), n_alphas))
+        gaps, objectives, squares = np.zeros((3, n_sets, n_alphas))
+        left = np.arange(n_alphas)  # for which columns are missing, on some set
+        for attempt in count():
+            cells = self._read_cells(chosen)
+            sets = [_cells.union(cells, *which) for which in self._train]
+            empty = [i for i, rows in enumerate(sets) if rows is None or rows.weight == 0]
+            if empty:
+                raise ValueError(
+                    f"The training set of split {empty[0] - 1} has no rows, or none with a"
+                    " positive weight: use another cv."
+                )
+            for rows, solution in zip(sets, solutions, strict=True):
+                near = solution[:, left] if attempt else None
+                solution[:, left] = self._solve_set(rows, alphas[left], penalty, chosen, near)
+            found = self._read_residuals(chosen, sets, solutions[..., left])
+            gaps[:, left], objectives[:, left], excess = self._certify(
+                sets, solutions[..., left], found, penalty.at(alphas[left]), chosen
+            )
+            squares[:, left] = found.errors.reshape(n_sets, -1)
+            over = excess(alphas[left] * penalty.l1_ratio)
+            over[:, chosen] = -np.inf
+            if left[-1] == n_alphas - 1:
+                excess_of_last = excess
+                n_last = len(left)
+            worst = over.max(axis=0)
+            n_violating = np.count_nonzero(worst > 0)
+            if n_violating == 0:
+                break
+            # Those that nearly violate too: a pass costs more than they do.
+            joining = min(max(FEWEST, 4 * n_violating), max(self._most, len(chosen) // 2))
+            left = left[(over > 0).any(axis=1).reshape(n_sets, -1).any(axis=0)]
+            before, chosen = chosen, np.union1d(chosen, self._top(worst, chosen, joining))
+            if len(chosen) == len(before):
+                break  # what still violates is rounding, and the gap says how much
+            grown = np.zeros((n_sets, len(chosen), n_alphas))
+            grown[:, np.searchsorted(chosen, before)] = solutions
+            solutions = grown
+        errors = self._errors(cells, squares)
+
+        def nearest(l1):
+            """The columns that come nearest to a coefficient below the last alpha."""
+            score = excess_of_last(np.full(n_last, l1))[n_last - 1 :: n_last].max(axis=0)
+            return self._top(score, chosen, self._most)
+
+        return chosen, solutions, gaps, errors, objectives, nearest
+
+    def _read_cells(self, chosen):
+        """Statistics of the chosen columns, cell by cell: a pass."""
+        self.n_passes += 1
+        return self._place.reduce(
+            _passes.cells_of_columns, _cells.merge, chosen, partition=self._partition
+        )
+
+    def _solve_set(self, rows, alphas, penalty, chosen, near):
+        self.n_updates += len(alphas)
+        path = solve_path(
+            rows.moments(self._fit_intercept),
+            penalty.of(chosen),
+            alphas,
+            max_iter=self._max_iter,
+            coef_init=near,
+        )
+        return path.coefs[0]
+
+    def _read_residuals(self, chosen, sets, solutions):
+        """Correlate the residuals of all solutions with all columns: a pass."""
+        self.n_passes += 1
+        coef = np.hstack(solutions)
+        used = coef.any(axis=1)
+        x_mean = self._centre.x_mean[chosen]
+        intercepts = [
+            intercept(rows, solution, self._fit_intercept) + x_mean @ solution
+            for rows, solution in zip(sets, solutions, strict=True)
+        ]
+        return self._place.reduce(
+            _passes.path_residuals,
+            _passes.merge_sums,
+            Chosen(chosen[used], x_mean[used]),
+            coef[used],
+            np.concatenate(intercepts),
+            self._centre.y_mean,
+            self._counts(self._train),
+            self._counts(self._test),
+            partition=self._partition,
+        )
+
+    def _counts(self, sets):
+        """How often the rows of each cell are in each set, as arrays."""
+        found = []
+        for labelling, counts in sets:
+            times = np.zeros(self._partition.labellings[labelling].n_cells)
+            times[list(counts)] = list(counts.values())
+            found.append((labelling, times))
+        return found
+
+    def _certify(self, sets, solutions, found, penalty, chosen):
+        """Gaps and objectives (n_sets, n_alphas), and by how much correlations exceed an l1."""
+        n_alphas = len(penalty.alpha)
+        weight = np.repeat([rows.weight for rows in sets], n_alphas)
+        l1 = np.tile(penalty.l1, len(sets)) * weight
+        ridge = np.tile(penalty.l2, len(sets)) * weight
+        # In units in which all columns are penalised alike.
+        coef = np.hstack(solutions) * self._weights[chosen, np.newaxis]
+        correlations = found.correlations.T
+        if self._fit_intercept:
+            # Residuals sum to zero up to rounding, which far columns magnify.
+            correlations -= np.outer(found.total, self.statistics.x_mean)
+        correlations /= self._weights
+        # A column without variation has no correlation but rounding.
+        correlations[:, self._norms == 0] = 0.0
+        correlations[:, chosen] -= ridge[:, np.newaxis] * coef.T
+        if not self._positive:
+            np.abs(correlations, out=correlations)
+        squares = found.squares + ridge * (coef**2).sum(axis=0)
+        primal = squares / 2 + l1 * np.abs(coef).sum(axis=0)
+        yy = self._centre.yy * weight / self.statistics.weight
+        _, dual = scale_residual(squares, found.with_y, correlations.T, l1, self._norms, yy)
+        gaps = np.maximum(primal - dual, 0.0) / weight
+
+        def excess(l1):
+            threshold = np.tile(l1, len(sets)) * weight
+            rounding = SLACK * threshold[:, np.newaxis] + 1e-13 * np.sqrt(
+                self._centre.yy[0]
+            ) * np.outer(weight / self.statistics.weight, self._norms)
+            return correlations - threshold[:, np.newaxis] - rounding
+
+        by_set = len(sets), n_alphas
+        return gaps.reshape(by_set), (primal / weight).reshape(by_set), excess
+
+    def _errors(self, cells, squares):
+        errors = np.empty((squares.shape[1], len(self._test) - 1))
+        for split, which in enumerate(self._test[1:]):
+            rows = _cells.union(cells, *which)
+            if rows is None or rows.weight == 0:
+                raise ValueError(
+                    f"The test set of split {split} has no rows, or none with a positive"
+                    " weight: use another cv."
+                )
+            errors[:, split] = squares[split + 1] / rows.weight
+        return errors
+
+
+def _spread(coef, chosen, k):
+    """Coefficients of the chosen columns among all k."""
+    rows, columns = np.nonzero(coef)
+    shape = (k, coef.shape[1])
+    return sparse.csc_array((coef[rows, columns], (chosen[rows], columns)), shape=shape)

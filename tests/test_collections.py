@@ -15,11 +15,11 @@ from sklearn.linear_model import Lasso
 from dask_lasso import (
     AsyncLassoCV,
     AsyncLassoRegressor,
-    _chunk,
-    _wide,
     lasso_path,
     reuse_statistics,
 )
+from dask_lasso.rows import chunk as _chunk
+from dask_lasso.solvers import working_set as _wide
 
 pd = pytest.importorskip("pandas")
 dd = pytest.importorskip("dask.dataframe")

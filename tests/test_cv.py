@@ -31,10 +31,10 @@ from dask_lasso import (
     AsyncElasticNetRegressor,
     AsyncLassoCV,
     AsyncLassoRegressor,
-    _reuse,
-    _statistics,
     reuse_statistics,
 )
+from dask_lasso.places import reuse as _reuse
+from dask_lasso.rows import statistics as _statistics
 
 N = 503
 X, y = make_regression(N, 12, n_informative=5, noise=20, random_state=0)

@@ -36,7 +36,7 @@ def modules():
 
 @pytest.mark.parametrize("name", modules())
 def test_the_examples_of_docstrings(name):
-    if name.endswith("_displays"):
+    if name.endswith(".displays"):
         pytest.importorskip("matplotlib").use("Agg")
     result = doctest.testmod(import_module(name))
     assert result.failed == 0

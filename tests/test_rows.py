@@ -16,11 +16,11 @@ from sklearn.model_selection import KFold
 from dask_lasso import (
     AsyncLassoCV,
     AsyncLassoRegressor,
-    _marks,
-    _wide,
     lasso_path,
 )
+from dask_lasso.rows import marks as _marks
 from dask_lasso.rows.chunk import read
+from dask_lasso.solvers import working_set as _wide
 
 pd = pytest.importorskip("pandas")
 dd = pytest.importorskip("dask.dataframe")

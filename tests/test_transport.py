@@ -28,15 +28,15 @@ from sklearn.preprocessing import StandardScaler
 from dask_lasso import (
     AsyncLassoCV,
     AsyncLassoRegressor,
-    _chunk,
-    _input,
-    _rows,
-    _sending,
-    _wide,
     lasso_path,
     reuse_statistics,
 )
+from dask_lasso.places import input as _input
+from dask_lasso.places import joined as _rows
+from dask_lasso.places import sending as _sending
+from dask_lasso.rows import chunk as _chunk
 from dask_lasso.rows.chunk import read
+from dask_lasso.solvers import working_set as _wide
 
 X, y, _, ALPHA = load("diabetes")
 EXPECTED = AsyncLassoRegressor(ALPHA).fit(X, y)

@@ -25,9 +25,9 @@ from dask_lasso import (
     AsyncElasticNetCV,
     AsyncLassoCV,
     AsyncLassoRegressor,
-    _waiting,
     lasso_path,
 )
+from dask_lasso.places import waiting as _waiting
 
 X, y, _, ALPHA = load("diabetes")
 # An idle machine needs a fraction of this; a hang is what is looked for.

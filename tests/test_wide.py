@@ -25,12 +25,12 @@ from dask_lasso import (
     AsyncLassoCV,
     AsyncLassoRegressor,
     PathDisplay,
-    _chunk,
-    _passes,
-    _wide,
     lasso_path,
 )
 from dask_lasso.places.memory import InMemory
+from dask_lasso.rows import chunk as _chunk
+from dask_lasso.rows import passes as _passes
+from dask_lasso.solvers import working_set as _wide
 
 N_ROWS, N_COLUMNS = 150, 2600
 

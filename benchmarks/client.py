@@ -25,7 +25,7 @@ from dask_lasso.engines.run import Run
 from dask_lasso.engines.schedules import AsyncEngine
 from dask_lasso.places.cluster import OnCluster
 from dask_lasso.places.memory import _call, _Stream
-from dask_lasso.rows.statistics import from_rows
+from dask_lasso.rows.statistics import statistics_of_rows as from_rows
 from dask_lasso.solvers.admm import Consensus
 from dask_lasso.solvers.blocks import Gram
 from dask_lasso.solvers.proximal import factorize

@@ -24,9 +24,10 @@ from harness import OUTPUT, machine
 from dask_lasso import AsyncLassoRegressor
 from dask_lasso.places.cluster import OnCluster
 from dask_lasso.places.input import part_of
-from dask_lasso.places.joined import Rows
+from dask_lasso.places.joined import Joined as Rows
 from dask_lasso.places.waiting import Waiting
-from dask_lasso.rows.statistics import from_rows, merge
+from dask_lasso.rows.statistics import merge_statistics as merge
+from dask_lasso.rows.statistics import statistics_of_rows as from_rows
 
 REPEATS = 3
 
@@ -56,7 +57,7 @@ def tasks_and_bytes(client, X, y):
 
     waiting = Waiting(client)
     place = OnCluster(waiting, Rows([part_of("X", X), part_of("y", y)], waiting))
-    graph, keys = _cluster.statistics_graph(place._rows.chunks, place._edges)[:2]
+    graph, keys = _cluster.statistics_graph(place._joined.chunks, place._edges)[:2]
     mine = [key for key in graph if str(key[0]).startswith("lasso-")]
     tasks = {key: graph[key] for key in mine}
     return len(mine), len(keys), len(pickle.dumps(tasks))

@@ -22,7 +22,8 @@ from harness import OUTPUT, machine
 from sklearn.linear_model import Lasso, LassoCV
 
 from dask_lasso import AsyncLassoCV, AsyncLassoRegressor
-from dask_lasso.rows.statistics import from_rows, merge
+from dask_lasso.rows.statistics import merge_statistics as merge
+from dask_lasso.rows.statistics import statistics_of_rows as from_rows
 
 FOLDS, ALPHAS = 5, 100
 

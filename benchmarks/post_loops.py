@@ -24,7 +24,8 @@ from scipy.optimize import fmin_l_bfgs_b
 from dask_lasso import AsyncLassoRegressor
 from dask_lasso.problem.certificate import duality_gap
 from dask_lasso.problem.penalties import L1
-from dask_lasso.rows.statistics import from_rows, merge
+from dask_lasso.rows.statistics import merge_statistics as merge
+from dask_lasso.rows.statistics import statistics_of_rows as from_rows
 
 TOL = 1e-6
 

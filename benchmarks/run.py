@@ -23,7 +23,8 @@ from harness import Case, Contender, Elsewhere, markdown, relative_gap, run_case
 from threadpoolctl import threadpool_limits
 
 from dask_lasso import AsyncLassoRegressor
-from dask_lasso.rows.statistics import from_rows, merge
+from dask_lasso.rows.statistics import merge_statistics as merge
+from dask_lasso.rows.statistics import statistics_of_rows as from_rows
 
 ALPHA = 0.1
 

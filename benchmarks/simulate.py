@@ -31,7 +31,7 @@ from dask_lasso import AsyncLassoRegressor
 from dask_lasso.engines import run as _engines
 from dask_lasso.places.cluster import OnCluster
 from dask_lasso.places.input import part_of
-from dask_lasso.places.joined import Rows
+from dask_lasso.places.joined import Joined as Rows
 from dask_lasso.places.waiting import Waiting
 
 matplotlib.use("Agg")

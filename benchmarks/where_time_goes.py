@@ -25,7 +25,7 @@ from harness import cpu_seconds, local_cluster
 from threadpoolctl import threadpool_limits
 
 from dask_lasso import AsyncLassoRegressor
-from dask_lasso.rows.statistics import from_rows
+from dask_lasso.rows.statistics import statistics_of_rows as from_rows
 
 CASES = {
     "persisted, 1,000,000 x 100, 20 chunks": (1_000_000, 100, 50_000),

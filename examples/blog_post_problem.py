@@ -24,7 +24,8 @@ import psutil
 from distributed import Client
 
 from dask_lasso import AsyncLassoRegressor
-from dask_lasso.rows.statistics import from_rows, merge
+from dask_lasso.rows.statistics import merge_statistics as merge
+from dask_lasso.rows.statistics import statistics_of_rows as from_rows
 
 
 def problem(rows, columns, chunk):

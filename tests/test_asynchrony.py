@@ -13,7 +13,7 @@ from sklearn.linear_model import Lasso
 from dask_lasso import AsyncLassoRegressor
 from dask_lasso.engines.schedules import AsyncEngine, BatchedEngine
 from dask_lasso.problem.penalties import L1
-from dask_lasso.rows.statistics import from_rows
+from dask_lasso.rows.statistics import statistics_of_rows as from_rows
 from dask_lasso.solvers.admm import Consensus
 from dask_lasso.solvers.blocks import Gram
 

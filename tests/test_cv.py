@@ -425,14 +425,14 @@ def watch():
         counting.calls += 1
         return counting.original(*args)
 
-    counting.calls, counting.original = 0, _statistics.from_chunk
-    _statistics.from_chunk = counting
+    counting.calls, counting.original = 0, _statistics._of_dense
+    _statistics._of_dense = counting
 
 
 def unwatch():
     assert not _reuse._held
-    counting = _statistics.from_chunk
-    _statistics.from_chunk = getattr(counting, "original", counting)
+    counting = _statistics._of_dense
+    _statistics._of_dense = getattr(counting, "original", counting)
     return getattr(counting, "calls", 0)
 
 
@@ -446,8 +446,8 @@ def test_reuse_of_rows_in_memory():
             model = AsyncLassoRegressor(**params).fit(*arrays)
             np.testing.assert_allclose(model.coef_, expected[model.alpha == 5].coef_, rtol=1e-9)
         finally:
-            count = _statistics.from_chunk.calls
-            _statistics.from_chunk = _statistics.from_chunk.original
+            count = _statistics._of_dense.calls
+            _statistics._of_dense = _statistics._of_dense.original
         return count
 
     with reuse_statistics():

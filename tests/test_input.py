@@ -246,13 +246,13 @@ def test_predict_and_score_of_a_dask_array(expected, client):
 
 def test_rows_are_read_in_the_chunks_that_they_come_in(monkeypatch):
     read = []
-    from_dense = _statistics._from_dense
+    from_dense = _statistics._of_dense
 
     def spy(X, y, sample_weight):
         read.append((X.shape, len(y)))
         return from_dense(X, y, sample_weight)
 
-    monkeypatch.setattr(_statistics, "_from_dense", spy)
+    monkeypatch.setattr(_statistics, "_of_dense", spy)
     sizes = (1, 300, 0, 2, 139)
     AsyncLassoRegressor(ALPHA).fit(dask_of(X, (sizes, 3)), dask_of(y, 77))
     assert sorted(read) == sorted(((size, 10), size) for size in sizes)

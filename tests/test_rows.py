@@ -370,15 +370,15 @@ def test_a_change_of_y_alone_and_of_places():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(50, 6)), rng.normal(size=50)
     order = rng.permutation(50)
-    marks = _marks.of_chunk(read(X, y), True)
-    assert not marks.differ(_marks.of_chunk(read(X, y), True), True)
-    shuffled = _marks.of_chunk(read(X[order], y[order]), True)
+    marks = _marks.marks_of(read(X, y), True)
+    assert not marks.differ(_marks.marks_of(read(X, y), True), True)
+    shuffled = _marks.marks_of(read(X[order], y[order]), True)
     assert not marks.differ(shuffled, False)
     assert marks.differ(shuffled, True)
-    assert marks.differ(_marks.of_chunk(read(X, y + 0.01), True), False)
-    assert marks.differ(_marks.of_chunk(read(X[:-1], y[:-1]), True), False)
+    assert marks.differ(_marks.marks_of(read(X, y + 0.01), True), False)
+    assert marks.differ(_marks.marks_of(read(X[:-1], y[:-1]), True), False)
     # The last bits may be others.
-    assert not marks.differ(_marks.of_chunk(read(X * (1 + 1e-9), y), True), False)
+    assert not marks.differ(_marks.marks_of(read(X * (1 + 1e-9), y), True), False)
 
 
 def test_rows_in_memory_beside_unknown_sizes_take_one_more_read(tmp_path):

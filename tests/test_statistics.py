@@ -13,9 +13,10 @@ from sklearn.model_selection import KFold
 from dask_lasso import AsyncLassoCV
 from dask_lasso.places import cluster as _cluster
 from dask_lasso.places.input import part_of
-from dask_lasso.places.joined import Rows
-from dask_lasso.rows import statistics as _statistics
-from dask_lasso.rows.statistics import from_rows, merge
+from dask_lasso.places.joined import Joined as Rows
+from dask_lasso.rows import tiles as _tiles
+from dask_lasso.rows.statistics import merge_statistics as merge
+from dask_lasso.rows.statistics import statistics_of_rows as from_rows
 
 
 def reference(X, y, weights=None):
@@ -170,7 +171,7 @@ def test_chunks_of_other_libraries(library, dtype, weighted, far, rows, monkeypa
     X[:, 1] = 3
     weights = weights if weighted else None
     library(X[:1])
-    monkeypatch.setattr(_statistics, "DEVICE_ITEMS", 10_000)  # several tiles
+    monkeypatch.setattr(_tiles, "DEVICE_ITEMS", 10_000)  # several tiles
     expected = from_rows(X, y, weights)
     statistics = from_rows(library(X), library(y), None if weights is None else library(weights))
     assert all(type(a) is type(b) for a, b in zip(statistics, expected, strict=True))

@@ -29,7 +29,9 @@ from dask_lasso import (
 )
 from dask_lasso.places.memory import InMemory
 from dask_lasso.rows import chunk as _chunk
+from dask_lasso.rows import columns as _columns
 from dask_lasso.rows import passes as _passes
+from dask_lasso.rows import tiles as _tiles
 from dask_lasso.solvers import working_set as _wide
 
 N_ROWS, N_COLUMNS = 150, 2600
@@ -316,7 +318,7 @@ def test_chunks_of_other_libraries(library, dtype, monkeypatch):
     X, y = dense_rows()
     X, y = X.astype(dtype), y.astype(dtype)
     library(X[:1])
-    monkeypatch.setattr(_passes, "DEVICE_ITEMS", 10 * N_COLUMNS)  # several tiles
+    monkeypatch.setattr(_tiles, "DEVICE_ITEMS", 10 * N_COLUMNS)  # several tiles
     weight = np.random.default_rng(1).uniform(0, 2, len(y))
     there = chunked(X).map_blocks(library, dtype=dtype, meta=np.empty((0, 0), dtype=dtype))
     alpha = 0.6 * alpha_max(X, y, weight)
@@ -517,7 +519,9 @@ def test_chunks_that_are_not_aligned():
     odd[:] = X
     assert not odd.flags.aligned
     chunks, reverse = [_chunk.read(odd, y)], [_chunk.read(np.asfortranarray(X), y)]
-    for found, expected in zip(_passes.columns(chunks), _passes.columns(reverse), strict=True):
+    for found, expected in zip(
+        _columns.column_moments(chunks), _columns.column_moments(reverse), strict=True
+    ):
         if found is not None:
             assert_allclose(found, expected, rtol=1e-12)
     chosen = _passes.Chosen(np.array([3, 70]), X[:, [3, 70]].mean(axis=0))

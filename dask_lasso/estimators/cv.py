@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from .._warn import warn
 from ..places.input import is_dask
 from ..problem.penalties import L1
-from ..rows import cells as _cells
+from ..rows.cells import consecutive_folds, one_cell, partition_of
 from ..solvers.selection import Selection, WideSelection
 from ..solvers.working_set import is_wide_path
 from .base import LassoBase
@@ -114,7 +114,7 @@ class SelectionBase(LassoBase):
                 DataConversionWarning,
             )
         if self.criterion != "cv":
-            return _cells.one_cell()
+            return one_cell()
         cv, n_rows = self.cv, place.n_rows
         if n_rows == 0:
             raise ValueError("X: Found array with 0 sample(s) while a minimum of 1 is required.")
@@ -131,7 +131,7 @@ class SelectionBase(LassoBase):
                 " X.compute_chunk_sizes() before fit (of a data frame, pass"
                 " X.to_dask_array(lengths=True)), or use consecutive folds (cv=5)."
             )
-        return _cells.from_indices(int(n_rows), _pairs(cv, X, y, groups, int(n_rows)))
+        return partition_of(int(n_rows), _pairs(cv, X, y, groups, int(n_rows)))
 
     def _warn_unless_converged(self, model, run):
         super()._warn_unless_converged(model, run)
@@ -196,7 +196,7 @@ def _consecutive_folds(n_rows, n_splits):
             f"Cannot have number of splits n_splits={n_splits} greater than the number of"
             f" samples: n_samples={n_rows}, or less than 2: use another cv."
         )
-    return _cells.consecutive_folds(n_rows, n_splits)
+    return consecutive_folds(n_rows, n_splits)
 
 
 def _pairs(cv, X, y, groups, n_rows):

@@ -10,8 +10,9 @@ from scipy import linalg
 from sklearn.utils.validation import check_is_fitted
 
 from ..places.input import open_rows
+from ..places.place import usable
 from ..problem.degrees import degrees_of_freedom
-from ..rows.statistics import Statistics, merge, usable
+from ..rows.statistics import Statistics, merge_statistics
 from ..solvers.working_set import check_width
 
 _FIELDS = ("n_rows", "weight", "x_mean", "y_mean", "sxx", "sxy", "syy")
@@ -182,7 +183,7 @@ class StatisticsMixin:
                         f" {old.n_targets}: use a new estimator."
                     )
                 parts = [old, new]
-            self._fit_merged(merge(parts), y_ndim, place.dtype)
+            self._fit_merged(merge_statistics(parts), y_ndim, place.dtype)
         return self
 
     def fit_statistics(self, *statistics: Mapping[str, np.ndarray]):
@@ -224,10 +225,10 @@ class StatisticsMixin:
             if names:
                 self.feature_names_in_ = np.array(names[0], dtype=object)
             self.n_features_in_ = k
-            self._fit_merged(merge(parts), y_ndims[0], np.float64)
+            self._fit_merged(merge_statistics(parts), y_ndims[0], np.float64)
         return self
 
-    def merge(self, *others):
+    def merge_statistics(self, *others):
         """Fit the rows of this and of other fitted estimators, without moving them.
 
         Parameters

@@ -11,10 +11,10 @@ from sklearn.utils._param_validation import Interval, validate_params
 
 from .._warn import warn
 from ..places.input import open_rows
+from ..places.place import usable
 from ..problem.gram import solve_path
 from ..problem.grid import alpha_grid
-from ..rows import cells as _cells
-from ..rows.statistics import usable
+from ..rows.cells import one_cell
 from ..solvers.working_set import check_width, is_wide_path
 from ..solvers.working_set_path import WidePath
 from .from_statistics import from_arrays, statistics_of
@@ -143,7 +143,7 @@ def _wide_path(model, place, penalty, alphas, eps):
         )
     path = WidePath(
         place,
-        _cells.one_cell(),
+        one_cell(),
         penalty,
         fit_intercept=model.fit_intercept,
         max_iter=model.max_iter,

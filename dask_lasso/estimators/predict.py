@@ -10,11 +10,11 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.extmath import safe_sparse_dot
 
 from .._warn import warn
-from ..places.input import features, open_rows
+from ..places.input import dask_features, open_rows
+from ..places.place import usable
 from ..places.reuse import reusing
-from ..rows import chunk as _chunk
-from ..rows import statistics as _statistics
-from ..rows.chunk import Chunk, Declared, Unreadable, to_host
+from ..rows.chunk import Chunk, Declared, Unreadable, read_features, to_host
+from ..rows.statistics import statistics_of_chunk, value_defect
 
 
 def predict_rows(X, coef, intercept):
@@ -30,7 +30,7 @@ def predict_dask(estimator, X, target_names):
     dask Array, or, for a dask DataFrame, Series (DataFrame for several targets)
         With the index and the partitions of X.
     """
-    part = features(estimator, X, reset=False)
+    part = dask_features(estimator, X, reset=False)
     coef, intercept = estimator.coef_, estimator.intercept_
     single = part.dtype == np.float32 and coef.dtype == np.float32
     dtype = np.dtype(np.float32 if single else np.float64)
@@ -91,7 +91,7 @@ def _predict_partition(X, predict, declared, template, partition_info=None):
 
 def _predict_chunk(X, number, declared, *, coef, intercept, dtype):
     try:
-        X = _host_floats(_chunk.features(X, declared))
+        X = _host_floats(read_features(X, declared))
     except Unreadable as error:
         argument, problem, row = error.args
         where = f"in chunk {number}" if row is None else f"row {row} of chunk {number}"
@@ -123,11 +123,11 @@ def r2_score(estimator, X, y, sample_weight) -> float:
                 f"y has {place.n_targets} targets, and the model was fitted to {len(coef)}."
             )
         if reusing() and place.n_features <= MAX_GRAM:
-            merged = _statistics.usable(place.merged_statistics(), place)
+            merged = usable(place.merged_statistics(), place)
             of_residual = residual_squares(merged, coef.T, intercept)
         else:
             task = partial(_of_residuals, coef=coef, intercept=intercept)
-            merged = _statistics.usable(place.merged_statistics(task), place)
+            merged = usable(place.merged_statistics(task), place)
             of_residual = np.diagonal(merged.sxx) + merged.weight * merged.x_mean**2
     if merged.n_rows < 2:
         warn("R^2 is not defined with less than two rows: it is NaN.", UndefinedMetricWarning)
@@ -142,11 +142,11 @@ def r2_score(estimator, X, y, sample_weight) -> float:
 def _of_residuals(chunk, coef, intercept):
     """Statistics of a chunk's residuals as features, and of y."""
     if chunk.defect is not None:
-        return _statistics.from_chunk(chunk)
+        return statistics_of_chunk(chunk)
     X, y, sample_weight = chunk.arrays()
     residual = y - predict_rows(_host_floats(X), coef, intercept)
-    found = _statistics.from_chunk(Chunk(residual, y, sample_weight, chunk.n_rows))
+    found = statistics_of_chunk(Chunk(residual, y, sample_weight, chunk.n_rows))
     if found.defect is not None:  # what is wrong is in the rows, not in the residuals
-        defect = _statistics.value_defect(to_host(X), y, sample_weight)
+        defect = value_defect(to_host(X), y, sample_weight)
         return found._replace(defect=defect)
     return found

@@ -10,7 +10,7 @@ import weakref
 from contextlib import ExitStack, contextmanager
 
 from .._version import __version__
-from . import graphs as _graphs
+from .graphs import check_here, client_of
 from .threads import single_threaded_blas
 from .waiting import TimeIsUp, in_our_words
 
@@ -30,11 +30,11 @@ def client_for_fit(client, *rows):
 
     with ExitStack() as stack:
         _check_not_forked()
-        active = _active_client(stack)  # inside a task even for a Client that was given
+        active = _client_here(stack)  # inside a task even for a Client that was given
         if client is None:
-            client = _graphs.client_of(*rows) or active
+            client = client_of(*rows) or active
         if client is None:
-            _graphs.check_here(*rows)
+            check_here(*rows)
             client = stack.enter_context(_shared_client())
         if not isinstance(client, distributed.Client):
             raise TypeError(
@@ -52,7 +52,7 @@ def client_for_fit(client, *rows):
                 " use the active one."
             )
         _check_not_forked(client)
-        _graphs.client_of(*rows, client=client)
+        client_of(*rows, client=client)
         # Workers may be threads of ours, or take the cores from BLAS threads of ours that
         # wait for each other then: a Cholesky of 5 ms was seen to take 110.
         stack.enter_context(single_threaded_blas())
@@ -60,7 +60,7 @@ def client_for_fit(client, *rows):
         yield client
 
 
-def _active_client(stack):
+def _client_here(stack):
     import distributed
 
     try:

@@ -8,18 +8,18 @@ import dask
 import numpy as np
 
 from .._warn import warn
-from ..rows import cells as _cells
-from ..rows import passes as _passes
-from ..rows import statistics as _statistics
+from ..rows.cells import cells_of_chunk, collect_cells, consecutive_folds, merge_cells
+from ..rows.passes import take_columns
 from ..rows.raw import raw_rows
-from . import graphs as _graphs
-from . import reading as _reduction
+from ..rows.statistics import merge_statistics, statistics_of_chunk
 from .client import check_package
+from .graphs import optimised, retries
+from .reading import Chain, Reading, chains, fits_in_memory
 from .reuse import hold
 from .waiting import Waiting
 
 # More statistics than this at once make one merge task too large a message.
-_FAN_IN = 32
+_MERGED_AT_ONCE = 32
 # Reports that the client takes in itself, if the threads are few. More chunks are merged on
 # the workers, where the first estimate waits for the first of so many blocks.
 _FEW_BLOCKS = 32
@@ -34,14 +34,14 @@ class OnCluster:
     Parameters
     ----------
     waiting : Waiting
-    rows : Rows
+    rows : Joined
     n_blocks : int or "auto"
     """
 
     def __init__(self, waiting, rows, n_blocks="auto"):
         self._waiting, self._client = waiting, waiting.client
         self.deadline = waiting.deadline
-        self._rows = rows
+        self._joined = rows
         self._futures = self._waiting.futures
         self._reading = None  # the rows as passes read them
         self._advised = False
@@ -60,7 +60,7 @@ class OnCluster:
 
     def _set_edges(self, auto):
         """Share the chunks out among `n_blocks` blocks, or `auto` where it is "auto"."""
-        n_chunks = self._rows.n_chunks
+        n_chunks = self._joined.n_chunks
         n_blocks = auto if self._n_blocks == "auto" else self._n_blocks
         n_blocks = max(1, min(n_blocks, n_chunks))
         self._edges = np.linspace(0, n_chunks, n_blocks + 1).astype(int)
@@ -79,13 +79,13 @@ class OnCluster:
         if few_blocks:
             self._set_edges(max(8, _BLOCKS_PER_THREAD * self.n_threads))
         if partition is None:
-            futures = self._statistics(self._rows.chunks, self._edges)
+            futures = self._statistics(self._joined.chunks, self._edges)
             hold(futures)
             return futures
         if np.isnan(self.n_rows):
             return self._load_cells_of_unknown(partition)
         labels = self._labels(partition)
-        futures = self._statistics(self._rows.chunks, self._edges, labels)
+        futures = self._statistics(self._joined.chunks, self._edges, labels)
         hold(futures)
         return futures
 
@@ -95,20 +95,20 @@ class OnCluster:
         All chunks are read first, whole. The few that turn out to hold the boundary of two
         folds are read again, in pieces.
         """
-        n_chunks = self._rows.n_chunks
-        parts = self._statistics(self._rows.chunks, np.arange(n_chunks + 1))
+        n_chunks = self._joined.n_chunks
+        parts = self._statistics(self._joined.chunks, np.arange(n_chunks + 1))
         sizes = self._waiting.gather([self.submit(_n_rows, part) for part in parts])
         if partition.splits:
-            partition = _cells.consecutive_folds(sum(sizes), len(partition.splits))
+            partition = consecutive_folds(sum(sizes), len(partition.splits))
         cells = []
         for chunk, (start, stop) in enumerate(pairwise(np.r_[0, np.cumsum(sizes)])):
             labels = partition.between(start, stop)
             cells.append(int(labels[0][0, 2]) if len(labels[0]) == 1 else None)
             if len(labels[0]) > 1:
-                again = self._rows.chunks.blocks[chunk]
+                again = self._joined.chunks.blocks[chunk]
                 (parts[chunk],) = self._statistics(again, [0, 1], [labels])
         return [
-            self.submit(_cells.collect, parts[start:stop], cells[start:stop])
+            self.submit(collect_cells, parts[start:stop], cells[start:stop])
             for start, stop in pairwise(self._edges)
         ]
 
@@ -119,7 +119,7 @@ class OnCluster:
         from dask.delayed import Delayed
 
         blocks = [Delayed(key, graph, layer=key[0]) for key in keys]
-        futures = self._client.compute(blocks, optimize_graph=False, retries=_graphs.retries())
+        futures = self._client.compute(blocks, optimize_graph=False, retries=retries())
         self._futures.update(futures)
         return futures
 
@@ -131,17 +131,17 @@ class OnCluster:
         """
         from dask.delayed import Delayed
 
-        self._set_edges(auto=self._rows.n_chunks)
-        graph, keys = rows_graph(self._rows.chunks, self._edges, ones)
+        self._set_edges(auto=self._joined.n_chunks)
+        graph, keys = rows_graph(self._joined.chunks, self._edges, ones)
         blocks = [Delayed(key, graph, layer=key[0]) for key in keys]
-        rows = self._client.compute(blocks, optimize_graph=False, retries=_graphs.retries())
+        rows = self._client.compute(blocks, optimize_graph=False, retries=retries())
         self._futures.update(rows)
         return rows, [self.submit(summarise, block, *args) for block in rows]
 
     def locate(self, block, defect) -> str:
         """Where a defect is, in the user's terms."""
         chunk = self._edges[block] + defect.chunk
-        before = sum(self._rows.sizes[: self._edges[block]])
+        before = sum(self._joined.sizes[: self._edges[block]])
         if np.isnan(before):
             return f"in chunk {chunk}"
         return f"row {int(before) + defect.row} (chunk {chunk})"
@@ -151,18 +151,18 @@ class OnCluster:
         if function is None:
             reports = self.load_statistics()
         else:
-            reports = self._statistics(self._rows.chunks, self._edges, function=function)
-        return _statistics.merge(self._waiting.gather(reports))
+            reports = self._statistics(self._joined.chunks, self._edges, function=function)
+        return merge_statistics(self._waiting.gather(reports))
 
     def of_columns(self, columns):
         """A place of the same rows, and of these columns alone."""
-        rows = self._rows if self._reading is None else self._reading.rows
+        rows = self._joined if self._reading is None else self._reading.rows
         rows = rows.with_features(len(columns), _columns_of, columns)
         return OnCluster(Waiting(self._client, self.deadline), rows, self._n_blocks)
 
     def _labels(self, partition):
         """Each chunk's part of a `Partition`."""
-        rows = pairwise(np.r_[0, np.cumsum(self._rows.sizes)])
+        rows = pairwise(np.r_[0, np.cumsum(self._joined.sizes)])
         return [partition.between(start, stop) for start, stop in rows]
 
     def reduce(self, task, merge, *args, in_order=False, partition=None):
@@ -174,24 +174,24 @@ class OnCluster:
         """
         first = self._reading is None
         if first:
-            self._reading = _reduction.Reading(self._waiting, self._rows)
+            self._reading = Reading(self._waiting, self._joined)
         reading = self._reading
         held_by = reading.holders()
         if not first and held_by is None:
             self._advise_to_persist()
         if in_order:
-            chains = [_reduction.Chain(range(self._rows.n_chunks), None)]
+            in_chains = [Chain(range(self._joined.n_chunks), None)]
         else:
-            chains = _reduction.chains(self._waiting, self._rows.n_chunks, held_by)
+            in_chains = chains(self._waiting, self._joined.n_chunks, held_by)
         labels = None if partition is None else self._labels(partition)
-        delayed = reading.reduction(labels, chains, task, merge, args)
-        futures = self._client.compute(delayed, optimize_graph=False, retries=_graphs.retries())
+        delayed = reading.reduction(labels, in_chains, task, merge, args)
+        futures = self._client.compute(delayed, optimize_graph=False, retries=retries())
         self._futures.update(futures)
         return reading.merged(self._waiting.gather(futures), merge, labels is not None)
 
     def _advise_to_persist(self):
-        rows = self._rows
-        if not self._advised and _reduction.fits_in_memory(self._waiting, rows):
+        rows = self._joined
+        if not self._advised and fits_in_memory(self._waiting, rows):
             warn(
                 f"X has {rows.n_features} columns, so fit reads its rows several times, and X is"
                 " not in the workers' memory: it is computed again each time. If it fits there,"
@@ -215,7 +215,7 @@ class OnCluster:
             *args,
             pure=False,
             priority=10,
-            retries=_graphs.retries(),
+            retries=retries(),
             workers=worker,
             allow_other_workers=worker is not None and not strict,
         )
@@ -266,37 +266,37 @@ def _auto_blocks(n_features, n_threads):
 
 
 def _columns_of(chunk, columns):
-    return _passes.take_columns(chunk.X, columns)
+    return take_columns(chunk.X, columns)
 
 
 def _n_rows(statistics):
     return statistics.n_rows
 
 
-def statistics_graph(chunks, edges, labels=None, function=_statistics.from_chunk):
+def statistics_graph(chunks, edges, labels=None, function=statistics_of_chunk):
     """Graph of the statistics of every block of chunks, and the keys of the blocks.
 
     One task per chunk, fused with the tasks that produce it where dask can fuse them;
-    then merges, `_FAN_IN` at a time. Block b has the chunks ``edges[b]:edges[b + 1]``.
+    then merges, `_MERGED_AT_ONCE` at a time. Block b has the chunks ``edges[b]:edges[b + 1]``.
     With `labels`, each chunk's part of a `Partition`, it is the statistics of cells; else
     of what `function` makes of a chunk.
     """
     from dask.highlevelgraph import HighLevelGraph
 
     if labels is not None:
-        function = _cells.from_chunk
+        function = cells_of_chunk
     chunks = _per_chunk("lasso-statistics", function, chunks, labels)
     name = "lasso-merge-" + chunks.name.rsplit("-", 1)[1]
-    merge = _statistics.merge if labels is None else _cells.merge
+    merge = merge_statistics if labels is None else merge_cells
     layer, keys = {}, []
     for block, (start, stop) in enumerate(pairwise(edges)):
         level = [(chunks.name, int(chunk), 0) for chunk in range(start, stop)]
         depth = 0
         while len(level) > 1:
             merged = []
-            for i in range(0, len(level), _FAN_IN):
+            for i in range(0, len(level), _MERGED_AT_ONCE):
                 key = (name, len(edges) - 1, block, depth, len(merged))
-                layer[key] = (merge, level[i : i + _FAN_IN])
+                layer[key] = (merge, level[i : i + _MERGED_AT_ONCE])
                 merged.append(key)
             level, depth = merged, depth + 1
         keys += level
@@ -347,7 +347,7 @@ def _per_chunk(name, function, chunks, labels=None, **options):
         meta=chunks._meta,
         align_arrays=False,
     )
-    return _graphs.optimised(found)
+    return optimised(found)
 
 
 def fetch(waiting, values) -> list:
@@ -355,9 +355,9 @@ def fetch(waiting, values) -> list:
     lazy = [number for number, value in enumerate(values) if hasattr(value, "__dask_graph__")]
     futures = []
     for value in (values[number] for number in lazy):
-        options = {"retries": _graphs.retries()}
+        options = {"retries": retries()}
         if not hasattr(value, "expr"):
-            value, options["optimize_graph"] = _graphs.optimised(value), False
+            value, options["optimize_graph"] = optimised(value), False
         futures.append(waiting.client.compute(value, **options))
     waiting.futures.update(futures)
     try:

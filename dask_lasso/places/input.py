@@ -20,9 +20,8 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ..rows.chunk import check_mask, is_table, not_real
-from ..rows.chunk import numbers as chunk_numbers
-from .joined import Part, Rows
+from ..rows.chunk import check_mask, is_table, library_of, not_real, numbers
+from .joined import Joined, Part
 from .waiting import Waiting
 
 # Bytes that are joined of column chunks in one task.
@@ -36,13 +35,9 @@ def is_dask(*objects) -> bool:
 
 def unwrap(values):
     """The array that an xarray DataArray holds; anything else as it is."""
-    if _library(values) == "xarray" and hasattr(values, "data"):
+    if library_of(values) == "xarray" and hasattr(values, "data"):
         return values.data
     return values
-
-
-def _library(values):
-    return type(values).__module__.split(".")[0]
 
 
 # What is not rows yet, and the call that makes rows of it.
@@ -56,7 +51,7 @@ _NO_ROWS = {
 
 
 def _check_is_rows(name, values):
-    kind = _library(values), type(values).__name__
+    kind = library_of(values), type(values).__name__
     if kind in _NO_ROWS:
         raise TypeError(
             f"{name} is a {kind[1]} of {kind[0]}, not an array or a data frame:"
@@ -95,7 +90,7 @@ def open_rows(
         with client_for_fit(client, X, y, sample_weight) as client:
             waiting = Waiting(client, deadline)
             try:
-                yield OnCluster(waiting, Rows(parts, waiting), n_blocks)
+                yield OnCluster(waiting, Joined(parts, waiting), n_blocks)
             finally:
                 waiting.release_all()
     else:
@@ -222,7 +217,7 @@ def memory_numbers(name, values):
     if isinstance(values, np.ndarray) and values.dtype.isnative:
         check_mask(name, values)
     elif isinstance(values, np.ndarray) or sparse.issparse(values) or is_table(values):
-        values = chunk_numbers(name, values)
+        values = numbers(name, values)
     return values
 
 
@@ -234,10 +229,10 @@ def _no_target(estimator):
 
 
 def dask_parts(estimator, X, y, sample_weight, *, reset=True):
-    """Dask input as X, y and perhaps weights that `Rows` can join; nothing is computed."""
+    """Dask input as X, y and perhaps weights that `Joined` can join; nothing is computed."""
     if y is None:
         raise ValueError(_no_target(estimator))
-    parts = [features(estimator, X, reset=reset), part_of("y", y)]
+    parts = [dask_features(estimator, X, reset=reset), part_of("y", y)]
     if parts[1].ndim not in (1, 2):
         raise ValueError(f"y should be a 1d or 2d array, got an array of shape {parts[1].shape}.")
     if parts[1].shape[1:] == (0,):
@@ -260,7 +255,7 @@ def _target_names(y):
     return None if name is None else [name]
 
 
-def features(estimator, X, *, reset):
+def dask_features(estimator, X, *, reset):
     """Feature matrix of a fit (`reset`) or a prediction, checked."""
     names = getattr(X, "_meta", X) if hasattr(X, "columns") else None
     part = part_of("X", X)

@@ -37,7 +37,7 @@ class Part(NamedTuple):
         return hasattr(self.values, "__dask_graph__")
 
 
-class Rows:
+class Joined:
     """Rows in chunks: X, y and, where there are any, weights.
 
     Parameters
@@ -76,9 +76,9 @@ class Rows:
     def n_rows(self):
         return sum(self.sizes)
 
-    def with_features(self, n_features, function, *args) -> Rows:
+    def with_features(self, n_features, function, *args) -> Joined:
         """The same rows, whose X is ``function(chunk, *args)`` of each `Chunk`."""
-        new = object.__new__(Rows)
+        new = object.__new__(Joined)
         vars(new).update(vars(self))
         new.n_features = n_features
         new.chunks = self.chunks.map_blocks(

@@ -11,10 +11,10 @@ from itertools import pairwise
 import numpy as np
 from scipy import sparse
 
-from ..rows import cells as _cells
-from ..rows import statistics as _statistics
+from ..rows.cells import cells_of_chunk
 from ..rows.chunk import Chunk
 from ..rows.raw import raw_rows
+from ..rows.statistics import Statistics, merge_statistics, statistics_of_chunk
 from .reuse import recall, remember, reusing
 from .threads import single_threaded_blas, spare_threads
 from .waiting import TimeIsUp
@@ -89,23 +89,25 @@ class InMemory:
     def _statistics_of(self, start, stop, partition=None):
         if partition is not None:
             labels = partition.between(start, stop)
-            return _cells.from_chunk(self._chunk(start, stop), labels)
-        return _statistics.from_chunk(self._chunk(start, stop))
+            return cells_of_chunk(self._chunk(start, stop), labels)
+        return statistics_of_chunk(self._chunk(start, stop))
 
     def _chunk(self, start, stop):
         """Some rows; all have been read when they were checked."""
         rows = slice(start, stop)
-        y = self._y[rows]
+        y = self._y[rows].astype(np.float64, copy=False)
         y = y[:, np.newaxis] if y.ndim == 1 else y
         weight = None if self._sample_weight is None else self._sample_weight[rows]
-        return Chunk(_rows(self._X, rows), y, weight, len(y))
+        return Chunk(_consecutive(self._X, rows), y, weight, len(y))
 
     def load_rows(self, ones, summarise, *args):
         """Futures of the rows of every block, and of ``summarise(rows, *args)``."""
-        rows = [self.submit(self._rows, start, stop, ones) for start, stop in pairwise(self._edges)]
+        rows = [
+            self.submit(self._raw_rows, start, stop, ones) for start, stop in pairwise(self._edges)
+        ]
         return rows, [self.submit(summarise, block, *args) for block in rows]
 
-    def _rows(self, start, stop, ones):
+    def _raw_rows(self, start, stop, ones):
         return [raw_rows(self._chunk(start, stop), ones=ones)]
 
     def of_columns(self, columns):
@@ -143,9 +145,9 @@ class InMemory:
         chunk = self._chunk(*rows)
         return task([chunk if partition is None else (chunk, partition.between(*rows))], *args)
 
-    def merged_statistics(self) -> _statistics.Statistics:
+    def merged_statistics(self) -> Statistics:
         """`Statistics` of all rows."""
-        return _statistics.merge(self._gather(self.load_statistics()))
+        return merge_statistics(self._gather(self.load_statistics()))
 
     def locate(self, block, defect) -> str:
         """Where a defect is, in the user's terms."""
@@ -170,7 +172,7 @@ class InMemory:
         return _Stream(futures)
 
 
-def _rows(X, rows):
+def _consecutive(X, rows):
     """Consecutive rows, without the copy that SciPy makes of CSR."""
     if not sparse.issparse(X):
         return X[rows]

@@ -25,12 +25,12 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
 from scipy import sparse
 
-from ..rows.marks import of_chunk
+from ..rows.marks import marks_of
 from .graphs import by_key, fused, optimised, per_key
-from .joined import Rows
+from .joined import Joined
 
 # Results of chains that are merged at once.
-_FAN_IN = 4
+_AT_ONCE = 4
 # Bytes of arguments up to which each chain is sent its own.
 _OWN_ARGS = 2**18
 
@@ -47,7 +47,7 @@ class Reading:
 
     Attributes
     ----------
-    rows : Rows
+    rows : Joined
     """
 
     def __init__(self, waiting, rows):
@@ -61,7 +61,7 @@ class Reading:
             for part in rows.parts
         ]
         if any(part is not before for part, before in zip(parts, rows.parts, strict=True)):
-            rows = Rows(parts, waiting)
+            rows = Joined(parts, waiting)
         self.rows = rows
         self._chunks = optimised(rows.chunks)
         self._annotations = by_key(self._chunks.dask)
@@ -71,7 +71,7 @@ class Reading:
 
     def merged(self, parts, merge, with_labels):
         """What a pass found, from what is left of `reduction`; raises if rows have changed."""
-        found, marks = _merge((None, merge, None), *parts)
+        found, marks = _merge_parts((None, merge, None), *parts)
         if getattr(found, "defect", None) is None:
             for key, placed in ((False, False), (True, True)) if with_labels else ((False, False),):
                 if self._marks.setdefault(key, marks).differ(marks, placed):
@@ -140,9 +140,11 @@ class Reading:
                 keys = [TaskRef(key) for recipe in recipes for key in recipe.keys]
                 found = add(_link, where, before, _Links(recipes, of_links), *keys)
             level.append(found)
-        while len(level) > _FAN_IN:
-            groups = [level[i : i + _FAN_IN] for i in range(0, len(level), _FAN_IN)]
-            level = [add(_merge, annotations[group[0]], *map(TaskRef, group)) for group in groups]
+        while len(level) > _AT_ONCE:
+            groups = [level[i : i + _AT_ONCE] for i in range(0, len(level), _AT_ONCE)]
+            level = [
+                add(_merge_parts, annotations[group[0]], *map(TaskRef, group)) for group in groups
+            ]
         rest = HighLevelGraph.merge(*(delayed.dask for delayed in of_shared))
         of_graph = {key: self._annotations[key] for key in graph if key in self._annotations}
         layers = {
@@ -189,7 +191,7 @@ class _Links:
             found = [next(values) for _ in keys]
             chunk = found[0] if node is None else node(dict(zip(keys, found, strict=True)))
             if chunk.defect is None:
-                marks.append(of_chunk(chunk, with_features=node is None))
+                marks.append(marks_of(chunk, with_features=node is None))
             yield chunk if self._labels is None else (chunk, self._labels[number])
 
 
@@ -208,10 +210,10 @@ def _link(shared, before, links, *values):
     marks = []
     found = task(links.chunks(values, marks), *args)
     part = found, reduce(operator.add, marks) if marks else None
-    return part if before is None else _merge(shared, before, part)
+    return part if before is None else _merge_parts(shared, before, part)
 
 
-def _merge(shared, *parts):
+def _merge_parts(shared, *parts):
     """Parts of a pass, what was found and its `Marks`, merged."""
     found, marks = zip(*parts, strict=True)
     known = [mark for mark in marks if mark is not None]

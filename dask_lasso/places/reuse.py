@@ -66,7 +66,7 @@ def reuse_statistics(client=None):
     ...     models = [AsyncLassoRegressor(alpha).fit(X, y) for alpha in (0.1, 1.0)]
     """
     if client is None:
-        client = _active_client()
+        client = _current_client()
     elif not hasattr(client, "run"):
         raise TypeError(
             f"client must be a distributed.Client or None, got {type(client).__name__}."
@@ -83,7 +83,7 @@ def reuse_statistics(client=None):
             client.run(_end, name)
 
 
-def _active_client():
+def _current_client():
     import sys
 
     if "distributed" not in sys.modules:

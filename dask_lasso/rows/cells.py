@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from . import statistics as _statistics
 from .chunk import Chunk, Defect, to_host
-from .statistics import Statistics
+from .merging import merge_counts
+from .statistics import Statistics, merge_statistics, statistics_of_chunk
 
 # A chunk's cells are sent as runs of rows while there are few of them, else one by one.
 _MANY_RUNS = 64
@@ -93,7 +93,7 @@ def one_cell() -> Partition:
     return Partition([Labelling(1, edges=np.zeros(1, dtype=int), cells=np.zeros(1, int))], [])
 
 
-def from_indices(n_rows: int, pairs) -> Partition:
+def partition_of(n_rows: int, pairs) -> Partition:
     """The coarsest cells for (train, test) pairs of indices or masks; indices may repeat."""
     pairs = list(pairs)
     if not pairs:
@@ -171,7 +171,7 @@ class CellStatistics(NamedTuple):
     defect: Defect | None = None
 
 
-def from_chunk(chunk, labels: list[np.ndarray]) -> CellStatistics:
+def cells_of_chunk(chunk, labels: list[np.ndarray]) -> CellStatistics:
     """Statistics of the rows of one chunk; `labels` are those of `Partition.between`."""
     if chunk.defect is not None:
         return CellStatistics(chunk.n_rows, 1, {}, chunk.defect)
@@ -185,12 +185,12 @@ def from_chunk(chunk, labels: list[np.ndarray]) -> CellStatistics:
         for cell, index in _rows_of_cells(rows):
             weight = None if sample_weight is None else sample_weight[index]
             rows_of_cell = Chunk(X[index, :], y[index], weight, len(y[index]))
-            part = _statistics.from_chunk(rows_of_cell)
+            part = statistics_of_chunk(rows_of_cell)
             if part.defect is not None:
-                defect = _statistics.from_chunk(chunk).defect
+                defect = statistics_of_chunk(chunk).defect
                 return CellStatistics(chunk.n_rows, 1, {}, defect)
             key = labelling, cell
-            cells[key] = _statistics.merge([cells[key], part]) if key in cells else part
+            cells[key] = merge_statistics([cells[key], part]) if key in cells else part
     return CellStatistics(chunk.n_rows, 1, cells)
 
 
@@ -207,24 +207,23 @@ def _rows_of_cells(rows):
                 yield cell, order[start:stop]
 
 
-def merge(parts) -> CellStatistics:
+def merge_cells(parts) -> CellStatistics:
     """Statistics of the union of disjoint rows, cell by cell."""
     parts = list(parts)
-    n_rows, n_chunks = sum(p.n_rows for p in parts), sum(p.n_chunks for p in parts)
-    defect = _statistics.first_defect(parts)
-    if defect is not None:
-        return CellStatistics(n_rows, n_chunks, {}, defect)
+    counts = merge_counts(parts)
+    if counts["defect"] is not None:
+        return CellStatistics(**counts, cells={})
     keys = dict.fromkeys(key for part in parts for key in part.cells)
     cells = {
-        key: _statistics.merge(part.cells[key] for part in parts if key in part.cells)
+        key: merge_statistics(part.cells[key] for part in parts if key in part.cells)
         for key in keys
     }
-    return CellStatistics(n_rows, n_chunks, cells)
+    return CellStatistics(**counts, cells=cells)
 
 
-def collect(parts, cells) -> CellStatistics:
+def collect_cells(parts, cells) -> CellStatistics:
     """`CellStatistics` from those of some chunks, and `Statistics` of others and their cells."""
-    return merge(
+    return merge_cells(
         part
         if isinstance(part, CellStatistics)
         else CellStatistics(part.n_rows, 1, {(0, cell): part} if part.n_rows else {}, part.defect)
@@ -232,7 +231,7 @@ def collect(parts, cells) -> CellStatistics:
     )
 
 
-def union(statistics: CellStatistics, labelling: int, counts=None) -> Statistics | None:
+def union_of_cells(statistics: CellStatistics, labelling: int, counts=None) -> Statistics | None:
     """Statistics of a set of cells, each counted so often; of all rows without `counts`."""
     if counts is None:
         parts = [part for key, part in statistics.cells.items() if key[0] == labelling]
@@ -242,7 +241,7 @@ def union(statistics: CellStatistics, labelling: int, counts=None) -> Statistics
             for cell, count in counts.items()
             if (labelling, cell) in statistics.cells
         ]
-    return _statistics.merge(parts) if parts else None
+    return merge_statistics(parts) if parts else None
 
 
 def _repeated(part, count):

@@ -74,7 +74,7 @@ class Chunk(NamedTuple):
         Sparse: float32 or float64, indices sorted and without repetition. Arrays of other
         libraries stay on their device.
     y : ndarray of shape (n, m)
-        Float32 or float64.
+        Float64.
     sample_weight : ndarray of shape (n,) or None
         Float64.
     n_rows : int
@@ -111,7 +111,7 @@ def read(X, y, sample_weight=None, declared: Declared = _NOTHING) -> Chunk:
         scheduler does not run a hopeless task again.
     """
     try:
-        X = features(X, declared)
+        X = read_features(X, declared)
         y = _targets(y, declared)
         if sample_weight is not None:
             sample_weight = _weights(sample_weight)
@@ -121,7 +121,7 @@ def read(X, y, sample_weight=None, declared: Declared = _NOTHING) -> Chunk:
     return Chunk(X, y, sample_weight, X.shape[0])
 
 
-def features(X, declared: Declared = _NOTHING):
+def read_features(X, declared: Declared = _NOTHING):
     """The X of a `Chunk`; raises `Unreadable`."""
     X = numbers("X", X, declared.features)
     if X.ndim != 2:
@@ -139,7 +139,7 @@ def _targets(y, declared):
         raise Unreadable("y", f"has {y.ndim} dimensions")
     if declared.n_features is not None and y.shape[1] != (declared.n_targets or 1):
         raise _width("y", y.shape[1], declared.n_targets or 1)
-    return y if y.dtype in (np.float32, np.float64) else y.astype(np.float64)
+    return y.astype(np.float64, copy=False)
 
 
 def _weights(sample_weight):
@@ -178,10 +178,11 @@ def _length(X):
 
 def is_table(values) -> bool:
     """Whether `values` are a frame or series, or an array of the library sparse."""
-    return _library(values) in ("pandas", "polars", "pyarrow", "sparse")
+    return library_of(values) in ("pandas", "polars", "pyarrow", "sparse")
 
 
-def _library(values):
+def library_of(values) -> str:
+    """The package that the class of `values` is from."""
     return type(values).__module__.split(".")[0]
 
 
@@ -200,7 +201,7 @@ def numbers(argument: str, values, names=None):
     ndarray, csr_array, csc_array or array-API array
         Of the dtypes that a `Chunk`'s X has.
     """
-    library = _library(values)
+    library = library_of(values)
     if library == "xarray":
         values = values.values
     if library == "pandas" and hasattr(values, "dtypes"):
@@ -382,7 +383,7 @@ def namespace(X):
     """The array-API namespace of an array that is neither NumPy's nor sparse; else None."""
     if isinstance(X, np.ndarray) or sparse.issparse(X):
         return None
-    library = type(X).__module__.split(".")[0]
+    library = library_of(X)
     if library in ("cupy", "torch"):  # close enough to the standard for what is done here
         return sys.modules[library]
     if hasattr(X, "__array_namespace__") and library not in ("sparse", "xarray"):

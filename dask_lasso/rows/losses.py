@@ -13,10 +13,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
-from .statistics import aligned
-
-# Values of X in a tile: 1 MiB, a core's second-level cache.
-_TILE_ITEMS = 2**17
+from .tiles import CACHE_ITEMS, aligned
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Residual:
         coef = beta[:k]
         residual, correlation = np.empty(rows.y.shape), np.zeros(beta.shape)
         is_sparse = sparse.issparse(rows.X)
-        step = max(1, n if is_sparse else min(n, _TILE_ITEMS // k))
+        step = max(1, n if is_sparse else min(n, CACHE_ITEMS // k))
         if not is_sparse:
             buffer = None if rows.X.flags.aligned else np.empty(step * k, rows.X.dtype)
         for start in range(0, n, step):

@@ -49,7 +49,7 @@ class Marks(NamedTuple):
         return any((~(np.abs(a[:n] - b[:n]) <= limit)).any() for a, b in pairs[: 1 + placed])
 
 
-def of_chunk(chunk, with_features) -> Marks:
+def marks_of(chunk, with_features) -> Marks:
     """Marks of the y and the weights of a chunk, and of a few columns of its X."""
     columns = [np.ones(chunk.n_rows), *chunk.y.T]
     if chunk.sample_weight is not None:

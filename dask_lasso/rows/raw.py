@@ -9,8 +9,10 @@ from scipy import sparse
 
 from ..problem.metric import Metric
 from ..problem.moments import is_rounding
-from . import statistics as _statistics
 from .chunk import Defect, to_host
+from .merging import merge_counts, merge_means
+from .statistics import value_defect
+from .tiles import CACHE_ITEMS
 
 
 class Rows(NamedTuple):
@@ -79,7 +81,6 @@ def raw_rows(chunk, *, ones=False) -> Rows:
         stack = sparse.hstack if sparse.issparse(X) else np.hstack
         X = stack([X, column])
         X = sparse.csr_array(X) if sparse.issparse(X) else X
-    y = y.astype(np.float64, copy=False)
     return Rows(X, y, None if weight is None else weight[:, np.newaxis])
 
 
@@ -106,7 +107,7 @@ def _summarise_chunk(rows, loss, fit_intercept, ones, free):
             y_mean = shares @ rows.y
             finite = np.isfinite(x_square).all() and np.isfinite(y_mean).all()
             if not (finite and (shares >= 0).all()):
-                defect = _statistics.value_defect(rows.X, rows.y, flat_weight)
+                defect = value_defect(rows.X, rows.y, flat_weight)
     if defect is not None or n == 0:
         nothing = np.zeros(m)
         return Summary(n, 1, 0.0, zeros, zeros, nothing, nothing, 0.0, defect)
@@ -128,7 +129,7 @@ def _free_moments(rows, summary, free):
     X, k = rows.X, len(summary.x_mean)
     x, y = np.zeros((len(free), k)), np.zeros((len(free), rows.y.shape[1]))
     largest = np.zeros(len(free))
-    step = max(1, 2**17 // k)
+    step = max(1, CACHE_ITEMS // k)
     for start in range(0, X.shape[0], step):
         tile = slice(start, start + step)
         values = X[tile][:, free]
@@ -159,7 +160,7 @@ def _column_moments(X, weight):
         return mean, square + beside * mean**2
     shift = X[:: max(1, n // 256)].mean(axis=0, dtype=np.float64)
     first, second = np.zeros(X.shape[1]), np.zeros(X.shape[1])
-    step = max(1, 2**17 // max(1, X.shape[1]))
+    step = max(1, CACHE_ITEMS // max(1, X.shape[1]))
     for start in range(0, n, step):
         tile = X[start : start + step] - shift
         w = weight[start : start + step]
@@ -201,41 +202,30 @@ def merge_summaries(parts: list[Summary], free=()) -> Summary:
     """The `Summary` of the union of disjoint rows (Chan, Golub & LeVeque 1983)."""
     if len(parts) == 1:
         return parts[0]
-    n_rows, n_chunks = sum(p.n_rows for p in parts), sum(p.n_chunks for p in parts)
-    rows_before = chunks_before = 0
-    for part in parts:
-        if part.defect is not None:
-            defect = part.defect._replace(
-                row=part.defect.row + rows_before, chunk=part.defect.chunk + chunks_before
-            )
-            return part._replace(n_rows=n_rows, n_chunks=n_chunks, defect=defect)
-        rows_before += part.n_rows
-        chunks_before += part.n_chunks
-    weights = np.array([part.weight for part in parts])
-    shares = weights / (weights.sum() or 1.0)
-    x_means, y_means = np.array([p.x_mean for p in parts]), np.array([p.y_mean for p in parts])
-    x_mean, y_mean = shares @ x_means, shares @ y_means
+    counts = merge_counts(parts)
+    if counts["defect"] is not None:
+        return parts[0]._replace(**counts)
+    means = merge_means(parts)
     return Summary(
-        n_rows,
-        n_chunks,
-        float(weights.sum()),
-        x_mean,
-        sum(part.x_square for part in parts) + weights @ (x_means - x_mean) ** 2,
-        y_mean,
-        sum(part.null for part in parts),
-        sum(part.curvature for part in parts),
-        free=_merge_free(parts, weights, x_means - x_mean, y_means - y_mean, free),
+        **counts,
+        weight=means.weight,
+        x_mean=means.x_mean,
+        x_square=sum(p.x_square for p in parts) + np.einsum("ij,ij->j", means.x_off, means.x_off),
+        y_mean=means.y_mean,
+        null=sum(part.null for part in parts),
+        curvature=sum(part.curvature for part in parts),
+        free=_merge_free(parts, means, free),
     )
 
 
-def _merge_free(parts, weights, x_off, y_off, free):
+def _merge_free(parts, means, free):
     found = [part.free for part in parts if part.free is not None]
     if not found:
         return None
-    apart = weights[:, np.newaxis] * x_off[:, free]
+    apart = means.x_off[:, free].T
     return Free(
-        sum(part.x for part in found) + apart.T @ x_off,
-        sum(part.y for part in found) + apart.T @ y_off,
+        sum(part.x for part in found) + apart @ means.x_off,
+        sum(part.y for part in found) + apart @ means.y_off,
         np.max([part.largest for part in found], axis=0),
     )
 

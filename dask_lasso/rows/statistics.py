@@ -15,15 +15,9 @@ from scipy import sparse
 
 from ..problem.moments import Moments, is_rounding
 from .chunk import Chunk, Defect, namespace, read, to_device, to_host
+from .merging import merge_counts, merge_means
+from .tiles import BUFFER_ITEMS, CACHE_ITEMS, aligned, on_device
 
-# The rows of a tile are shifted into a buffer before the Gram is taken. The buffer
-# should stay in a core's second-level cache (2**17 float64 are 1 MiB) while k is small,
-# have enough rows to pay for adding a k x k result while k is large, and never be large
-# itself (2**23 float64 are 64 MiB).
-_CACHE_ITEMS = 2**17
-_BUFFER_ITEMS = 2**23
-# The tiles of another device: large enough to keep it busy, a small part of its memory.
-DEVICE_ITEMS = 2**26
 # Targets below which a product with each by itself is faster than one with all.
 _FEW_TARGETS = 4
 # Squared distance of a mean from the point that the moments are taken about, in variances,
@@ -86,27 +80,12 @@ class Statistics(NamedTuple):
         return self.syy.shape[0]
 
 
-def usable(statistics: Statistics, place) -> Statistics:
-    """The same, of all rows of a place, if these can be fitted or scored."""
-    defect = statistics.defect
-    if defect is not None:
-        raise ValueError(f"Input {defect.argument} {defect.problem}, {place.locate(0, defect)}.")
-    if statistics.n_rows == 0:
-        raise ValueError(
-            "Found array with 0 sample(s) while a minimum of 1 is required: no chunk of X has"
-            " a row."
-        )
-    if statistics.weight == 0:
-        raise ValueError("sample_weight is zero for every row: give some row a positive weight.")
-    return statistics
-
-
-def from_rows(X, y, sample_weight=None) -> Statistics:
+def statistics_of_rows(X, y, sample_weight=None) -> Statistics:
     """Statistics of rows in any collection that `read` knows."""
-    return from_chunk(read(X, y, sample_weight))
+    return statistics_of_chunk(read(X, y, sample_weight))
 
 
-def from_chunk(chunk: Chunk) -> Statistics:
+def statistics_of_chunk(chunk: Chunk) -> Statistics:
     """Statistics of the rows of one chunk.
 
     Sums of float64 about a point near the means, whatever the dtype. X is read once, in row
@@ -121,55 +100,38 @@ def from_chunk(chunk: Chunk) -> Statistics:
     if chunk.defect is not None:
         return _defective(chunk, chunk.defect)
     X, y, sample_weight = chunk.arrays()
-    make = _from_sparse if sparse.issparse(X) else _from_dense
-    statistics = make(X, y, sample_weight)
+    of_rows = _of_sparse if sparse.issparse(X) else _of_dense
+    statistics = of_rows(X, y, sample_weight)
     finite = all(np.isfinite(m).all() for m in (statistics.sxx, statistics.sxy, statistics.syy))
     if not finite or (sample_weight is not None and not (sample_weight >= 0).all()):
         return _defective(chunk, value_defect(to_host(X), y, sample_weight))
     return statistics
 
 
-def merge(parts: Iterable[Statistics]) -> Statistics:
+def merge_statistics(parts: Iterable[Statistics]) -> Statistics:
     """Statistics of the union of disjoint rows.
 
-    The pairwise update of Chan, Golub & LeVeque (1983, eq. 2.1) for any number of
-    parts at once: the centred moments add up, plus the scatter of the parts' means.
-    Every term is positive semi-definite, so nothing cancels.
+    The centred moments add up, plus the scatter of the parts' means. Every term is positive
+    semi-definite, so nothing cancels.
     """
     parts = list(parts)
     if len(parts) == 1:
         return parts[0]
-    n_rows = sum(part.n_rows for part in parts)
-    n_chunks = sum(part.n_chunks for part in parts)
-    defect = first_defect(parts)
-    if defect is not None:
-        return parts[0]._replace(n_rows=n_rows, n_chunks=n_chunks, defect=defect)
-
-    weights = np.array([part.weight for part in parts])
-    weight = weights.sum()
-    first = parts[int(np.argmax(weights > 0))]
-    # Differences from one part's means, not the means themselves: exact for a column
-    # that is constant, accurate for one that is 1e6 +/- 1.
-    dx = np.array([part.x_mean - first.x_mean for part in parts])
-    dy = np.array([part.y_mean - first.y_mean for part in parts])
-    dx_mean = weights @ dx / (weight or 1.0)
-    dy_mean = weights @ dy / (weight or 1.0)
-    root = np.sqrt(weights)[:, np.newaxis]
-    dx = root * (dx - dx_mean)
-    dy = root * (dy - dy_mean)
-    sxx = dx.T @ dx
-    sxy = dx.T @ dy
-    syy = np.einsum("ij,ij->j", dy, dy)
+    counts = merge_counts(parts)
+    if counts["defect"] is not None:
+        return parts[0]._replace(**counts)
+    means = merge_means(parts)
+    sxx, sxy = means.x_off.T @ means.x_off, means.x_off.T @ means.y_off
+    syy = np.einsum("ij,ij->j", means.y_off, means.y_off)
     for part in parts:
         sxx += part.sxx
         sxy += part.sxy
         syy += part.syy
     return Statistics(
-        n_rows=n_rows,
-        n_chunks=n_chunks,
-        weight=float(weight),
-        x_mean=first.x_mean + dx_mean,
-        y_mean=first.y_mean + dy_mean,
+        **counts,
+        weight=means.weight,
+        x_mean=means.x_mean,
+        y_mean=means.y_mean,
         sxx=sxx,
         sxy=sxy,
         syy=syy,
@@ -177,21 +139,8 @@ def merge(parts: Iterable[Statistics]) -> Statistics:
     )
 
 
-def first_defect(parts) -> Defect | None:
-    """The first defect in parts that follow each other, placed among all their rows."""
-    rows_before = chunks_before = 0
-    for part in parts:
-        if part.defect is not None:
-            return part.defect._replace(
-                row=part.defect.row + rows_before, chunk=part.defect.chunk + chunks_before
-            )
-        rows_before += part.n_rows
-        chunks_before += part.n_chunks
-    return None
-
-
-def _from_dense(X, y, sample_weight) -> Statistics:
-    x_shift, y_shift = _shift(X), _shift(y)
+def _of_dense(X, y, sample_weight) -> Statistics:
+    x_shift, y_shift = _near_means(X), _near_means(y)
     statistics = _about(x_shift, y_shift, X, y, sample_weight)
     off = statistics.x_mean - x_shift
     if (off**2 * statistics.weight > _FAR * np.diagonal(statistics.sxx)).any():
@@ -231,7 +180,9 @@ def _sums(x_shift, y_shift, X, y, sample_weight):
     """Products of shifted X with itself and with (shifted y, ones), and of those; weighted."""
     n, k = X.shape
     m = y.shape[1]
-    tile = max(1, min(n, max(_CACHE_ITEMS // (k + 1), 2 * k), max(256, _BUFFER_ITEMS // (k + 1))))
+    # Rows are shifted into a buffer, which should stay in the cache while k is small, and have
+    # enough rows to pay for adding a k x k result while k is large.
+    tile = max(1, min(n, max(CACHE_ITEMS // (k + 1), 2 * k), max(256, BUFFER_ITEMS // (k + 1))))
     # Nothing to shift, weigh or convert: the rows need no buffer.
     as_they_are = sample_weight is None and X.dtype == np.float64 and not x_shift.any()
     buffer = None if as_they_are else np.empty((tile, k))
@@ -257,43 +208,19 @@ def _sums(x_shift, y_shift, X, y, sample_weight):
     return xx, xs, ss
 
 
-def aligned(X, rows, columns, buffer):
-    """Part of a dense chunk, in `buffer` where its values do not lie at multiples of their size.
-
-    So they may where a chunk came with a message. NumPy and BLAS copy it then as a whole,
-    value by value; as bytes a part is copied at the speed of memory. Buffers are used again,
-    for new ones come in new pages, which cost more than what is done with them.
-    """
-    part = X[rows, columns]
-    if X.flags.aligned:
-        return part
-    tile = buffer[: part.size].reshape(part.shape)
-    if not X.flags.c_contiguous:
-        np.copyto(tile, part)
-    else:
-        size = X.itemsize
-        values = X.view(np.uint8)[rows, columns.start * size : columns.stop * size]
-        np.copyto(tile.view(np.uint8), values)
-    return tile
-
-
 def _sums_on_device(x_shift, y_shift, X, y, sample_weight):
     """`_sums` of an X of another library, where it is; k numbers a row are worth the trip."""
-    xp = namespace(X)
-    n, k = X.shape
-    m = y.shape[1]
-    tile = max(256, DEVICE_ITEMS // (k + m + 1))
-    side = np.empty((m + 1, min(tile, n)))
+    k, m = X.shape[1], y.shape[1]
     xx, xs, ss = np.zeros((k, k)), np.zeros((k, m + 1)), np.zeros((m + 1, m + 1))
     shift = to_device(x_shift, X)
-    for start in range(0, n, tile):
-        stop = min(start + tile, n)
-        rows = xp.asarray(X[start:stop, :], dtype=shift.dtype) - shift
-        beside, root = _beside(slice(start, stop), y_shift, y, sample_weight, side)
+    for rows, tile in on_device(X):
+        tile = tile - shift
+        side = np.empty((m + 1, tile.shape[0]))
+        beside, root = _beside(rows, y_shift, y, sample_weight, side)
         if root is not None:
-            rows = rows * to_device(root[:, np.newaxis], X)
-        xx += to_host(rows.T @ rows)
-        xs += to_host(rows.T @ to_device(np.ascontiguousarray(beside.T), X))
+            tile = tile * to_device(root[:, np.newaxis], X)
+        xx += to_host(tile.T @ tile)
+        xs += to_host(tile.T @ to_device(np.ascontiguousarray(beside.T), X))
         ss += beside @ beside.T
     return xx, xs, ss
 
@@ -311,7 +238,7 @@ def _beside(rows, y_shift, y, sample_weight, out):
     return beside, root
 
 
-def _shift(A):
+def _near_means(A):
     """A point near the column means, so that the moments about it lose no digits.
 
     Taken from rows all over the chunk, since rows are often sorted. A column that is
@@ -327,17 +254,16 @@ def _shift(A):
         return np.where(mean**2 <= sample.var(axis=0), 0.0, mean)
 
 
-def _from_sparse(X, y, sample_weight) -> Statistics:
+def _of_sparse(X, y, sample_weight) -> Statistics:
     X = sparse.csr_array(X)
     if X.dtype != np.float64:
         X = X.astype(np.float64)
     n = X.shape[0]
-    y = y.astype(np.float64)
     weights = np.ones(n) if sample_weight is None else sample_weight
     weight = float(weights.sum())
     with np.errstate(invalid="ignore", over="ignore"):
         x_mean = np.asarray(X.T @ weights).reshape(-1) / (weight or 1.0)
-        y_shift = _shift(y)
+        y_shift = _near_means(y)
         y_mean = y_shift + weights @ (y - y_shift) / (weight or 1.0)
         weighted_y = weights[:, np.newaxis] * (y - y_mean)
         weighted_X = X if sample_weight is None else sparse.diags_array(weights) @ X
@@ -356,10 +282,10 @@ def _from_sparse(X, y, sample_weight) -> Statistics:
         constant = far[lowest == highest]
         if len(constant) < len(far):
             # Nearly all of such a column is stored: as dense tiles.
-            step = max(256, _CACHE_ITEMS // X.shape[1])
+            step = max(256, CACHE_ITEMS // X.shape[1])
             tiles = [slice(start, start + step) for start in range(0, n, step)]
-            parts = [_from_dense(X[tile].toarray(), y[tile], weights[tile]) for tile in tiles]
-            return merge(parts)._replace(n_chunks=1)
+            parts = [_of_dense(X[tile].toarray(), y[tile], weights[tile]) for tile in tiles]
+            return merge_statistics(parts)._replace(n_chunks=1)
         # Rounding is not variation.
         x_mean[constant] = lowest[lowest == highest]
         sxx[constant] = sxx[:, constant] = sxy[constant] = 0.0
@@ -382,33 +308,30 @@ def value_defect(X, y, sample_weight) -> Defect:
                 return Defect("sample_weight", problem, int(np.argmax(bad)), 0)
     largest = 0.0, "X", 0
     for name, values in (("X", X), ("y", y)):
-        if sparse.issparse(values):
-            values = sparse.csr_array(values)
-            row_of = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
-            bad = np.flatnonzero(~np.isfinite(values.data))
+        for entries, rows, columns in _entries(values):
+            bad = np.flatnonzero(~np.isfinite(entries))
             if len(bad):
-                row, column = int(row_of[bad[0]]), values.indices[bad[0]]
-                return _not_finite(name, values.data[bad[0]], row, column)
-            if len(values.data):
-                entry = np.abs(values.data).argmax()
-                largest = max(largest, (abs(values.data[entry]), name, int(row_of[entry])))
-            continue
-        step = max(1, _CACHE_ITEMS // max(1, values.shape[1]))
-        for start in range(0, values.shape[0], step):
-            tile = np.asarray(values[start : start + step], dtype=float)
-            bad = ~np.isfinite(tile)
-            if bad.any():
-                row, column = np.argwhere(bad)[0]
-                return _not_finite(name, tile[row, column], start + int(row), column)
-            row, column = np.unravel_index(np.abs(tile).argmax(), tile.shape)
-            largest = max(largest, (abs(tile[row, column]), name, start + int(row)))
+                what = "NaN" if np.isnan(entries[bad[0]]) else "infinity"
+                problem = f"contains {what} in column {columns[bad[0]]}"
+                return Defect(name, problem, int(rows[bad[0]]), 0)
+            if len(entries):
+                at = np.abs(entries).argmax()
+                largest = max(largest, (abs(entries[at]), name, int(rows[at])))
     _, name, row = largest
     return Defect(name, "contains values too large for their squares to be summed", row, 0)
 
 
-def _not_finite(name, value, row, column) -> Defect:
-    what = "NaN" if np.isnan(value) else "infinity"
-    return Defect(name, f"contains {what} in column {column}", row, 0)
+def _entries(values):
+    """Values in the order of the rows, their rows and their columns; part by part."""
+    if sparse.issparse(values):
+        values = sparse.csr_array(values).tocoo()
+        yield values.data, values.row, values.col
+        return
+    height = max(1, CACHE_ITEMS // max(1, values.shape[1]))
+    for start in range(0, values.shape[0], height):
+        tile = np.asarray(values[start : start + height], dtype=float)
+        rows, columns = np.indices(tile.shape)
+        yield tile.ravel(), start + rows.ravel(), columns.ravel()
 
 
 def _defective(chunk, defect) -> Statistics:

@@ -24,8 +24,8 @@ from ..problem.certificate import ORTHOGONAL, duality_gap, objective
 from ..problem.linear import LeastSquares
 from ..problem.moments import intercept
 from ..problem.penalties import L1
-from ..rows import statistics as _statistics
 from ..rows.raw import add_sums, merge_summaries, summarise, sums
+from ..rows.statistics import merge_statistics
 from .proximal import black_box_update, factorize, gram_update
 
 
@@ -61,7 +61,7 @@ class Gram:
 
     def absorb(self, block, statistics):
         merged = [] if self.statistics is None else [self.statistics]
-        self.statistics = _statistics.merge([*merged, statistics])
+        self.statistics = merge_statistics([*merged, statistics])
 
     @property
     def samples_seen(self) -> int:

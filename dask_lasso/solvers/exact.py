@@ -14,7 +14,7 @@ import numpy as np
 
 from ..problem.gram import solve
 from ..problem.penalties import L1
-from ..rows import statistics as _statistics
+from ..rows.statistics import merge_statistics
 
 # Share of the time since the first report that running estimates may take: the last one
 # is the answer, those before are for whoever looks.
@@ -76,7 +76,7 @@ class Exact:
     def estimate(self):
         """The exact lasso of all rows that have been reported."""
         merged = [] if self.statistics is None else [self.statistics]
-        self.statistics = _statistics.merge(merged + self._waiting)
+        self.statistics = merge_statistics(merged + self._waiting)
         self._waiting = []
         if self.statistics.weight == 0:
             self.converged = False

@@ -8,8 +8,8 @@ import numpy as np
 from scipy import linalg, optimize
 
 from ..problem.metric import Metric
-from ..rows import statistics as _statistics
 from ..rows.raw import Rows
+from ..rows.statistics import Statistics
 
 # By how much an update reduces the gradient of its subproblem. It starts from the block's
 # last solution, so the error left shrinks with the steps of z, which is what inexact
@@ -31,7 +31,7 @@ class Factor(NamedTuple):
     linear: np.ndarray  # (d, m), in that basis
 
 
-def factorize(statistics: _statistics.Statistics, metric: Metric) -> Factor:
+def factorize(statistics: Statistics, metric: Metric) -> Factor:
     """Diagonalise a block's ``1/2 v.H v - g.v`` in the coordinates of `metric`."""
     weight = statistics.weight
     x = statistics.x_mean - metric.x_shift

@@ -19,7 +19,7 @@ from ..problem.degrees import degrees_of_freedom
 from ..problem.gram import solve, solve_path
 from ..problem.grid import alpha_grid
 from ..problem.moments import intercept
-from ..rows import cells as _cells
+from ..rows.cells import merge_cells, union_of_cells
 from .exact import Exact
 from .working_set_path import WidePath
 
@@ -46,9 +46,9 @@ class Selection(Exact):
 
     def estimate(self):
         """Choose the penalty from the rows that have been reported, and solve for it."""
-        cells = _cells.merge(self._waiting)
+        cells = merge_cells(self._waiting)
         self._waiting = [cells]
-        self.statistics = _cells.union(cells, 0)
+        self.statistics = union_of_cells(cells, 0)
         if self.statistics is None or self.statistics.weight == 0:
             self.converged = False
             return None
@@ -91,8 +91,8 @@ class Selection(Exact):
         splits = self._partition.splits
         mse = np.full((*grids.shape, len(splits)), np.nan)
         for fold, split in enumerate(splits):
-            train = _cells.union(cells, split.labelling, split.train)
-            test = _cells.union(cells, split.labelling, split.test)
+            train = union_of_cells(cells, split.labelling, split.train)
+            test = union_of_cells(cells, split.labelling, split.test)
             empty = [
                 which for which, rows in (("training", train), ("test", test)) if not _any(rows)
             ]

@@ -24,14 +24,14 @@ import numpy as np
 from scipy import sparse
 
 from ..engines.run import HISTORY
+from ..places.place import usable
 from ..places.waiting import TimeIsUp
 from ..problem.certificate import scale_residual
 from ..problem.gram import solve
 from ..problem.moments import Moments, is_rounding
 from ..problem.penalties import L1
-from ..rows import passes as _passes
-from ..rows.passes import Chosen
-from ..rows.statistics import usable
+from ..rows.columns import column_moments, merge_columns
+from ..rows.passes import Chosen, merge_sums, products, residuals
 
 # Columns up to which rows are read once, for the Gram of all.
 MAX_GRAM = 2000
@@ -92,10 +92,10 @@ def first_pass(place, fit_intercept):
     ValueError
         Of values that cannot be used, or where there are no rows.
     """
-    moments = place.reduce(_passes.columns, _passes.merge_columns)
+    moments = place.reduce(column_moments, merge_columns)
     if moments.defect is not None:
         # Where a defect is can be told only of rows that are merged in their order.
-        moments = place.reduce(_passes.columns, _passes.merge_columns, in_order=True)
+        moments = place.reduce(column_moments, merge_columns, in_order=True)
     usable(moments, place)
     constant = is_rounding(moments.xx, moments.x_mean, moments.weight)
     moments.xx[constant] = moments.xy[constant] = 0.0
@@ -333,7 +333,7 @@ class Wide:
         far = moments.weight * moments.x_mean[columns] ** 2 > _FAR * moments.xx[columns]
         chosen = Chosen(columns, moments.x_mean[columns], far)
         self.n_passes += 1
-        found = self._place.reduce(_passes.products, _passes.merge_sums, chosen, len(new))
+        found = self._place.reduce(products, merge_sums, chosen, len(new))
         rows = found.gram
         if sparse.issparse(found.raw):
             mean = chosen.left_mean
@@ -354,9 +354,7 @@ class Wide:
         chosen = Chosen(columns, self._x_mean[columns])
         coef = self._set_coef[active] / self._weights[columns, np.newaxis]
         self.n_passes += 1
-        found = self._place.reduce(
-            _passes.residuals, _passes.merge_sums, chosen, coef, self._y_mean
-        )
+        found = self._place.reduce(residuals, merge_sums, chosen, coef, self._y_mean)
         correlations = found.correlations
         correlations -= np.outer(self._x_mean, found.total)
         correlations /= self._weights[:, np.newaxis]

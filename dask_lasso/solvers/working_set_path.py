@@ -24,9 +24,8 @@ from ..problem.gram import solve_path
 from ..problem.grid import check_l1_ratio, grid_from, largest_correlation
 from ..problem.moments import intercept
 from ..problem.penalties import L1
-from ..rows import cells as _cells
-from ..rows import passes as _passes
-from ..rows.passes import Chosen
+from ..rows.cells import merge_cells, union_of_cells
+from ..rows.passes import Chosen, cells_of_columns, merge_sums, path_residuals
 from .working_set import FEWEST, SLACK, first_pass, n_joining
 
 # Alphas that are solved for before their residuals are read; fewer where the correlations
@@ -156,7 +155,7 @@ class WidePath:
         left = np.arange(n_alphas)  # for which columns are missing, on some set
         for attempt in count():
             cells = self._read_cells(chosen)
-            sets = [_cells.union(cells, *which) for which in self._train]
+            sets = [union_of_cells(cells, *which) for which in self._train]
             empty = [i for i, rows in enumerate(sets) if rows is None or rows.weight == 0]
             if empty:
                 raise ValueError(
@@ -201,9 +200,7 @@ class WidePath:
     def _read_cells(self, chosen):
         """Statistics of the chosen columns, cell by cell: a pass."""
         self.n_passes += 1
-        return self._place.reduce(
-            _passes.cells_of_columns, _cells.merge, chosen, partition=self._partition
-        )
+        return self._place.reduce(cells_of_columns, merge_cells, chosen, partition=self._partition)
 
     def _solve_set(self, rows, alphas, penalty, chosen, near):
         self.n_updates += len(alphas)
@@ -227,8 +224,8 @@ class WidePath:
             for rows, solution in zip(sets, solutions, strict=True)
         ]
         return self._place.reduce(
-            _passes.path_residuals,
-            _passes.merge_sums,
+            path_residuals,
+            merge_sums,
             Chosen(chosen[used], x_mean[used]),
             coef[used],
             np.concatenate(intercepts),
@@ -284,7 +281,7 @@ class WidePath:
     def _errors(self, cells, squares):
         errors = np.empty((squares.shape[1], len(self._test) - 1))
         for split, which in enumerate(self._test[1:]):
-            rows = _cells.union(cells, *which)
+            rows = union_of_cells(cells, *which)
             if rows is None or rows.weight == 0:
                 raise ValueError(
                     f"The test set of split {split} has no rows, or none with a positive"

@@ -17,22 +17,31 @@ from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
 
+import dask
 import numpy as np
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, wait
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "output"
+SHRINK = 1  # what sizes are divided by: more than 1 only looks whether a case runs
+
+
+def size(n: int, least: int = 1) -> int:
+    """How many rows, chunks or sweeps a case has."""
+    return max(least, n // SHRINK)
 
 
 @dataclass
 class Contender:
-    """One row of a table: a function that fits and returns (coef, intercept) or None."""
+    """One row of a table: a function that fits and returns a model, (coef, intercept) or None."""
 
     name: str
     run: callable
     once: bool = False  # slow: run one time, with a time limit, in a process of its own
     limit: float = 60.0  # seconds, for a slow one
-    in_process: bool = True  # False: `run` gives its own seconds (another environment)
+    rounds: int | None = None  # timed in so many rounds only, without a warm-up
+    own_clock: bool = False  # `run` returns its own seconds and the result
+    note: callable = None  # result -> what else there is to say
 
 
 @dataclass
@@ -44,26 +53,37 @@ class Case:
     bare: str  # the contender that is the bare pass
     gap: callable = None  # (coef, intercept) -> relative duality gap
     targets: list[str] = field(default_factory=list)  # what the case is there to show
+    rounds: int | None = None  # instead of what the command line says
 
 
-def relative_gap(X, y, alpha, coef, intercept, rows_at_once=50_000):
-    """Relative duality gap of a lasso from the raw rows, in one function for all.
+@dataclass
+class Table:
+    """Figures that are no times of contenders; a case yields it when they are there."""
+
+    title: str
+    columns: list[str]
+    rows: list[list]
+
+
+def relative_gap(X, y, alpha, coef, fit_intercept=True, rows_at_once=50_000):
+    """Relative duality gap of a lasso from the raw rows, dense or sparse, in one function for all.
 
     The primal value at (coef, the best intercept for it), the dual value at the centred
     residual scaled into the dual's box; over ``||y - mean(y)||^2 / n``, as `tol` is.
     """
     n = len(y)
     coef = np.asarray(coef, dtype=np.float64).ravel()
-    starts = range(0, n, rows_at_once)
-    x_mean = sum(X[i : i + rows_at_once].sum(axis=0, dtype=np.float64) for i in starts) / n
-    y_mean = y.mean(dtype=np.float64)
+    parts = [slice(i, i + rows_at_once) for i in range(0, n, rows_at_once)]
+    x_mean, y_mean = np.zeros(len(coef)), 0.0
+    if fit_intercept:
+        x_mean = sum(np.asarray(X[part].sum(axis=0)).ravel() for part in parts) / n
+        y_mean = y.mean(dtype=np.float64)
     rr = ry = yy = 0.0
     correlation = np.zeros(len(coef))
-    for i in starts:
-        rows = X[i : i + rows_at_once] - x_mean
-        target = y[i : i + rows_at_once] - y_mean
-        residual = target - rows @ coef
-        correlation += rows.T @ residual
+    for part in parts:
+        target = y[part] - y_mean
+        residual = target - (X[part] @ coef - x_mean @ coef)
+        correlation += X[part].T @ residual - x_mean * residual.sum()
         rr, ry, yy = rr + residual @ residual, ry + residual @ target, yy + target @ target
     scale = min(1.0, alpha * n / max(np.abs(correlation).max(), 1e-300))
     primal = rr / 2 + alpha * n * np.abs(coef).sum()
@@ -73,6 +93,7 @@ def relative_gap(X, y, alpha, coef, intercept, rows_at_once=50_000):
 
 def run_case(case: Case, repeats: int = 5) -> dict:
     """Time the contenders in turn, `repeats` times; medians, ratios and gaps."""
+    repeats = case.rounds or repeats
     seconds = {contender.name: [] for contender in case.contenders}
     results, notes = {}, {}
     for contender in (c for c in case.contenders if c.once):
@@ -86,10 +107,10 @@ def run_case(case: Case, repeats: int = 5) -> dict:
             seconds[contender.name].append(elapsed)
     for repeat in range(repeats + 1):  # the first is a warm-up
         for contender in (c for c in case.contenders if not c.once):
-            began = time.perf_counter()
-            result = contender.run()
-            elapsed = time.perf_counter() - began
-            if not contender.in_process:
+            if contender.rounds is not None and not 0 < repeat <= contender.rounds:
+                continue
+            elapsed, result = timed(contender.run)
+            if contender.own_clock:
                 elapsed, result = result
             if result is not None:
                 results[contender.name] = result
@@ -98,9 +119,14 @@ def run_case(case: Case, repeats: int = 5) -> dict:
         print(f"  round {repeat} of {repeats}", flush=True)
     bare = np.median(seconds[case.bare])
     rows = []
-    for name, values in seconds.items():
-        result = results.get(name)
-        gap = None if result is None or case.gap is None else float(case.gap(*result))
+    for contender in case.contenders:
+        name, values, result = contender.name, seconds[contender.name], results.get(contender.name)
+        gap = None
+        if result is not None and case.gap is not None:
+            gap = float(case.gap(*_coefficients(result)))
+        note = notes.get(name, f"median of {len(values)}" if len(values) > 1 else "once")
+        if contender.note is not None:
+            note += f"; {contender.note(result)}"
         rows.append(
             {
                 "contender": name,
@@ -109,10 +135,26 @@ def run_case(case: Case, repeats: int = 5) -> dict:
                 "max": float(np.max(values)),
                 "ratio": float(np.median(values) / bare),
                 "relative_gap": gap,
-                "note": notes.get(name, f"median of {len(values)}" if len(values) > 1 else "once"),
+                "note": note,
             }
         )
     return {"title": case.title, "bare": case.bare, "targets": case.targets, "rows": rows}
+
+
+def _coefficients(result):
+    return result if isinstance(result, tuple) else (result.coef_, result.intercept_)
+
+
+def timed(function, *args):
+    """Seconds of a call, and what it returned."""
+    began = time.perf_counter()
+    result = function(*args)
+    return time.perf_counter() - began, result
+
+
+def median_time(function, repeats=3) -> float:
+    """Median seconds of a few calls."""
+    return float(np.median([timed(function)[0] for _ in range(repeats)]))
 
 
 def _run_with_limit(contender: Contender):
@@ -121,9 +163,7 @@ def _run_with_limit(contender: Contender):
     child = os.fork()
     if child == 0:
         try:
-            began = time.perf_counter()
-            result = contender.run()
-            payload = pickle.dumps((time.perf_counter() - began, result))
+            payload = pickle.dumps(timed(contender.run))
             with os.fdopen(writer, "wb") as pipe:
                 pipe.write(payload)
         finally:
@@ -208,6 +248,21 @@ class Elsewhere:
 
 
 @contextmanager
+def workers(n_workers=2, **options):
+    """A Client of worker processes of one thread, with the scheduler in this process."""
+    options = dict(threads_per_worker=1, dashboard_address=None, memory_limit=0, **options)
+    with Client(n_workers=n_workers, **options) as client:
+        yield client
+
+
+def persisted(*collections):
+    """The collections, in the workers' memory."""
+    collections = dask.persist(*collections)
+    wait(collections)
+    return collections
+
+
+@contextmanager
 def local_cluster(n_workers):
     """A Client of a LocalCluster in another process, so that each has its own CPU time."""
     context = get_context("spawn")
@@ -262,9 +317,11 @@ def machine() -> dict:
 def markdown(result: dict) -> str:
     """One case as a Markdown table."""
     lines = [f"### {result['title']}", ""]
-    lines += [f"- {target}" for target in result["targets"]]
+    lines += [f"- {target}" for target in result.get("targets", ())] + [""]
+    if "columns" in result:
+        lines += [" | ".join(map(str, row)).join(("| ", " |")) for row in _cells(result)]
+        return "\n".join(lines) + "\n"
     lines += [
-        "",
         f"| | seconds (min - max) | x {result['bare']} | relative gap | |",
         "|---|---|---|---|---|",
     ]
@@ -279,20 +336,25 @@ def markdown(result: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def save(results: list[dict]) -> None:
-    """Write results.json, results.md and a plot of the ratios per case."""
+def _cells(table):
+    return [table["columns"], ["---"] * len(table["columns"]), *table["rows"]]
+
+
+def save(result: dict) -> None:
+    """Add a case to results.json, results.md and the plot of the ratios."""
     OUTPUT.mkdir(exist_ok=True)
     path = OUTPUT / "results.json"
     report = {"machine": machine(), "cases": {}}
     if path.exists():
         report["cases"] = json.loads(path.read_text())["cases"]
-    for result in results:
-        report["cases"][result["title"]] = result
+    report["cases"][result["title"]] = result
     path.write_text(json.dumps(report, indent=1))
     described = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
     tables = "\n".join(markdown(result) for result in report["cases"].values())
     (OUTPUT / "results.md").write_text(f"Measured on: {described}\n\n{tables}")
-    _plot(report["cases"])
+    timed_cases = {name: case for name, case in report["cases"].items() if "bare" in case}
+    if timed_cases:
+        _plot(timed_cases)
 
 
 def _plot(cases):

@@ -18,21 +18,16 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from unittest import mock
 
 import dask.array as da
 import matplotlib
 import numpy as np
 from distributed import wait
-from harness import OUTPUT, cpu_seconds, local_cluster
+from harness import OUTPUT, cpu_seconds, local_cluster, timed
+from internals import place_on, run_engine
 from simulated_cluster import Cluster, Simulated, TimedRun, simulated_fit
 
 from dask_lasso import AsyncLassoRegressor
-from dask_lasso.engines import run as _engines
-from dask_lasso.places.cluster import OnCluster
-from dask_lasso.places.input import part_of
-from dask_lasso.places.joined import Joined as Rows
-from dask_lasso.places.waiting import Waiting
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -88,12 +83,6 @@ def sleepy(engine, gradient, sweeps, n_blocks):
     )
 
 
-def seconds_of(fit, *args):
-    began = time.perf_counter()
-    fit(*args)
-    return time.perf_counter() - began
-
-
 # -- calibration -----------------------------------------------------------------------------
 
 
@@ -107,8 +96,7 @@ def calibrate():
     with local_cluster(2) as client:
         X, y = client.persist(chunked(*problem(n, k), 2))
         wait([X, y])
-        waiting = Waiting(client)
-        with OnCluster(waiting, Rows([part_of("X", X), part_of("y", y)], waiting)) as place:
+        with place_on(client, X, y) as place:
             data = place.load_statistics()
             stream = place.as_completed([])
 
@@ -117,7 +105,7 @@ def calibrate():
                 future = place.submit(nothing, data[0])
                 if fetch:
                     stream.add(future)
-                    stream.next(None, one=True)
+                    stream.next(float("inf"), one=True)
                 else:
                     wait(future)
                 seconds = time.perf_counter() - began
@@ -135,7 +123,7 @@ def calibrate():
                 stream.add(place.submit(nothing, data[i % len(data)]))
                 submitting += time.thread_time() - sending
                 if i >= 8:
-                    ((future, _),) = stream.next(None, one=True)
+                    ((future, _),) = stream.next(float("inf"), one=True)
                     place.release(future)
             seconds = time.perf_counter() - began
             used = (cpu_seconds(client) - before - at_rest * seconds) / tasks
@@ -150,7 +138,7 @@ def calibrate():
             "fetch": home - known,
         }
         model = sleepy("sync", Gradient(0.0), 1, 2)
-        real = np.median([seconds_of(model.fit, X, y) for _ in range(6)])
+        real = np.median([timed(model.fit, X, y)[0] for _ in range(6)])
     gradient = Gradient(0.0, simulated=True)
     model = sleepy("sync", gradient, 1, 2)
     place = simulated_fit(model, *problem(n, k), Cluster(2, **costs), gradient.simulated_seconds)
@@ -192,7 +180,7 @@ def validate(n_blocks=16, sweeps=6, seconds=0.05, repeat=2):
             for _ in range(repeat):
                 for engine in ENGINES:
                     model = sleepy(engine, Gradient(seconds), sweeps, n_blocks)
-                    real[engine].append(seconds_of(model.fit, *rows))
+                    real[engine].append(timed(model.fit, *rows)[0])
         for engine in ENGINES:
             gradient = Gradient(seconds, simulated=True)
             model = sleepy(engine, gradient, sweeps, n_blocks)
@@ -256,17 +244,7 @@ def sweep(engine, cluster, n_blocks, update, reading=0.0, sweeps=4):
     for n in (1, sweeps):
         place = Simulated(cluster=cluster, seconds=lambda future, here: seconds[future.task])
         clock = SimpleNamespace(perf_counter=lambda place=place: place.now)
-        with mock.patch.object(_engines, "time", clock):
-            run = TimedRun(
-                place,
-                load=load,
-                max_iter=10**9,
-                max_staleness=None,
-                random_state=None,
-                on_update=lambda row: False,
-            )
-            run.start(Sweeps(n * n_blocks))
-            _engines.ENGINES[engine]().run(run)
+        run_engine(engine, place, load, Sweeps(n * n_blocks), TimedRun, clock)
         ends.append(place.now)
     later = (ends[1] - ends[0]) / (sweeps - 1)
     place.busy["scheduler"] -= max(0.0, place._free - place.now)  # still to be done at the end

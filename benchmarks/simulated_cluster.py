@@ -15,14 +15,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import count
 from types import SimpleNamespace
-from unittest import mock
 
 import numpy as np
-
-from dask_lasso.engines import run as _engines
-from dask_lasso.estimators import base as _estimator
-from dask_lasso.places import memory as _memory
-from dask_lasso.places.waiting import TimeIsUp
+from internals import InMemory, Run, TimeIsUp, fitted_inside
 
 # distributed's intervals between two messages on one link, in seconds.
 INTERVAL = {"client": 0.010, "to worker": 0.005, "from worker": 0.002, "home": 0.002}
@@ -68,7 +63,7 @@ class Future:
         return self.args[0] if self.args and isinstance(self.args[0], Future) else None
 
 
-class Simulated(_memory.InMemory):
+class Simulated(InMemory):
     """A place as `InMemory` and `OnCluster` are, whose time is virtual.
 
     ``seconds(future, here)`` is how long a task takes that took `here` in this process.
@@ -288,7 +283,7 @@ class Simulated(_memory.InMemory):
         self._at(at + self._next_failure(), self._fail)
 
 
-class TimedRun(_engines.Run):
+class TimedRun(Run):
     """A `Run` whose estimates cost the client time."""
 
     def update(self):
@@ -305,10 +300,6 @@ def simulated_fit(model, X, y, cluster, seconds):
         return places[0]
 
     clock = SimpleNamespace(perf_counter=lambda: places[0].now if places else 0.0)
-    with (
-        mock.patch.object(_memory, "InMemory", place),
-        mock.patch.object(_engines, "time", clock),
-        mock.patch.object(_estimator, "Run", TimedRun),
-    ):
+    with fitted_inside(place, TimedRun, clock):
         model.fit(X, y)
     return places[0]

@@ -1,0 +1,182 @@
+"""More columns than a Gram matrix should have, against celer, skglm and scikit-learn in memory.
+
+Peers have the rows in memory, ours are in the memory of two worker processes.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import dask.array as da
+import numpy as np
+from distributed import wait
+from harness import Case, Contender, Table, relative_gap, size, timed, workers
+from internals import widest_gram
+from scipy import sparse
+from sklearn.linear_model import Lasso
+from sklearn.linear_model import lasso_path as sklearn_path
+
+from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, lasso_path
+
+SLOW = 60.0  # seconds after which a peer's path is left
+
+
+def dense(kind, n=2000, k=50_000, seed=0):
+    """Normal columns, independent or AR(0.9), a hundred of them in the target."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, k))
+    if kind == "AR(0.9)":
+        for j in range(1, k):
+            X[:, j] = 0.9 * X[:, j - 1] + np.sqrt(1 - 0.9**2) * X[:, j]
+    return X, target(X, rng)
+
+
+def sparse_rows(n=100_000, k=1_000_000, per_row=100, seed=0):
+    """Uniform column indices, uniform values, as CSR."""
+    rng = np.random.default_rng(seed)
+    indices = np.sort(rng.integers(0, k, (n, per_row), dtype=np.int32), axis=1)
+    indptr = np.arange(0, n * per_row + 1, per_row, dtype=np.int32)
+    X = sparse.csr_array((rng.uniform(size=n * per_row), indices.ravel(), indptr), shape=(n, k))
+    X.sum_duplicates()
+    return X, target(X, rng)
+
+
+def target(X, rng, n_used=100):
+    w = np.zeros(X.shape[1])
+    w[rng.choice(X.shape[1], n_used, replace=False)] = rng.choice([-1.0, 1.0], n_used)
+    y = X @ w
+    return y + 0.3 * y.std() * rng.standard_normal(len(y))
+
+
+def tenth_of_alpha_max(X, y):
+    r = y - y.mean()
+    return 0.1 * np.abs(X.T @ r - np.asarray(X.mean(axis=0)).ravel() * r.sum()).max() / len(y)
+
+
+@contextmanager
+def on_workers(X, y, n_chunks):
+    """A Client, and chunks in the memory of its two workers, by turns."""
+    chunk = len(y) // n_chunks
+    with workers() as client:
+        starts = range(0, len(y), chunk)
+        parts = client.scatter([X[i : i + chunk] for i in starts])
+        blocks = [
+            da.from_delayed(part, (min(chunk, len(y) - i), X.shape[1]), meta=X[:0])
+            for i, part in zip(starts, parts, strict=True)
+        ]
+        arrays = client.persist([da.concatenate(blocks), da.from_array(y, chunks=chunk)])
+        wait(arrays)
+        yield client, *arrays
+
+
+def resident(field="VmRSS"):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(field))
+
+
+def reset_peak():
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+def compare(title, X, y, n_chunks, with_sklearn=False):
+    import celer
+    import skglm
+
+    alpha = tenth_of_alpha_max(X, y)
+    there = sparse.csc_matrix(X) if sparse.issparse(X) else np.asfortranarray(X)
+
+    def peer(model):
+        return lambda: model.fit(there, y)
+
+    with on_workers(X, y, n_chunks) as (client, dX, dy):
+        share = (X.data.nbytes + X.indices.nbytes if sparse.issparse(X) else X.nbytes) / 2
+        before = client.run(resident)
+        client.run(reset_peak)
+
+        def note(model):
+            peaks = client.run(resident, "VmHWM")
+            rise = max(peak - before[worker] for worker, peak in peaks.items())
+            return (
+                f"{model.n_passes_} passes, {np.count_nonzero(model.coef_)} coefficients,"
+                f" a worker's memory at most {1 + rise / share:.2f} x its share of the data"
+            )
+
+        ours = AsyncLassoRegressor(alpha, client=client)
+        contenders = [
+            Contender("dask_lasso", lambda: ours.fit(dX, dy), note=note),
+            Contender("celer", peer(celer.Lasso(alpha, tol=1e-6))),
+            Contender("skglm", peer(skglm.Lasso(alpha, tol=1e-6 * alpha))),
+        ]
+        if with_sklearn:
+            contenders.append(Contender("scikit-learn", peer(Lasso(alpha, tol=1e-6)), rounds=1))
+        yield Case(
+            f"{title}, alpha = 0.1 alpha_max",
+            contenders,
+            bare="dask_lasso",
+            gap=lambda coef, intercept: relative_gap(X, y, alpha, coef),
+        )
+
+
+def case_wide_dense():
+    """2,000 x 50,000 in 8 chunks, independent columns and correlated ones."""
+    for kind in ("independent", "AR(0.9)"):
+        yield from compare(f"2,000 x 50,000 dense, {kind}", *dense(kind, k=size(50_000, 2500)), 8)
+
+
+def case_wide_sparse():
+    """100,000 x 1,000,000, 100 values a row, in 20 chunks."""
+    rows = sparse_rows(size(100_000), size(1_000_000))
+    yield from compare("100,000 x 1,000,000 sparse", *rows, 20, with_sklearn=True)
+
+
+def case_wide_border():
+    """In memory: the route that is taken, working sets, against the Gram of all columns."""
+    for n, k in ((100_000, 4000), (10_000, 10_000)):
+        n, k = size(n), size(k, 2500)
+        X, y = dense("independent", n, k)
+        model = AsyncLassoRegressor(tenth_of_alpha_max(X, y))
+
+        def gram(model=model, X=X, y=y):
+            with widest_gram(X.shape[1]):
+                return model.fit(X, y)
+
+        yield Case(
+            f"the border, {n:,} x {k:,}",
+            [
+                Contender("working sets", lambda model=model, X=X, y=y: model.fit(X, y)),
+                Contender("Gram of all columns", gram, rounds=1),
+            ],
+            bare="working sets",
+        )
+
+
+def case_wide_path():
+    """100 alphas down to alpha_max / 100, and 5 folds of 50 alphas down to alpha_max / 10."""
+    X, y = dense("independent", k=size(50_000, 2500))
+    with on_workers(X, y, 8) as (client, dX, dy):
+        seconds, (alphas, coefs, _) = timed(
+            lambda: lasso_path(
+                dX, dy, alphas=size(100, 10), eps=0.01, fit_intercept=True, client=client
+            )
+        )
+        ends = zip(alphas[::20], coefs.T[::20], strict=True)
+        worst = max(relative_gap(X, y, alpha, coef) for alpha, coef in ends)
+        rows = [["lasso_path", len(alphas), f"{seconds:.1f}", f"largest gap {worst:.1e}"]]
+        model = AsyncLassoCV(alphas=size(50, 10), eps=0.1, cv=5, client=client)
+        seconds, _ = timed(model.fit, dX, dy)
+        note = f"5 folds, {model.n_passes_} passes"
+        rows.append(["AsyncLassoCV", len(model.alphas_), f"{seconds:.1f}", note])
+    there, centred = np.asfortranarray(X - X.mean(axis=0)), y - y.mean()
+    coef, done, spent = None, 0, 0.0
+    for alpha in alphas:
+        if spent > SLOW:
+            break
+        seconds, (_, coefs, _) = timed(
+            lambda alpha=alpha, coef=coef: sklearn_path(
+                there, centred, alphas=[alpha], coef_init=coef, tol=1e-6
+            )
+        )
+        coef, done, spent = coefs[:, 0], done + 1, spent + seconds
+    rows.append(["scikit-learn's lasso_path, in memory", done, f"{spent:.1f}", "gap 1e-6"])
+    yield Table("paths, 2,000 x 50,000", ["", "alphas", "seconds", ""], rows)

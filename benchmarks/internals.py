@@ -1,0 +1,103 @@
+"""All that the benchmarks take from inside the package; nothing else there is private.
+
+A user needs none of it. The bare pass is the package's own statistics of a chunk, so that a fit
+is compared with the work that it cannot do without; the simulation puts a virtual clock and a
+virtual cluster under the real engines; and two cases switch off the part that they measure.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from unittest import mock
+
+import dask
+
+from dask_lasso.engines import run as _engines
+from dask_lasso.engines.run import Run
+from dask_lasso.engines.schedules import ENGINES
+from dask_lasso.estimators import base as _estimator
+from dask_lasso.places import memory as _memory
+from dask_lasso.places.cluster import OnCluster
+from dask_lasso.places.input import part_of
+from dask_lasso.places.joined import Joined
+from dask_lasso.places.memory import InMemory
+from dask_lasso.places.waiting import TimeIsUp, Waiting
+from dask_lasso.rows.statistics import merge_statistics as merge
+from dask_lasso.rows.statistics import statistics_of_rows as from_rows
+from dask_lasso.solvers import working_set as _working_set
+from dask_lasso.solvers.anderson import Anderson
+
+__all__ = [
+    "InMemory",
+    "Run",
+    "TimeIsUp",
+    "bare_pass",
+    "fitted_inside",
+    "from_rows",
+    "merge",
+    "place_on",
+    "run_engine",
+    "widest_gram",
+    "without_acceleration",
+]
+
+
+def bare_pass(X, y):
+    """A function that takes the statistics of all rows by plain `delayed` and `compute`."""
+    # Optimised together: by themselves, X and y would each produce the chunks of X.
+    X, y = dask.optimize(X, y)
+
+    def run():
+        chunks = zip(
+            X.to_delayed(optimize_graph=False).ravel(),
+            y.to_delayed(optimize_graph=False).ravel(),
+            strict=True,
+        )
+        merge(dask.compute(*[dask.delayed(from_rows)(a, b) for a, b in chunks]))
+
+    return run
+
+
+@contextmanager
+def place_on(client, X, y):
+    """The place that a fit of these dask arrays would work in."""
+    waiting = Waiting(client)
+    with OnCluster(waiting, Joined([part_of("X", X), part_of("y", y)], waiting)) as place:
+        yield place
+
+
+@contextmanager
+def fitted_inside(place=InMemory, run=Run, clock=time):
+    """Fits of rows in memory use another place, another run, another clock."""
+    with (
+        mock.patch.object(_memory, "InMemory", place),
+        mock.patch.object(_estimator, "Run", run),
+        mock.patch.object(_engines, "time", clock),
+    ):
+        yield
+
+
+def run_engine(engine, place, load, model, run=Run, clock=time):
+    """A model of the caller's own, without an estimator around it, until it has converged."""
+    with mock.patch.object(_engines, "time", clock):
+        found = run(
+            place,
+            load=load,
+            max_iter=10**9,
+            max_staleness=None,
+            random_state=None,
+            on_update=lambda row: False,
+        )
+        found.start(model)
+        ENGINES[engine]().run(found)
+
+
+def without_acceleration():
+    """Synchronous ADMM takes every step as it comes."""
+    return mock.patch.object(Anderson, "next", lambda self, point, image: image)
+
+
+def widest_gram(n_columns=_working_set.MAX_GRAM):
+    """From one column more on, fits use working sets."""
+    return mock.patch.object(_working_set, "MAX_GRAM", n_columns)

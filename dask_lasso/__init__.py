@@ -1,13 +1,16 @@
 """The lasso on data larger than one machine's memory, on Dask."""
 
 from ._version import __version__
+from .engines.run import Run
 from .engines.schedules import Engine
 from .estimators.cv import AsyncElasticNetCV, AsyncLassoCV
 from .estimators.displays import ConvergenceDisplay, CVDisplay, PathDisplay
 from .estimators.elastic_net import AsyncElasticNetRegressor
+from .estimators.lasso import AsyncLassoRegressor
 from .estimators.path import lasso_path
-from .estimators.regressor import AsyncLassoRegressor
 from .places.reuse import reuse_statistics
+from .problem.losses import Loss
+from .problem.penalties import Penalty
 
 __all__ = [
     "AsyncElasticNetCV",
@@ -17,7 +20,10 @@ __all__ = [
     "CVDisplay",
     "ConvergenceDisplay",
     "Engine",
+    "Loss",
     "PathDisplay",
+    "Penalty",
+    "Run",
     "__version__",
     "lasso_path",
     "reuse_statistics",

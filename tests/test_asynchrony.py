@@ -15,7 +15,8 @@ from dask_lasso.engines.schedules import AsyncEngine, BatchedEngine
 from dask_lasso.problem.penalties import L1
 from dask_lasso.rows.statistics import statistics_of_rows as from_rows
 from dask_lasso.solvers.admm import Consensus
-from dask_lasso.solvers.blocks import Gram
+from dask_lasso.solvers.blocks import FromStatistics
+from dask_lasso.solvers.fit import Problem, Settings
 
 pytestmark = pytest.mark.slow
 
@@ -174,33 +175,26 @@ def test_an_update_does_not_touch_other_blocks():
             CountedSum.reads += len(self)
             return super().values()
 
-    shared = dict(penalty=L1(ALPHA), fit_intercept=True)
-    model = Consensus(
-        local=Gram(**shared),
-        tol=0.0,
-        n_blocks=n_blocks,
-        rho="auto",
-        over_relaxation=1.6,
-        coef_init=None,
-        **shared,
-    )
-    for block in range(n_blocks):
-        X = rng.normal(size=(30, k))
-        model.absorb_report(block, from_rows(X, X[:, 0]))
-    model.update(0)
-    model._s = CountedSum(model._s)
-
     class Here:
         def submit(self, task, *args):
             return task(*args)
 
         def release(self, future): ...
 
+    problem = Problem(L1(ALPHA), fit_intercept=True)
+    settings = Settings(AsyncEngine(), tol=0.0, max_iter=1000)
+    model = Consensus(FromStatistics(Here(), problem), problem, settings, n_blocks)
+    for block in range(n_blocks):
+        X = rng.normal(size=(30, k))
+        model.absorb_report(block, from_rows(X, X[:, 0]))
+    model.update(0)
+    model._s = CountedSum(model._s)
+
     data = from_rows(X, X[:, 0])
     reads = []
     for update in range(1, n_blocks):  # within a sweep: no certificate
         before = CountedSum.reads
-        sent, task, args = model.task(update, data, Here())
+        sent, task, args = model.task(update, data)
         model.absorb_update(update, sent, task(*args))
         model.update(update)
         reads.append(CountedSum.reads - before)

@@ -19,7 +19,7 @@ from dask_lasso import (
     reuse_statistics,
 )
 from dask_lasso.rows import chunk as _chunk
-from dask_lasso.solvers import working_set as _wide
+from dask_lasso.solvers import width as _wide
 
 pd = pytest.importorskip("pandas")
 dd = pytest.importorskip("dask.dataframe")

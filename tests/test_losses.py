@@ -12,7 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso
 
 from dask_lasso import AsyncLassoRegressor
-from dask_lasso.rows.losses import Residual
+from dask_lasso.problem.losses import Residual
+from dask_lasso.rows.losses import RowLoss
 from dask_lasso.rows.raw import Rows
 
 ALPHA = 1.0
@@ -313,6 +314,6 @@ def test_chunks_that_are_not_aligned(data, order):
 
 def test_a_sparse_chunk_without_rows():
     rows = Rows(sparse.csr_array((0, 3)), np.empty((0, 1)), None)
-    value, gradient = Residual(DELTA).value_and_gradient(np.ones((4, 1)), rows)
+    value, gradient = RowLoss(Residual(DELTA), True).value_and_gradient(np.ones((4, 1)), rows)
     assert value == 0
     np.testing.assert_array_equal(gradient, np.zeros((4, 1)))

@@ -12,7 +12,7 @@ from sklearn.linear_model import lasso_path as sklearn_lasso_path
 from sklearn.utils.fixes import parse_version
 
 from dask_lasso import AsyncLassoRegressor, lasso_path, reuse_statistics
-from dask_lasso.solvers import working_set as _wide
+from dask_lasso.solvers import width as _wide
 
 X, y = load_diabetes(return_X_y=True)
 

@@ -20,7 +20,7 @@ from dask_lasso import (
 )
 from dask_lasso.rows import marks as _marks
 from dask_lasso.rows.chunk import read
-from dask_lasso.solvers import working_set as _wide
+from dask_lasso.solvers import width as _wide
 
 pd = pytest.importorskip("pandas")
 dd = pytest.importorskip("dask.dataframe")

@@ -36,7 +36,7 @@ from dask_lasso.places import joined as _rows
 from dask_lasso.places import sending as _sending
 from dask_lasso.rows import chunk as _chunk
 from dask_lasso.rows.chunk import read
-from dask_lasso.solvers import working_set as _wide
+from dask_lasso.solvers import width as _wide
 
 X, y, _, ALPHA = load("diabetes")
 EXPECTED = AsyncLassoRegressor(ALPHA).fit(X, y)

@@ -32,7 +32,7 @@ from dask_lasso.rows import chunk as _chunk
 from dask_lasso.rows import columns as _columns
 from dask_lasso.rows import passes as _passes
 from dask_lasso.rows import tiles as _tiles
-from dask_lasso.solvers import working_set as _wide
+from dask_lasso.solvers import width as _wide
 
 N_ROWS, N_COLUMNS = 150, 2600
 

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice, takewhile
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from ..places.place import usable
 from ..places.waiting import TimeIsUp
-
-HISTORY = {
-    "time": np.float64,
-    "n_updates": np.int64,
-    "samples_seen": np.int64,
-    "objective": np.float64,
-    "primal_residual": np.float64,
-    "dual_residual": np.float64,
-    "rho": np.float64,
-    "staleness": np.float64,
-}
+from .record import Estimate, Record
 
 # A task that takes this many times the median of the last ones is offered to another worker.
 _LAG = 4.0
@@ -53,12 +46,53 @@ class Result(NamedTuple):
     value: object
 
 
+class Model(Protocol):
+    """What a run computes: the estimate, from what the blocks have reported.
+
+    A model whose blocks report and have no more to do (`wants_updates` False) needs what is
+    above the line alone.
+    """
+
+    estimate: Estimate | None
+    statistics: object  # of all that has been merged
+    converged: bool
+    samples_seen: int
+    wants_updates: bool
+
+    def absorb_report(self, block: int, report: object) -> None: ...
+    def update(self, n_updates: int) -> dict | None: ...  # a row of the history
+    def conclude(self) -> dict | None: ...  # of everything that was absorbed
+
+    # -- ADMM ------------------------------------------------------------------------
+    updates_per_report: int
+
+    def has_block(self, block: int) -> bool: ...
+    def task(self, block: int, data: object) -> tuple: ...  # what is sent, function, arguments
+    def absorb_update(self, block: int, sent: object, value: object) -> None: ...
+    def question(self) -> object | None: ...  # to the blocks, about a frozen estimate
+    def absorb_answer(self, question: object, answer: object) -> None: ...
+    def certify(self) -> dict | None: ...  # once all have answered
+
+
+class Blocks(NamedTuple):
+    """Futures of each block: the data that updates work on, and its report."""
+
+    data: Sequence
+    reports: Sequence
+
+
 class Run:
-    """A fit in progress, as an engine sees it.
+    """A fit in progress, as an engine sees it: what `run` of an `Engine` is handed.
+
+    The first task of every block is in flight. A block that reports or has been updated is
+    at home, and can be sent again. In a fit from statistics with ``polish=True`` blocks report
+    and have no more to do: nothing is idle then.
 
     Attributes
     ----------
     n_blocks : int
+    n_updates : int
+        Updates of blocks that were absorbed.
     free_slots : int
         Updates that can be sent now: two per thread at a time, so that no thread waits for
         a round trip and none queues behind many, but no more than half of the blocks if
@@ -67,40 +101,44 @@ class Run:
         to read.
     random_state : numpy.random.RandomState
         For engines that draw blocks at random; the built-in ones do not.
+    stopped_by : {"max_time", "max_iter", "callback", "engine"} or None
+
+    Examples
+    --------
+    An engine that renews the estimate when half of the blocks have been updated:
+
+    >>> import numpy as np
+    >>> from dask_lasso import AsyncLassoRegressor, Run
+    >>> class Quorum:
+    ...     def run(self, run: Run) -> None:
+    ...         waiting = 0
+    ...         for result in run.completed():
+    ...             run.absorb(result)
+    ...             waiting += 1
+    ...             if 2 * waiting >= run.n_blocks:
+    ...                 waiting = 0
+    ...                 if run.update():
+    ...                     break
+    ...                 run.submit(run.idle())
+    >>> X = np.random.default_rng(0).normal(size=(100, 3))
+    >>> model = AsyncLassoRegressor(0.1, engine=Quorum(), polish=False, n_blocks=4)
+    >>> model.fit(X, X[:, 0]).coef_.round(2) + 0.0
+    array([0.91, 0.  , 0.  ])
     """
 
-    def __init__(
-        self,
-        place,
-        partition=None,
-        *,
-        load=None,
-        max_iter,
-        max_staleness,
-        random_state,
-        on_update,
-    ):
-        self.random_state = random_state
-        self.n_passes = 1  # every chunk is read once
-        self.stopped_by = None
+    def __init__(self, place, blocks: Blocks, model: Model, settings, record: Record):
+        self.random_state = settings.random_state
+        self.stopped_by: str | None = None
         self.n_updates = 0
-        self._place = place
-        self._model = None
-        self._max_iter = max_iter
-        self._max_staleness = max_staleness
-        self._on_update = on_update
-        self._start = time.perf_counter()
+        self.n_blocks = len(blocks.reports)
+        self._place, self._model, self._data = place, model, blocks.data
+        self._max_iter, self._max_staleness = settings.max_iter, settings.max_staleness
+        self._record = record
         self._deadline = place.deadline
-        self._history = {name: [] for name in HISTORY}
-
-        if load is None:
-            self._data = reports = place.load_statistics(partition)
-        else:
-            self._data, reports = load(place)
-        self.n_blocks = len(reports)
+        now = time.perf_counter()
         self._in_flight = {
-            future: Flight(block, "report", None, None, self._start)
-            for block, future in enumerate(reports)
+            future: Flight(block, "report", None, None, now)
+            for block, future in enumerate(blocks.reports)
         }
         # Both in the order in which they were sent: the first is the oldest, and found in O(1)
         # however many went before it, which it is not in a dict.
@@ -116,12 +154,8 @@ class Run:
         self._staleness = np.zeros(self.n_blocks, dtype=np.int64)
         self._durations = deque(maxlen=_LAST)
         self._offered = {}  # (block, kind) -> the futures that run the same task
-        self._looked = self._start
-        self._stream = place.as_completed(reports)
-
-    def start(self, model) -> None:
-        """Set what the blocks compute and what the estimate is."""
-        self._model = model
+        self._looked = now
+        self._stream = place.as_completed(blocks.reports)
 
     def finish(self) -> None:
         """Make the last estimate one of everything that was absorbed."""
@@ -136,21 +170,12 @@ class Run:
         for future, flight in list(self._in_flight.items()):
             if flight.kind != "report":
                 self._drop(future)
-        row = None if model.converged else model.estimate()
+        row = None if model.converged else model.conclude()
         if row is None and model.wants_updates and not model.converged:
             row = self._wait_for_answers()
         if row is not None:
-            self._record(row)
-        statistics = model.statistics
-        if statistics is None or statistics.n_rows == 0:
-            raise ValueError(
-                "Found array with 0 sample(s) while a minimum of 1 is required: no chunk of X"
-                " has a row."
-            )
-        if statistics.weight == 0:
-            raise ValueError(
-                "sample_weight is zero for every row: give some row a positive weight."
-            )
+            self._note(row)
+        usable(model.statistics, self._place)
 
     def _wait_for_answers(self):
         """Ask the blocks that have reported about the last estimate; its row of the history."""
@@ -164,11 +189,11 @@ class Run:
                     if future in self._in_flight and self._in_flight[future].kind == "answer":
                         self.absorb(self._receive(future, value))
         except TimeIsUp:
-            if self._model.coef is None:
+            if self._model.estimate is None:
                 raise TimeIsUp("no estimate has a certificate") from None
             self.stopped_by = "max_time"  # with the last estimate that has one
             return None
-        return self._model.conclude()
+        return self._model.certify()
 
     @property
     def free_slots(self) -> int:
@@ -199,10 +224,10 @@ class Run:
         at_home = (block for block in self._at_home if self._model.has_block(block))
         return list(islice(at_home, limit))
 
-    def submit(self, blocks) -> None:
+    def submit(self, blocks: Iterable[int]) -> None:
         """Send each of `blocks` with the current estimate."""
         for block in blocks:
-            sent, task, args = self._model.task(block, self._data[block], self._place)
+            sent, task, args = self._model.task(block, self._data[block])
             self._send(block, "update", sent, (task, *args))
             self._at_home.pop(block, None)
             self._updating[block] = None
@@ -223,14 +248,14 @@ class Run:
                 self._send(block, "answer", question, (task, self._data[block], *args))
         return question
 
-    def completed(self, offer=False) -> Completed:
+    def completed(self, offer: bool = False) -> Completed:
         """Results as they come: iterate for one at a time, or over ``.batches()``.
 
         Ends when nothing is in flight or the time is up. With `offer`, a task that lags
         several times behind the others' median is offered to another worker; the first
         result counts.
         """
-        return Completed(self, offer)
+        return Completed(partial(self._results, offer))
 
     def absorb(self, result: Result) -> None:
         """Take one result in, in O(k) for an update of a block."""
@@ -254,7 +279,7 @@ class Run:
         model = self._model
         row = model.update(self.n_updates)
         self._in_estimate = self.n_updates
-        if row is not None and self._record(row):
+        if row is not None and self._note(row):
             self.stopped_by = "callback"
         if model.converged:
             return True
@@ -266,14 +291,11 @@ class Run:
             self._ask()
         return self.stopped_by is not None
 
-    def _record(self, row) -> bool:
-        row["time"] = time.perf_counter() - self._start
+    def _note(self, row) -> bool:
         row["n_updates"] = self.n_updates
         if self._updating:
             row["staleness"] = self.n_updates - self._oldest
-        for name, column in self._history.items():
-            column.append(row.get(name, np.nan))
-        return self._on_update(row)
+        return self._record.add(row, self._model.estimate)
 
     def _late(self) -> bool:
         return time.perf_counter() >= self._deadline
@@ -323,9 +345,34 @@ class Run:
             self._in_flight[other] = flight
             self._stream.add(other)
 
+    def _results(self, offer, one) -> Iterator[list[Result]]:
+        while self._in_flight:
+            if offer:
+                self._offer_laggards()
+            until = self._deadline
+            if offer:
+                until = min(until, time.perf_counter() + _LOOK)
+            try:
+                ready = self._stream.next(until, one)
+            except TimeIsUp:
+                if not self._late():
+                    continue
+                if not self._model.samples_seen:
+                    raise
+                self.stopped_by = "max_time"
+                return
+            results = [self._receive(f, value) for f, value in ready if f in self._in_flight]
+            if results:
+                yield results
+
+    @property
+    def n_missing(self) -> int:
+        """Blocks that have not reported."""
+        return self.n_blocks - self._n_reported
+
     @property
     def history(self) -> dict[str, np.ndarray]:
-        return {name: np.array(self._history[name], dtype) for name, dtype in HISTORY.items()}
+        return self._record.history
 
     @property
     def staleness(self) -> np.ndarray:
@@ -336,35 +383,13 @@ class Run:
 class Completed:
     """Iterator over results; ``batches()`` over lists of those that are there."""
 
-    def __init__(self, run: Run, offer: bool):
-        self._run = run
-        self._offer = offer
+    def __init__(self, results: Callable[[bool], Iterator[list[Result]]]):
+        self._results = results
 
-    def __iter__(self):
-        for batch in self._wait(one=True):
+    def __iter__(self) -> Iterator[Result]:
+        for batch in self._results(True):
             yield from batch
 
-    def batches(self):
+    def batches(self) -> Iterator[list[Result]]:
         """Lists of all results that have arrived, at least one in each."""
-        return self._wait(one=False)
-
-    def _wait(self, one):
-        run = self._run
-        while run._in_flight:
-            if self._offer:
-                run._offer_laggards()
-            until = run._deadline
-            if self._offer:
-                until = min(until, time.perf_counter() + _LOOK)
-            try:
-                ready = run._stream.next(until, one)
-            except TimeIsUp:
-                if not run._late():
-                    continue
-                if not run._model.samples_seen:
-                    raise
-                run.stopped_by = "max_time"
-                return
-            results = [run._receive(f, value) for f, value in ready if f in run._in_flight]
-            if results:
-                yield results
+        return self._results(False)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
+from typing import Self
 
 import numpy as np
 from scipy import sparse
@@ -12,14 +15,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from .._warn import warn
-from ..engines.run import Run
+from ..engines.record import Estimate, Observer
 from ..engines.schedules import ENGINES
 from ..places.input import beside, is_dask, memory_features, open_rows
 from ..places.waiting import TimeIsUp
-from ..problem.moments import intercept as best_intercept
-from ..problem.penalties import L1, penalty_weights
+from ..problem.penalties import L1, Penalty, penalty_weights
 from ..rows.statistics import Statistics
-from ..solvers.working_set import check_width
+from ..solvers.fit import Fit, Problem, Settings
 from .callbacks import Callbacks, CallbackSupport, with_callbacks
 from .from_statistics import TrainingSummary, to_arrays
 from .predict import predict_dask, predict_rows, r2_score
@@ -28,8 +30,21 @@ from .predict import predict_dask, predict_rows, r2_score
 class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator):
     """What the estimators share: a fit that leaves all or nothing behind, and predictions."""
 
+    coef_: np.ndarray
+    intercept_: float | np.ndarray
+    dual_gap_: float | np.ndarray
+    certificate_: str
+    n_iter_: int
+    n_passes_: int
+    n_samples_seen_: int
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    history_: dict[str, np.ndarray]
+    staleness_: np.ndarray
+    statistics_: dict[str, np.ndarray]
+
     @with_callbacks
-    def fit(self, X, y, sample_weight=None) -> LassoBase:
+    def fit(self, X, y, sample_weight=None) -> Self:
         """Fit the model in one pass over the rows.
 
         Parameters
@@ -64,7 +79,8 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         """
         with self._all_or_nothing():
             self._validate_params()
-            self._fit(X, y, sample_weight)
+            solve = partial(self._solve, has_weights=sample_weight is not None)
+            self._fit(X, y, sample_weight, solve)
         return self
 
     @contextmanager
@@ -80,8 +96,8 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
             vars(self).update(fitted)
             raise
 
-    def _fit(self, X, y, sample_weight, split=None):
-        """Fit; `split` makes the `Partition` of the rows for cross-validation."""
+    def _fit(self, X, y, sample_weight, solve: Callable[[object, Observer], Fit]):
+        """Open the rows, solve, take the attributes from the `Fit`."""
         callbacks = Callbacks(self, X, y, sample_weight)
         limits = dict(n_blocks=self.n_blocks, max_time=self.max_time)
         with (
@@ -89,35 +105,15 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
             open_rows(self, X, y, sample_weight, client=self.client, **limits) as place,
         ):
 
-            def attributes():
-                return self._attributes(model, place)
-
-            def on_update(row):
+            def observe(row, estimate):
                 if self.verbose:
-                    _print_certificate(row, model)
-                return callbacks.on_update(attributes)
+                    _print_certificate(row, estimate)
+                return callbacks.on_update(partial(self._attributes, estimate, place))
 
-            self._check_start(place.n_targets)
-            partition = None if split is None else split(place)
-            local = self._local_problem(place, sample_weight)
-            wide = self._wide(place, local, on_update, partition)
-            if wide is not None:
-                model = run = wide
-                run.run()
-            else:
-                load = None if local is None else local.load
-                run = self._start_run(place, load, on_update, partition)
-                if local is None:
-                    model = self._make_model(place, run.n_blocks, partition)
-                else:
-                    model = self._make_consensus(place, local, run.n_blocks)
-                self._run_engine(run, model)
-        self._set_fitted(model, place, n_iter=max(1, run.n_updates // run.n_blocks))
-        self.history_ = run.history
-        self.staleness_ = run.staleness
-        self.n_passes_ = run.n_passes
-        self._warn_unless_converged(model, run)
-        callbacks.on_end(attributes)
+            found = solve(place, observe)
+        self._take(found, place.dtype, place.y_ndim)
+        self._warn_unless_converged(found)
+        callbacks.on_end(partial(self._attributes, found.estimate, place))
 
     @contextmanager
     def _time_in_our_words(self):
@@ -129,44 +125,25 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
                 f" {error}. Increase max_time."
             ) from None
 
-    def _start_run(self, place, load, on_update, partition=None):
-        return Run(
-            place,
-            partition,
-            load=load,
-            max_iter=self.max_iter,
-            max_staleness=self.max_staleness,
-            random_state=check_random_state(self.random_state),
-            on_update=on_update,
-        )
+    def _problem(self) -> Problem:
+        return Problem(self._penalty(), self.fit_intercept)
 
-    def _run_engine(self, run, model):
-        run.start(model)
-        engine = ENGINES[self.engine]() if isinstance(self.engine, str) else self.engine
-        engine.run(run)
-        run.finish()
-
-    def _set_fitted(self, model, place, n_iter):
-        vars(self).update(self._attributes(model, place))
-        self.n_iter_ = n_iter
-        self.n_samples_seen_ = model.samples_seen
-        vars(self).pop("statistics_", None)
-        if isinstance(model.statistics, Statistics):
-            names = getattr(self, "feature_names_in_", None)
-            self.statistics_ = to_arrays(model.statistics, place.y_ndim, names)
-
-    def _wide(self, place, local, on_update, partition):
-        """The fit through working sets; None where the Gram of all columns does it."""
-        check_width(place)
-
-    def _penalty_weights(self):
-        return penalty_weights(self.penalty_weights, self.n_features_in_, self.positive)
-
-    def _penalty(self) -> L1:
+    def _penalty(self) -> Penalty | L1:
         """The penalty of the fit, or the one that it has chosen."""
         alpha = getattr(self, "alpha_", getattr(self, "alpha", None))
         l1_ratio = getattr(self, "l1_ratio_", self.l1_ratio)
-        return L1(alpha, l1_ratio, self._penalty_weights(), self.positive)
+        weights = penalty_weights(self.penalty_weights, self.n_features_in_, self.positive)
+        return L1(alpha, l1_ratio, weights, self.positive)
+
+    def _settings(self, dtype, **beside) -> Settings:
+        return Settings(
+            engine=ENGINES[self.engine]() if isinstance(self.engine, str) else self.engine,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            random_state=check_random_state(self.random_state),
+            dtype=dtype,
+            **beside,
+        )
 
     def _validate_params(self):
         super()._validate_params()
@@ -174,42 +151,50 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
             name = self.engine.__name__
             raise ValueError(f"engine is the class {name}: pass an instance of it, {name}().")
 
-    def _check_start(self, n_targets):
-        """Raise if the fit cannot start where it should."""
+    def _take(self, found: Fit, dtype, y_ndim):
+        """Set the fitted attributes."""
+        vars(self).update(self._attributes_of(found.estimate, dtype, y_ndim))
+        self.n_iter_ = found.n_iter
+        self.n_samples_seen_ = found.n_samples_seen
+        for name in ("statistics_", "history_"):
+            vars(self).pop(name, None)
+        if isinstance(found.statistics, Statistics):
+            names = getattr(self, "feature_names_in_", None)
+            self.statistics_ = to_arrays(found.statistics, y_ndim, names)
+        if found.history:
+            self.history_ = found.history
+            self.staleness_ = found.staleness
+            self.n_passes_ = found.n_passes
 
-    def _local_problem(self, place, sample_weight):
-        """What the blocks of consensus ADMM compute; None where there is no ADMM."""
-        return
+    def _attributes(self, estimate: Estimate, place):
+        return self._attributes_of(estimate, place.dtype, place.y_ndim)
 
-    def _attributes(self, model, place):
-        """The fitted attributes that the model's current estimate amounts to."""
-        coef = model.coef
-        intercept = getattr(model, "intercept", None)
-        if intercept is None:  # the best one for the coefficients
-            intercept = best_intercept(model.statistics, coef, self.fit_intercept)
+    def _attributes_of(self, estimate, dtype, y_ndim):
+        """The fitted attributes that an estimate amounts to."""
+        coef, intercept = estimate.coef, estimate.intercept
         # The best intercept leaves residuals of mean zero; a rounded one adds its error squared.
-        rounded = intercept.astype(place.dtype)
-        gap = model.gap + (rounded - intercept) ** 2 / 2
+        rounded = intercept.astype(dtype)
+        gap = estimate.gap + (rounded - intercept) ** 2 / 2
         if coef.shape[1] == 1:
             coef, gap = coef[:, 0], gap[0]
-        one_or_all = rounded[0] if place.y_ndim == 1 else rounded
+        one_or_all = rounded[0] if y_ndim == 1 else rounded
         return {
-            "coef_": coef.T.astype(place.dtype),
+            "coef_": coef.T.astype(dtype),
             "intercept_": one_or_all if self.fit_intercept else 0.0,
             "dual_gap_": gap,
-            "certificate_": getattr(model, "certificate", "duality gap"),
+            "certificate_": estimate.certificate,
         }
 
-    def _warn_unless_converged(self, model, run):
-        message = self._why_not_converged(model, run)
+    def _warn_unless_converged(self, found: Fit):
+        message = self._why_not_converged(found)
         if message is not None:
             warn(message, ConvergenceWarning)
 
-    def _why_not_converged(self, model, run):
+    def _why_not_converged(self, found: Fit):
         """What a `ConvergenceWarning` has to say, if anything."""
-        allowed = np.atleast_1d(self.tol * model.null_loss)
-        above = np.atleast_1d(model.gap) - allowed
-        if run.stopped_by == "callback":
+        gap, stopped_by = np.atleast_1d(found.estimate.gap), found.stopped_by
+        allowed = np.atleast_1d(self.tol * found.null_loss)
+        if stopped_by == "callback":
             return None
         by, remedy = {
             "max_time": (f"max_time={self.max_time}", "Increase max_time"),
@@ -219,30 +204,31 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
                 "Persist rows that are made anew at each pass",
             ),
             "engine": ("its engine", "Let engine.run go on until run.update() returns True"),
-        }.get(run.stopped_by, (f"max_iter={self.max_iter}", "Increase max_iter"))
-        if run.stopped_by in ("max_time", "engine") and model.n_reported < run.n_blocks:
+        }.get(stopped_by, (f"max_iter={self.max_iter}", "Increase max_iter"))
+        if stopped_by in ("max_time", "engine") and found.n_missing:
             return (
-                f"fit was stopped by {by} after {model.samples_seen} rows,"
-                f" with {run.n_blocks - model.n_reported} of {run.n_blocks} blocks not read."
+                f"fit was stopped by {by} after {found.n_samples_seen} rows,"
+                f" with {found.n_missing} of {len(found.staleness)} blocks not read."
                 f" {remedy} for the lasso of all rows."
             )
-        if np.isnan(above).any():
-            if model.converged:
+        if found.estimate.certificate == "residuals":
+            if found.converged:
                 return None
             return (
                 f"ADMM did not converge: fit was stopped by {by} with residuals above"
                 f" tol={self.tol} relative to the iterates. {remedy}, increase tol, or scale the"
                 " features."
             )
-        if run.stopped_by not in ("max_time", "size", "standstill") and above.max() <= 0:
+        above = gap - allowed
+        if stopped_by not in ("max_time", "size", "standstill") and above.max() <= 0:
             return None
         return (
             f"Objective did not converge: fit was stopped by {by}. Duality gap:"
-            f" {np.max(model.gap):.3e}, tolerance: {allowed[np.argmax(above)]:.3e}. {remedy},"
+            f" {gap.max():.3e}, tolerance: {allowed[np.argmax(above)]:.3e}. {remedy},"
             " increase tol, or scale the features."
         )
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """Predict the targets of rows.
 
         Parameters
@@ -286,7 +272,7 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         return r2_score(self, X, y, sample_weight)
 
     @property
-    def sparse_coef_(self):
+    def sparse_coef_(self) -> sparse.csr_array:
         """Sparse representation of `coef_`."""
         return sparse.csr_array(np.atleast_2d(self.coef_))
 
@@ -323,12 +309,12 @@ def _is_fitted_name(name):
     return name.endswith("_") and not name.startswith("__")
 
 
-def _print_certificate(row, model):
+def _print_certificate(row, estimate):
     parts = [
         f"{row['time']:8.2f} s",
         f"{row['samples_seen']} rows",
         f"{row['n_updates']} updates",
         f"objective {row['objective']:.6g}",
-        f"dual gap {np.max(model.gap):.2e}",
+        f"dual gap {np.max(estimate.gap):.2e}",
     ]
     print("AsyncLasso: " + ", ".join(parts))

@@ -1,13 +1,10 @@
-"""Choice of alpha (and l1_ratio) by cross-validation or by AIC and BIC, in one pass.
-
-Each cell of rows reports its statistics once. A training set is a merge of cells, every
-alpha a small solve, and a validation score a formula on the moments of the test set.
-"""
+"""`AsyncLassoCV` and `AsyncElasticNetCV`, which choose their penalty."""
 
 from __future__ import annotations
 
 from functools import partial
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
@@ -16,15 +13,19 @@ from sklearn.model_selection import KFold as SklearnKFold
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._warn import warn
+from ..engines.record import Observer
 from ..places.input import is_dask
-from ..problem.penalties import L1
+from ..problem.penalties import L1, penalty_weights
 from ..rows.cells import consecutive_folds, one_cell, partition_of
-from ..solvers.selection import Selection, WideSelection
-from ..solvers.working_set import is_wide_path
+from ..solvers import selection
+from ..solvers.fit import Fit, Problem
+from ..solvers.path import Grid
+from ..solvers.selection import Choice
+from ..solvers.width import check_width, is_wide_path
 from .base import LassoBase
 from .callbacks import with_callbacks
+from .lasso import AsyncLassoRegressor
 from .path import GRID_CONSTRAINTS, check_alphas, check_values
-from .regressor import AsyncLassoRegressor
 
 
 class SelectionBase(LassoBase):
@@ -56,7 +57,7 @@ class SelectionBase(LassoBase):
     }
 
     @with_callbacks
-    def fit(self, X, y, sample_weight=None, *, groups=None):
+    def fit(self, X, y, sample_weight=None, *, groups=None) -> Self:
         """Choose the penalty and fit the model, in one pass over the rows.
 
         Parameters
@@ -92,7 +93,7 @@ class SelectionBase(LassoBase):
         """
         with self._all_or_nothing():
             self._validate_params()
-            self._fit(X, y, sample_weight, split=partial(self._split, X, y, groups))
+            self._fit(X, y, sample_weight, partial(self._solve, X, y, groups))
         return self
 
     def _validate_params(self):
@@ -100,6 +101,26 @@ class SelectionBase(LassoBase):
         check_alphas(self.alphas)
         if not isinstance(self.l1_ratio, Real):
             check_values("l1_ratio", self.l1_ratio, min_val=0.0, max_val=1.0)
+
+    def _solve(self, X, y, groups, place, observe: Observer) -> Fit:
+        """Choose a solver by the width of the rows, and let it run."""
+        partition = self._split(X, y, groups, place)
+        weights = penalty_weights(self.penalty_weights, self.n_features_in_, self.positive)
+        problem = Problem(L1(1.0, 1.0, weights, self.positive), self.fit_intercept)
+        settings = self._settings(place.dtype)
+        grid = Grid(check_alphas(self.alphas), self.eps)
+        l1_ratios = np.atleast_1d(self.l1_ratio)
+        choice = Choice(grid, l1_ratios, self.rule, self.criterion)
+        if (
+            is_wide_path(place)
+            and self.criterion == "cv"
+            and not problem.penalty.has_free
+            and np.all(l1_ratios > 0)
+            and np.all(grid.alphas > 0)
+        ):
+            return selection.fit_wide(place, problem, settings, observe, choice, partition)
+        check_width(place)
+        return selection.fit(place, problem, settings, observe, choice, partition)
 
     def _split(self, X, y, groups, place):
         """The `Partition` that the splits amount to."""
@@ -133,61 +154,29 @@ class SelectionBase(LassoBase):
             )
         return partition_of(int(n_rows), _pairs(cv, X, y, groups, int(n_rows)))
 
-    def _warn_unless_converged(self, model, run):
-        super()._warn_unless_converged(model, run)
-        if model.n_unconverged:
+    def _warn_unless_converged(self, found):
+        super()._warn_unless_converged(found)
+        if found.n_unconverged:
             warn(
-                f"Objective did not converge for {model.n_unconverged} of the coefficients that"
+                f"Objective did not converge for {found.n_unconverged} of the coefficients that"
                 f" alpha_ was chosen by, within max_iter={self.max_iter}: their duality gaps are"
                 " above tol. Increase max_iter or tol, or scale the features.",
                 ConvergenceWarning,
             )
 
-    def _make_model(self, place, n_blocks, partition):
-        return Selection(n_blocks=n_blocks, **self._settings(place, partition))
-
-    def _settings(self, place, partition):
-        return dict(
-            dtype=place.dtype,
-            partition=partition,
-            alphas=self.alphas,
-            eps=self.eps,
-            l1_ratios=np.atleast_1d(self.l1_ratio),
-            rule=self.rule,
-            criterion=self.criterion,
-            penalty=L1(1.0, 1.0, self._penalty_weights(), self.positive),
-            fit_intercept=self.fit_intercept,
-            tol=self.tol,
-            max_iter=self.max_iter,
-        )
-
-    def _wide(self, place, local, on_update, partition):
-        l1_ratios = np.atleast_1d(self.l1_ratio)
-        given = () if isinstance(self.alphas, Integral) else self.alphas
-        if (
-            not is_wide_path(place)
-            or self.criterion != "cv"
-            or L1(1.0, weights=self._penalty_weights()).has_free
-            or not np.all(l1_ratios > 0)
-            or not np.all(np.asarray(given) > 0)
-        ):
-            return super()._wide(place, local, on_update, partition)
-        settings = self._settings(place, partition)
-        return WideSelection(place, on_update=on_update, **settings)
-
-    def _attributes(self, model, place):
-        attributes = super()._attributes(model, place)
-        if place.y_ndim == 2:
+    def _attributes_of(self, estimate, dtype, y_ndim):
+        attributes = super()._attributes_of(estimate, dtype, y_ndim)
+        if y_ndim == 2:
             attributes["intercept_"] = np.ravel(attributes["intercept_"])[0]
-        selected = dict(model.selected)
-        n_ratios = len(selected["alphas_"])
+        chosen = dict(estimate.choice)
+        n_ratios = len(chosen["alphas_"])
         if n_ratios == 1 or not isinstance(self.alphas, Integral):
-            selected["alphas_"] = selected["alphas_"][0]
-        for name in {"mse_path_", "criterion_"} & set(selected):
-            selected[name] = np.squeeze(selected[name])
+            chosen["alphas_"] = chosen["alphas_"][0]
+        for name in {"mse_path_", "criterion_"} & set(chosen):
+            chosen[name] = np.squeeze(chosen[name])
         if "l1_ratio" not in self._get_param_names():
-            del selected["l1_ratio_"]
-        return {**attributes, **selected}
+            del chosen["l1_ratio_"]
+        return {**attributes, **chosen}
 
 
 def _consecutive_folds(n_rows, n_splits):

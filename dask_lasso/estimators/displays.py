@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
 from ..places.input import memory_array
-from .path import GRID_CONSTRAINTS, path_of
+from .path import GRID_CONSTRAINTS, path_of_fitted
 
 
 def _axes(ax):
@@ -117,7 +117,7 @@ class PathDisplay:
             )
         grid = {"alphas": alphas, "eps": eps}
         validate_parameter_constraints(GRID_CONSTRAINTS, grid, "PathDisplay.from_estimator")
-        alphas, coefs, _ = path_of(estimator, alphas, eps)
+        alphas, coefs, _ = path_of_fitted(estimator, alphas, eps)
         if coefs.ndim != 2:
             raise ValueError(
                 f"PathDisplay shows one target, and the estimator was fitted to {len(coefs)}:"

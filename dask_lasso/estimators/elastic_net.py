@@ -1,15 +1,44 @@
-"""`AsyncElasticNetRegressor`: the regressor of `_estimator` with a ridge term."""
+"""`AsyncElasticNetRegressor`: the elastic net, and how a fit of given alpha is solved."""
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 
-from sklearn.utils._param_validation import Interval
+import numpy as np
+from sklearn.base import MultiOutputMixin
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from .regressor import AsyncLassoRegressor
+from .._warn import warn
+from ..engines.record import Observer
+from ..engines.schedules import ENGINES
+from ..solvers import admm, exact, working_set
+from ..solvers.fit import Fit, Problem
+from ..solvers.width import check_width, is_wide
+from .base import LassoBase
+from .from_statistics import StatisticsMixin
+
+CONSTRAINTS = {
+    "alpha": [Interval(Real, 0, None, closed="left")],
+    "engine": [StrOptions(set(ENGINES)), HasMethods("run")],
+    "fit_intercept": ["boolean"],
+    "positive": ["boolean"],
+    "penalty_weights": ["array-like", None],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "max_time": [Interval(Real, 0, None, closed="neither"), None],
+    "rho": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+    "over_relaxation": [Interval(Real, 0, 2, closed="neither")],
+    "n_blocks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+    "max_staleness": [Interval(Integral, 1, None, closed="left"), None],
+    "polish": ["boolean"],
+    "warm_start": ["boolean"],
+    "client": "no_validation",  # checked where it is used; importing it costs
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
 
 
-class AsyncElasticNetRegressor(AsyncLassoRegressor):
+class AsyncElasticNetRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
     """Elastic net for data larger than one machine's memory.
 
     Minimises over the coefficients w and the intercept b::
@@ -62,16 +91,12 @@ class AsyncElasticNetRegressor(AsyncLassoRegressor):
     """
 
     _parameter_constraints: dict = {
-        **AsyncLassoRegressor._parameter_constraints,
+        **CONSTRAINTS,
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
     }
-    for _name in ("loss", "huber_delta", "local_solver"):
-        del _parameter_constraints[_name]
-    del _name
 
+    penalty = "l1"
     loss = "squared"
-    huber_delta = 1.35
-    local_solver = "auto"
 
     def __init__(
         self,
@@ -113,3 +138,49 @@ class AsyncElasticNetRegressor(AsyncLassoRegressor):
         self.client = client
         self.random_state = random_state
         self.verbose = verbose
+
+    def _validate_params(self):
+        super()._validate_params()
+        if self.alpha == 0:
+            warn(
+                "With alpha=0, there is no penalty: this is least squares, for which"
+                " LinearRegression is the better estimator (a model with no regularization).",
+                UserWarning,
+            )
+
+    def _solve(self, place, observe: Observer, *, has_weights: bool) -> Fit:
+        """Choose a solver by the problem and the width of the rows, and let it run."""
+        problem = self._problem()
+        settings = self._settings(
+            place.dtype,
+            max_staleness=self.max_staleness,
+            rho=self.rho,
+            over_relaxation=self.over_relaxation,
+            coef_init=self._coef_init(place.n_targets),
+        )
+        if self._needs_rows(problem, place.n_targets, has_weights):
+            return admm.fit(place, problem, settings, observe, by_rows=True)
+        if problem.penalty.is_sparse and is_wide(place):
+            by_admm = not self.polish
+            return working_set.fit(place, problem, settings, observe, by_admm=by_admm)
+        check_width(place)
+        if self.polish and self.penalty == "l1":
+            return exact.fit(place, problem, settings, observe)
+        return admm.fit(place, problem, settings, observe)
+
+    def _needs_rows(self, problem: Problem, n_targets: int, has_weights: bool) -> bool:
+        """Whether blocks need their raw rows, and not statistics alone."""
+        return False
+
+    def _coef_init(self, n_targets) -> np.ndarray | None:
+        if not (self.warm_start and hasattr(self, "coef_")):
+            return None
+        before, now = np.atleast_2d(self.coef_).shape, (n_targets, self.n_features_in_)
+        for of, was, is_now in zip(("y", "X"), before, now, strict=True):
+            if was != is_now:
+                what = "targets" if of == "y" else "features"
+                raise ValueError(
+                    f"warm_start=True, but the previous fit had {was} {what} and {of} has"
+                    f" {is_now}: use a new estimator or warm_start=False."
+                )
+        return np.atleast_2d(self.coef_).T.astype(np.float64)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import SimpleNamespace
+from typing import Self
 
 import numpy as np
 from scipy import linalg
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..places.input import open_rows
 from ..places.place import usable
 from ..problem.degrees import degrees_of_freedom
+from ..problem.penalties import L1
 from ..rows.statistics import Statistics, merge_statistics
-from ..solvers.working_set import check_width
+from ..solvers import exact
+from ..solvers.width import check_width
 
 _FIELDS = ("n_rows", "weight", "x_mean", "y_mean", "sxx", "sxy", "syy")
 # Rounding in moments, relative to their diagonal: float32 rows are summed in float32. What
@@ -145,7 +148,7 @@ def statistics_of(estimator, error=ValueError):
 class StatisticsMixin:
     """Fits of a regressor that need no rows, or only the new ones."""
 
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X, y, sample_weight=None) -> Self:
         """Fit all rows seen so far and these: the statistics merge, which is exact.
 
         After any number of calls the coefficients are those of one fit on all the rows.
@@ -186,7 +189,7 @@ class StatisticsMixin:
             self._fit_merged(merge_statistics(parts), y_ndim, place.dtype)
         return self
 
-    def fit_statistics(self, *statistics: Mapping[str, np.ndarray]):
+    def fit_statistics(self, *statistics: Mapping[str, np.ndarray]) -> Self:
         """Fit the rows that statistics are of, without the rows.
 
         Parameters
@@ -228,7 +231,7 @@ class StatisticsMixin:
             self._fit_merged(merge_statistics(parts), y_ndims[0], np.float64)
         return self
 
-    def merge_statistics(self, *others):
+    def merge(self, *others: BaseEstimator) -> Self:
         """Fit the rows of this and of other fitted estimators, without moving them.
 
         Parameters
@@ -248,6 +251,8 @@ class StatisticsMixin:
             raise ValueError(
                 f"{method} needs loss='squared', the only loss with sufficient statistics."
             )
+        if self.penalty != "l1":
+            raise ValueError(f"{method} needs penalty='l1', whose solution is exact: use fit.")
 
     def _fit_merged(self, statistics, y_ndim, dtype):
         if statistics.weight == 0:
@@ -255,14 +260,10 @@ class StatisticsMixin:
                 "Found array with 0 sample(s), or only of weight zero, while a minimum of 1 is"
                 " required: pass some rows."
             )
-        self._check_start(statistics.n_targets)
-        place = SimpleNamespace(dtype=dtype, y_ndim=y_ndim)
-        model = self._make_model(place, 1, None)
-        model.absorb_report(0, statistics)
-        model.update(0)
-        vars(self).pop("history_", None)
-        self._set_fitted(model, place, n_iter=1)
-        self._warn_unless_converged(model, SimpleNamespace(stopped_by=None))
+        settings = self._settings(dtype, coef_init=self._coef_init(statistics.n_targets))
+        found = exact.fit_statistics(statistics, self._problem(), settings)
+        self._take(found, dtype, y_ndim)
+        self._warn_unless_converged(found)
 
 
 class TrainingSummary:
@@ -272,7 +273,7 @@ class TrainingSummary:
     def train_score_(self) -> float:
         """R^2 on the rows of the fit, averaged over the targets."""
         statistics, coef = self._training()
-        residual = residual_squares(statistics, coef, np.atleast_1d(self.intercept_))
+        residual = statistics.squared_residuals(coef, np.atleast_1d(self.intercept_))
         flat = statistics.syy == 0
         scores = 1 - residual / np.where(flat, 1.0, statistics.syy)
         scores[flat] = np.where(residual[flat] == 0, 1.0, 0.0)
@@ -283,6 +284,8 @@ class TrainingSummary:
         """Degrees of freedom, per target; without the intercept's."""
         statistics, coef = self._training()
         problem, penalty = statistics.moments(self.fit_intercept), self._penalty()
+        if not isinstance(penalty, L1):
+            raise AttributeError("degrees_of_freedom_ are known of penalty='l1' alone.")
         df = [degrees_of_freedom(problem, column, penalty) for column in coef.T]
         return df[0] if self.coef_.ndim == 1 else np.array(df)
 
@@ -290,9 +293,3 @@ class TrainingSummary:
         # As an attribute that is not there, where it cannot be told.
         statistics, _ = from_arrays(statistics_of(self, AttributeError))
         return statistics, np.atleast_2d(self.coef_).T.astype(np.float64)
-
-
-def residual_squares(statistics, coef, intercept):
-    """Weighted sums of squared residuals, one per target."""
-    off = statistics.y_mean - statistics.x_mean @ coef - intercept
-    return statistics.moments(True).squared_residuals(coef) + statistics.weight * off**2

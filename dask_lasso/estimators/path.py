@@ -11,14 +11,9 @@ from sklearn.utils._param_validation import Interval, validate_params
 
 from .._warn import warn
 from ..places.input import open_rows
-from ..places.place import usable
-from ..problem.gram import solve_path
-from ..problem.grid import alpha_grid
-from ..rows.cells import one_cell
-from ..solvers.working_set import check_width, is_wide_path
-from ..solvers.working_set_path import WidePath
+from ..solvers.path import Grid, path, path_of
 from .from_statistics import from_arrays, statistics_of
-from .regressor import AsyncLassoRegressor
+from .lasso import AsyncLassoRegressor
 
 # What makes a grid, wherever one is asked for.
 GRID_CONSTRAINTS = {
@@ -96,7 +91,7 @@ def lasso_path(
     >>> coefs.shape
     (5, 50)
     """
-    alphas = check_alphas(alphas)
+    grid = Grid(check_alphas(alphas), eps)
     model = AsyncLassoRegressor(
         fit_intercept=fit_intercept,
         positive=positive,
@@ -105,13 +100,9 @@ def lasso_path(
         client=client,
     )
     with open_rows(model, X, y, sample_weight, client=client) as place:
-        penalty = model._penalty()
-        if is_wide_path(place) and not penalty.has_free and np.all(alphas > 0):
-            return _wide_path(model, place, penalty, alphas, eps)
-        check_width(place)
-        statistics = usable(place.merged_statistics(), place)
+        found = path(place, model._problem(), grid, max_iter)
         y_ndim = place.y_ndim
-    return _path(model, statistics, y_ndim, alphas, eps)
+    return _arrays(found, model, y_ndim)
 
 
 def check_alphas(alphas):
@@ -134,42 +125,17 @@ def check_values(name, values, **bounds) -> np.ndarray:
     return np.array(values, dtype=np.float64)
 
 
-def _wide_path(model, place, penalty, alphas, eps):
-    """The path of rows with many columns, through working sets."""
-    if place.n_targets > 1:
-        raise ValueError(
-            f"y has {place.n_targets} targets and X {place.n_features} columns: take a path of"
-            " so many columns for each target by itself."
-        )
-    path = WidePath(
-        place,
-        one_cell(),
-        penalty,
-        fit_intercept=model.fit_intercept,
-        max_iter=model.max_iter,
-    )
-    if isinstance(alphas, Integral):
-        alphas = path.grid(penalty, eps, alphas)
-    found = path.run(alphas, penalty)
-    coefs, gaps = found.coefs.toarray(), found.gaps[0]
-    _warn_of_gaps(gaps, model, path.null_loss)
-    if place.y_ndim == 2:
-        coefs, gaps = coefs[np.newaxis], gaps[np.newaxis]
-    return alphas, coefs, gaps
-
-
-def path_of(model, alphas, eps):
+def path_of_fitted(model, alphas, eps):
     """Alphas, coefficients and gaps of the path of a fitted estimator's statistics."""
     statistics, y_ndim = from_arrays(statistics_of(model))
-    return _path(model, statistics, y_ndim, check_alphas(alphas), eps)
+    grid = Grid(check_alphas(alphas), eps)
+    found = path_of(statistics, model._problem(), grid, model.max_iter)
+    return _arrays(found, model, y_ndim)
 
 
-def _path(model, statistics, y_ndim, alphas, eps):
-    problem, penalty = statistics.moments(model.fit_intercept), model._penalty()
-    if isinstance(alphas, Integral):
-        alphas = alpha_grid(problem, penalty, eps=eps, n_alphas=alphas)
-    coefs, gaps = solve_path(problem, penalty, alphas, max_iter=model.max_iter)
-    _warn_of_gaps(gaps, model, problem.null_loss[:, np.newaxis])
+def _arrays(found, model, y_ndim):
+    alphas, coefs, gaps, null_loss = found
+    _warn_of_gaps(gaps, model, null_loss[:, np.newaxis])
     return (alphas, coefs[0], gaps[0]) if y_ndim == 1 else (alphas, coefs, gaps)
 
 

@@ -15,6 +15,7 @@ from ..places.place import usable
 from ..places.reuse import reusing
 from ..rows.chunk import Chunk, Declared, Unreadable, read_features, to_host
 from ..rows.statistics import statistics_of_chunk, value_defect
+from ..solvers.width import is_wide
 
 
 def predict_rows(X, coef, intercept):
@@ -113,8 +114,6 @@ def r2_score(estimator, X, y, sample_weight) -> float:
     The statistics of (residual, y) hold both sums of squares: a chunk's residuals take
     the place of its features.
     """
-    from ..solvers.working_set import MAX_GRAM
-    from .from_statistics import residual_squares
 
     coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
     with open_rows(estimator, X, y, sample_weight, client=estimator.client, reset=False) as place:
@@ -122,9 +121,9 @@ def r2_score(estimator, X, y, sample_weight) -> float:
             raise ValueError(
                 f"y has {place.n_targets} targets, and the model was fitted to {len(coef)}."
             )
-        if reusing() and place.n_features <= MAX_GRAM:
+        if reusing() and not is_wide(place):
             merged = usable(place.merged_statistics(), place)
-            of_residual = residual_squares(merged, coef.T, intercept)
+            of_residual = merged.squared_residuals(coef.T, intercept)
         else:
             task = partial(_of_residuals, coef=coef, intercept=intercept)
             merged = usable(place.merged_statistics(task), place)

@@ -1,10 +1,48 @@
-"""What is added to the loss: the l1 penalty with its ridge term, weights and sign."""
+"""What is added to the loss: the l1 penalty with its ridge term, weights and sign; a user's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
+
+
+@runtime_checkable
+class Penalty(Protocol):
+    """A convex penalty, for ``AsyncLassoRegressor(penalty=...)``: alpha times its value.
+
+    Coefficients `w` come as an array of shape (n_features,), or of (n_features, n_targets)
+    where y has several targets. Fits are consensus ADMM, and its residuals are the
+    certificate. The columns are not standardised one by one, for which a penalty of several
+    columns together would be another: scale them where their units are far apart.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dask_lasso import AsyncLassoRegressor, Penalty
+    >>> class Pairs:
+    ...     '''The sum of the norms of columns 0 and 1, 2 and 3, and so on: a group lasso.'''
+    ...
+    ...     def value(self, w):
+    ...         return np.linalg.norm(w.reshape(-1, 2), axis=1).sum()
+    ...
+    ...     def prox(self, w, step):
+    ...         norms = np.linalg.norm(w.reshape(-1, 2), axis=1, keepdims=True)
+    ...         shrunk = np.maximum(1 - step / np.maximum(norms, 1e-300), 0)
+    ...         return (shrunk * w.reshape(-1, 2)).reshape(w.shape)
+    >>> isinstance(Pairs(), Penalty)
+    True
+    >>> X = np.random.default_rng(0).normal(size=(200, 6))
+    >>> model = AsyncLassoRegressor(0.1, penalty=Pairs()).fit(X, X[:, 0] - X[:, 1])
+    >>> model.coef_.round(2) + 0.0
+    array([ 0.91, -0.91,  0.  ,  0.  ,  0.  ,  0.  ])
+    """
+
+    def value(self, w: np.ndarray) -> float: ...
+    def prox(
+        self, w: np.ndarray, step: float
+    ) -> np.ndarray: ...  # argmin step value + ||. - w||^2/2
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +63,8 @@ class L1:
     l1_ratio: float = 1.0
     weights: np.ndarray | None = None
     positive: bool = False
+
+    is_separable: ClassVar = True  # a sum over the columns
 
     @property
     def l1(self) -> float | np.ndarray:
@@ -82,6 +122,48 @@ class L1:
         else:
             point = np.sign(point) * np.maximum(np.abs(point) - threshold, 0.0)
         return point / (1 + self.l2 * step * weights**2)
+
+    def largest_scale(self, correlation, n) -> np.ndarray:
+        """How far (m,) a dual point with these ``X^T theta`` (k, m) can be scaled, feasibly.
+
+        Columns without a penalty do not count: theta is orthogonal to them, or nothing helps.
+        """
+        weights = self.column_weights(len(correlation))
+        sizes = np.where(weights == 0, np.inf, weights)[:, np.newaxis]
+        beyond = (correlation if self.positive else np.abs(correlation)) / sizes
+        with np.errstate(over="ignore"):  # infinite, where nothing is correlated
+            return n * self.l1 / np.maximum(beyond.max(axis=0), np.finfo(float).tiny)
+
+
+@dataclass(frozen=True, eq=False)
+class Plugged:
+    """A user's `Penalty`, times alpha, of all targets together."""
+
+    alpha: float
+    penalty: Penalty
+
+    is_separable: ClassVar = False
+    is_sparse: ClassVar = False
+    has_free: ClassVar = False
+
+    def value(self, coef) -> np.ndarray:
+        """The penalty (m,) of coefficients (k, m), in equal shares of the targets."""
+        m = coef.shape[1]
+        value = self.penalty.value(coef[:, 0] if m == 1 else coef)
+        return np.full(m, self.alpha * value / m)
+
+    def prox(self, point, step, scale) -> np.ndarray:
+        """As of `L1`; all columns have the same scale."""
+        scale = scale[0]
+        w = point / scale
+        found = self.penalty.prox(w[:, 0] if w.shape[1] == 1 else w, self.alpha * step / scale**2)
+        found = np.asarray(found, dtype=np.float64)
+        if found.shape not in (w.shape, w[:, 0].shape):
+            raise ValueError(
+                f"penalty: prox returned an array of shape {found.shape} for one of shape"
+                f" {w.shape if w.shape[1] > 1 else w[:, 0].shape}; it must be the same."
+            )
+        return scale * found.reshape(w.shape)
 
 
 def penalty_weights(values, n_features: int, positive: bool) -> np.ndarray | None:

@@ -1,93 +1,155 @@
-"""Losses of one chunk of rows, as a value and a gradient: what a black-box solver needs.
+"""A loss summed over the raw rows of a chunk, and its gradient: what blocks evaluate.
 
-`Residual` is the squared loss and Huber's, `Pair` a user's two functions. Only the
-first has a known conjugate, so only it can be certified by a duality gap.
+`RowLoss` takes a loss of a row, in tiles of rows that stay in a core's cache for the second
+product; `ChunkLoss` takes a user's two functions of a whole chunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
+from ..problem.dual import Quadratic, dual_of
+from ..problem.losses import Loss, Pair, Residual
+from ..problem.metric import Metric
+from .raw import Rows
 from .tiles import CACHE_ITEMS, aligned
 
+# Newton steps to the best constant.
+_STEPS = 30
 
-@dataclass(frozen=True)
-class Residual:
-    """Huber's loss ``r^2 / 2`` up to `delta` and linear beyond; infinite is the squared loss.
 
-    With ``c = clip(r, -delta, delta)`` the loss is ``c (r - c / 2)``, its derivative c, and
-    its conjugate ``c^2 / 2`` where ``|c| <= delta`` (Huber 1964; Beck 2017, section 4.4).
+class Sums(NamedTuple):
+    """A block's part of a certificate at some beta; sums over its rows, per target.
+
+    With theta the negative derivative of the loss, any shift and scaling of the dual point
+    theta is a formula in these, so one look at the rows is enough.
     """
 
-    delta: float
+    loss: np.ndarray  # (m,)
+    curved: float  # of the curvature, mean over targets
+    theta: np.ndarray | None = None  # (m,)
+    x_theta: np.ndarray | None = None  # (k, m)
+    curvature: np.ndarray | None = None  # (m,), where theta is shifted along it
+    x_curvature: np.ndarray | None = None  # (k, m)
+    dual: np.ndarray | None = None  # (q, m), of `problem.dual`
 
-    has_conjugate: ClassVar = True
 
-    def theta(self, residual):
-        """Derivative of the loss of a residual."""
-        return np.clip(residual, -self.delta, self.delta)
+class Start(NamedTuple):
+    """What is known of a loss before the first update.
 
-    def total(self, residual, theta, weight):
-        """The loss (m,), summed over rows."""
-        values = theta * (residual - 0.5 * theta)
-        return values.sum(axis=0) if weight is None else (weight * values).sum(axis=0)
+    Attributes
+    ----------
+    eta : ndarray of shape (m,)
+        Where the intercept starts.
+    null : ndarray of shape (m,)
+        Twice the loss of a constant, NaN where it is not known.
+    curvature : float
+        Sum of second derivatives along a standardised column.
+    """
 
-    def residual_and_correlation(self, beta, rows):
-        """``y - X beta`` (n, m), and ``X^T theta`` (d, m) with theta weighted.
-
-        A row of `beta` beyond the columns of X is an intercept; its correlation is the sum.
-        One pass: X is read in tiles that stay in the cache for the second product.
-        """
-        n, k = rows.X.shape
-        coef = beta[:k]
-        residual, correlation = np.empty(rows.y.shape), np.zeros(beta.shape)
-        is_sparse = sparse.issparse(rows.X)
-        step = max(1, n if is_sparse else min(n, CACHE_ITEMS // k))
-        if not is_sparse:
-            buffer = None if rows.X.flags.aligned else np.empty(step * k, rows.X.dtype)
-        for start in range(0, n, step):
-            tile = slice(start, min(start + step, n))
-            X = rows.X
-            if not is_sparse:
-                # Float32 in tiles: a mixed product would copy all of X.
-                X = aligned(X, tile, slice(0, k), buffer).astype(np.float64, copy=False)
-            part = rows.y[tile] - X @ coef
-            if len(beta) > k:
-                part -= beta[k]
-            residual[tile] = part
-            theta = self.theta(part)
-            if rows.weight is not None:
-                theta = rows.weight[tile] * theta
-            correlation[:k] += X.T @ theta
-            if len(beta) > k:
-                correlation[k] += theta.sum(axis=0)
-        return residual, correlation
-
-    def value_and_gradient(self, beta, rows):
-        """The loss, summed over rows and targets, and its gradient, shaped as `beta` (d, m)."""
-        residual, correlation = self.residual_and_correlation(beta, rows)
-        value = self.total(residual, self.theta(residual), rows.weight).sum()
-        return value, -correlation
+    eta: np.ndarray
+    null: np.ndarray
+    curvature: float
 
 
 @dataclass(frozen=True)
-class Pair:
+class RowLoss:
+    """The loss of every row, summed."""
+
+    loss: Loss
+    fit_intercept: bool
+    has_ones: ClassVar = False  # a column of ones in X
+
+    @cached_property
+    def dual(self):
+        """The dual; None for a loss whose conjugate is not known."""
+        return dual_of(self.loss)
+
+    def value_and_gradient(self, beta, rows: Rows):
+        """The loss, summed over rows and targets, and its gradient, shaped as `beta` (d, m)."""
+        value, gradient = 0.0, np.zeros(beta.shape)
+        for tile, X, eta in _tiles(rows, beta):
+            y, weight = rows.y[tile], _weight(rows, tile)
+            value += (weight * self.loss.value(eta, y)).sum()
+            _add_products(X, weight * self.loss.derivative(eta, y), gradient)
+        return value, gradient
+
+    def sums(self, beta, rows: Rows) -> Sums:
+        """A chunk's part of the certificate at `beta`."""
+        k, m = rows.X.shape[1], beta.shape[1]
+        loss, curved, dual = np.zeros(m), 0.0, 0
+        theta = np.zeros((k + 1, m))
+        is_along = self.fit_intercept and not isinstance(self.dual, Quadratic | None)
+        along = np.zeros((k + 1, m)) if is_along else None
+        for tile, X, eta in _tiles(rows, beta):
+            y, weight = rows.y[tile], _weight(rows, tile)
+            loss += (weight * self.loss.value(eta, y)).sum(axis=0)
+            of_rows = -self.loss.derivative(eta, y)
+            curvature = self.loss.curvature(eta, y)
+            curved += float((weight * curvature).sum() / m)
+            _add_products(X, weight * of_rows, theta)
+            if is_along:
+                _add_products(X, weight * curvature, along)
+            if self.dual is not None:
+                dual = dual + self.dual.sums(eta, y, of_rows, curvature, rows.weight_of(tile))
+        if np.isnan(loss).any():
+            raise ValueError(_undefined("value returned NaN"))
+        if self.dual is None:
+            return Sums(loss, curved)
+        dual = dual if np.ndim(dual) else np.zeros((1, m))
+        beside = (along[k], along[:k]) if is_along else (None, None)
+        return Sums(loss, curved, theta[k], theta[:k], *beside, dual)
+
+    def start(self, rows: Rows, y_mean, of_columns) -> Start:
+        """The loss of the best constant, or of zero without an intercept."""
+        weight = _weight(rows, slice(None))
+        eta = self._constant(rows.y, weight, y_mean)
+        at = np.broadcast_to(eta, rows.y.shape)
+        null = 2 * (weight * self.loss.value(at, rows.y)).sum(axis=0)
+        curvature = self.loss.curvature(at, rows.y)
+        if not (np.isfinite(null).all() and np.isfinite(curvature).all()):
+            raise ValueError(_undefined("value or curvature is not finite at a constant eta"))
+        total = float(weight.sum()) if rows.weight is not None else float(len(rows.y))
+        return Start(eta, null, total * float(curvature.mean()))
+
+    def _constant(self, y, weight, y_mean):
+        if not self.fit_intercept:
+            return np.zeros_like(y_mean)
+        if isinstance(self.loss, Residual):
+            return y_mean
+        eta = np.zeros_like(y_mean)
+        for _ in range(_STEPS):
+            at = np.broadcast_to(eta, y.shape)
+            slope = (weight * self.loss.derivative(at, y)).sum(axis=0)
+            curvature = (weight * self.loss.curvature(at, y)).sum(axis=0)
+            steps = np.divide(slope, curvature, out=np.zeros_like(slope), where=curvature > 0)
+            # Where all targets are at an end of their range the best constant is far out.
+            eta = eta - np.clip(steps, -1.0, 1.0)
+        return eta
+
+
+@dataclass(frozen=True)
+class ChunkLoss:
     """A user's ``f(beta, X, y) -> float`` and ``fprime(beta, X, y) -> array``, over one chunk."""
 
-    f: Callable
-    fprime: Callable
+    pair: Pair
+    fit_intercept: bool
+    dual: ClassVar = None
 
-    has_conjugate: ClassVar = False
+    @property
+    def has_ones(self) -> bool:
+        """Users' functions see the intercept as a column of ones."""
+        return self.fit_intercept
 
-    def value_and_gradient(self, beta, rows):
-        """The loss, summed over rows, and its gradient of shape (d, 1)."""
-        value = self.value(beta, rows)
-        gradient = np.asarray(self.fprime(beta[:, 0], rows.X, rows.y[:, 0]))
+    def value_and_gradient(self, beta, rows: Rows):
+        """The loss, summed over the rows, and its gradient of shape (d, 1)."""
+        value = self._value(beta, rows)
+        gradient = np.asarray(self.pair.fprime(beta[:, 0], rows.X, rows.y[:, 0]))
         if gradient.shape != beta[:, 0].shape or gradient.dtype.kind not in "buif":
             raise ValueError(
                 f"loss: fprime returned an array of shape {gradient.shape} and dtype"
@@ -96,12 +158,96 @@ class Pair:
             )
         return value, gradient.astype(np.float64)[:, np.newaxis]
 
-    def value(self, beta, rows):
-        """The loss, summed over rows."""
-        value = np.asarray(self.f(beta[:, 0], rows.X, rows.y[:, 0]))
+    def sums(self, beta, rows: Rows) -> Sums:
+        """The loss alone."""
+        value = self._value(beta, rows)
+        if np.isnan(value):
+            raise ValueError(_undefined("f returned NaN for an estimate of beta"))
+        return Sums(np.array([value]), 0.0)
+
+    def _value(self, beta, rows):
+        value = np.asarray(self.pair.f(beta[:, 0], rows.X, rows.y[:, 0]))
         if value.size != 1 or value.dtype.kind not in "buif":
             raise ValueError(
                 f"loss: f returned an array of shape {value.shape} and dtype {value.dtype}; it"
                 " must return one number, the sum over the rows of X."
             )
         return float(value.item())
+
+    def start(self, rows: Rows, y_mean, of_columns) -> Start:
+        """The curvature near zero, by a difference of gradients.
+
+        Along a random vector of signs, ``d.H d / k`` is on average the mean of H's diagonal
+        (Hutchinson 1990).
+        """
+        x_mean, x_square = of_columns
+        k, n = len(x_mean), rows.X.shape[0]
+        scale = np.sqrt(x_square / n)
+        scale[scale == 0] = 1.0
+        x_shift = x_mean if self.fit_intercept else np.zeros(k)
+        metric = Metric(0, x_shift, np.zeros(1), scale, self.fit_intercept)
+        v = np.zeros((k + self.fit_intercept, 1))
+        d = np.random.default_rng(0).choice([-1.0, 1.0], size=v.shape)
+        step = 1e-4 / np.sqrt(len(d))
+        change = np.vdot(d, self._slope(metric, v + step * d, rows) - self._slope(metric, v, rows))
+        curvature = max(float(change) / step / len(d), 0.0)
+        return Start(np.zeros_like(y_mean), np.full_like(y_mean, np.nan), curvature)
+
+    def _slope(self, metric, v, rows):
+        value, gradient = self.value_and_gradient(metric.to_beta(v), rows)
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            bad = int((~np.isfinite(gradient)).sum())
+            raise ValueError(
+                f"loss: where the fit starts, at a beta near zero, f is {value} and fprime has"
+                f" {bad} values that are not finite: define the loss there."
+            )
+        return metric.pull_back(gradient)
+
+
+def _undefined(what):
+    return f"loss: {what}: it must be defined for every beta."
+
+
+def _weight(rows, tile):
+    return 1.0 if rows.weight is None else rows.weight[tile]
+
+
+def _tiles(rows, beta):
+    """Tiles of rows: where they are, their X in float64, their linear predictors (n, m).
+
+    A row of `beta` beyond the columns of X is an intercept.
+    """
+    n, k = rows.X.shape
+    is_sparse = sparse.issparse(rows.X)
+    step = max(1, n if is_sparse else min(n, CACHE_ITEMS // k))
+    aligns = is_sparse or rows.X.flags.aligned
+    buffer = None if aligns else np.empty(step * k, rows.X.dtype)
+    for start in range(0, n, step):
+        tile = slice(start, min(start + step, n))
+        X = rows.X
+        if not is_sparse:
+            # Float32 in tiles: a mixed product would copy all of X.
+            X = aligned(X, tile, slice(0, k), buffer).astype(np.float64, copy=False)
+        eta = X @ beta[:k]
+        if len(beta) > k:
+            eta += beta[k]
+        yield tile, X, eta
+
+
+def _add_products(X, values, into):
+    """Add ``X^T values`` to `into`, and below it their sum if there is a row for it."""
+    k = X.shape[1]
+    into[:k] += X.T @ values
+    if len(into) > k:
+        into[k] += values.sum(axis=0)
+
+
+def sums(chunks: list[Rows], loss: RowLoss | ChunkLoss, beta) -> Sums:
+    """A block's part of the certificate at `beta`."""
+    return add_sums([loss.sums(beta, rows) for rows in chunks])
+
+
+def add_sums(parts: list[Sums]) -> Sums:
+    """The `Sums` of the union of disjoint rows."""
+    columns = zip(*parts, strict=True)
+    return Sums(*(None if column[0] is None else sum(column) for column in columns))

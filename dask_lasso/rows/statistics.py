@@ -75,6 +75,11 @@ class Statistics(NamedTuple):
         means = (None, None) if fit_intercept else (self.x_mean, self.y_mean)
         return Moments(sxx, sxy, syy, weight, *means)
 
+    def squared_residuals(self, coef, intercept) -> np.ndarray:
+        """Weighted sums of squared residuals, one for each column of `coef` (k, p)."""
+        off = self.y_mean - self.x_mean @ coef - intercept
+        return self.moments(True).squared_residuals(coef) + self.weight * off**2
+
     @property
     def n_targets(self) -> int:
         return self.syy.shape[0]

@@ -15,9 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..engines.record import Estimate, Observer, Record
 from ..problem.metric import Metric
-from ..problem.penalties import L1
 from .anderson import Anderson
+from .blocks import FromRows, FromStatistics
+from .fit import Fit, Problem, Settings, drive
 
 # Residual balancing is for a rho that is far off: a change costs the sweeps, and Anderson's
 # memory, that the iteration needs to settle again, and residuals that are less than a
@@ -33,6 +35,15 @@ _UPDATES_FROM_STATISTICS, _UPDATES_FROM_ROWS = 10, 2
 # While blocks join, a certificate whenever they have grown by this factor: it looks at all.
 _GROWTH = 1.1
 _TINY = np.finfo(float).tiny
+
+
+def fit(place, problem: Problem, settings: Settings, observe: Observer, by_rows=False) -> Fit:
+    """Fit the rows of a place by consensus ADMM, from their statistics or by raw rows."""
+    record = Record(observe)
+    local = (FromRows if by_rows else FromStatistics)(place, problem)
+    blocks = local.load()
+    model = Consensus(local, problem, settings, len(blocks.reports))
+    return drive(place, blocks, model, settings, record)
 
 
 class Sent(NamedTuple):
@@ -59,30 +70,14 @@ class Consensus:
 
     wants_updates = True
 
-    def __init__(
-        self,
-        *,
-        local,
-        penalty: L1,
-        fit_intercept,
-        tol,
-        n_blocks,
-        rho,
-        over_relaxation,
-        coef_init=None,
-        dtype=np.float64,
-    ):
+    def __init__(self, local, problem: Problem, settings: Settings, n_blocks: int):
         self._local = local
-        self._penalty = penalty
-        self._dtype = dtype
-        self._fit_intercept = fit_intercept
-        self._tol = tol
+        self._penalty, self._fit_intercept = problem.penalty, problem.fit_intercept
+        self._dtype, self._tol, self._rho = settings.dtype, settings.tol, settings.rho
+        self._over_relaxation, self._coef_init = settings.over_relaxation, settings.coef_init
         self._n_blocks = n_blocks
-        self._rho = rho
-        self._balance_at = _BALANCING_SWEEP if rho == "auto" else np.inf
+        self._balance_at = _BALANCING_SWEEP if self._rho == "auto" else np.inf
         self._ratios = []  # of primal to dual residual, logarithms, since the last look
-        self._over_relaxation = over_relaxation
-        self._coef_init = coef_init
         self._metric = None
         self._generation = 0
         self._new = []  # blocks that have reported since the last z
@@ -99,8 +94,7 @@ class Consensus:
         self._last_residual = None  # the last relative gap, and the residual it came with
         self._all_in_metric = False
         self.converged = False
-        self.coef = self.intercept = self.gap = None
-        self.certificate = None
+        self.estimate = None
         self.rho = np.nan
 
     # -- reports ---------------------------------------------------------------------
@@ -122,10 +116,6 @@ class Consensus:
     def statistics(self):
         """What is known of all rows that have reported; None before the first."""
         return self._local.statistics
-
-    @property
-    def n_reported(self) -> int:
-        return len(self._s) + len(self._new)
 
     @property
     def null_loss(self):
@@ -168,11 +158,11 @@ class Consensus:
         if self._rho == "auto":
             # Blocks with fewer rows than columns have all their curvature in few
             # directions: rho goes half way (geometrically) to what it is there.
-            rows = self.samples_seen / self.n_reported
+            rows = self.samples_seen / (len(self._s) + len(self._new))
             relative = np.sqrt(max(1.0, k / rows))
         else:
             relative = self._rho * self._n_blocks
-        return relative * (self._local.curvature or 1.0) / self.n_reported
+        return relative * (self._local.curvature or 1.0) / (len(self._s) + len(self._new))
 
     def _rescale(self, scale, rho):
         """Change the metric and rho in place.
@@ -198,11 +188,11 @@ class Consensus:
 
     # -- updates ---------------------------------------------------------------------
 
-    def task(self, block, data, place):
+    def task(self, block, data):
         """What to send for `block`: the proximal step from the current z."""
         u = self._s[block] - self._z
         task, args = self._local.task(
-            block, data, self._metric, self._x[block], self._z, u, self.rho, place
+            block, data, self._metric, self._x[block], self._z - u, self.rho
         )
         return Sent(self._generation, self._z), task, args
 
@@ -236,7 +226,7 @@ class Consensus:
             if n_updates >= self._next_check:
                 self._next_check = n_updates + self._n_blocks
             self._ask(n_updates)
-        return self.conclude()
+        return self.certify()
 
     def _renew(self):
         """The z-update: a proximal step of the penalty."""
@@ -320,7 +310,7 @@ class Consensus:
         """One block's part of the certificate."""
         question.answers.append(answer)
 
-    def conclude(self):
+    def certify(self):
         """The certificate of the frozen estimate, once all blocks have answered."""
         question = self._question
         if question is None:
@@ -329,14 +319,12 @@ class Consensus:
             return None
         self._question = None
         found = self._local.certificate(question.beta, question.answers)
-        self.coef, self.intercept = found.coef, found.intercept
         if found.gap is None:
-            self.certificate = "residuals"
-            self.gap = np.full(len(found.intercept), np.nan)
+            nothing = np.full(len(found.intercept), np.nan)
+            self.estimate = Estimate(found.coef, found.intercept, nothing, "residuals")
             within = question.residual <= self._tol
         else:
-            self.certificate = "duality gap"
-            self.gap = found.gap
+            self.estimate = Estimate(found.coef, found.intercept, found.gap)
             with np.errstate(over="ignore"):  # the first block may be a single row
                 relative = found.gap / np.maximum(self.null_loss, _TINY)
             within = (found.gap <= self._tol * self.null_loss).all()
@@ -378,11 +366,11 @@ class Consensus:
             step = np.exp(np.clip(ratio / 2, -np.log(10), np.log(10)))
             self._rescale(self._metric.scale, self.rho * step)
 
-    def estimate(self):
+    def conclude(self):
         """Ask for a certificate of the current z, whatever has been asked before."""
         if self.statistics is None or self.statistics.weight == 0:
             return None
         if self._new:
             self._join()
         self._ask(0, final=True)
-        return self.conclude()
+        return self.certify()

@@ -1,11 +1,11 @@
 """The local problems of consensus ADMM: what a block computes, and how it is certified.
 
-`Gram` knows a block by its statistics, `BlackBox` by its raw rows, which stay where they
-are, and a loss that can only be evaluated. `Consensus` and the engines use either through
-the same few methods:
+`FromStatistics` knows a block by its statistics, `FromRows` by its raw rows, which stay where
+they are, and a loss that can be evaluated. `Consensus` uses either through the same few
+methods:
 
-- ``load(place)``: per block, a future of the data that updates work on and a future of
-  the report that comes to the client;
+- ``load()``: `Blocks`, futures of the data that updates work on and of the reports that come
+  to the client;
 - ``absorb(block, report)``: take a report in; then ``statistics``, ``samples_seen``,
   ``curvature``, ``null_loss`` and ``standardise()`` are those of all reported rows;
 - ``task(...)``: the proximal step of one block;
@@ -16,48 +16,44 @@ the same few methods:
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
-from ..problem.certificate import ORTHOGONAL, duality_gap, objective
-from ..problem.linear import LeastSquares
+from ..engines.run import Blocks
+from ..problem.certificate import duality_gap, objective
+from ..problem.losses import Pair
 from ..problem.moments import intercept
 from ..problem.penalties import L1
-from ..rows.raw import add_sums, merge_summaries, summarise, sums
+from ..rows.losses import ChunkLoss, RowLoss, add_sums, sums
 from ..rows.statistics import merge_statistics
-from .proximal import black_box_update, factorize, gram_update
+from ..rows.summary import merge_summaries, summarise
+from .certify_rows import Certificate, certify_rows
+from .fit import Problem
+from .proximal import factorize, gram_update, rows_update
 
 
-class Certificate(NamedTuple):
-    """What is known of an estimate; all per target (m,), `gap` is None without a dual."""
-
-    coef: np.ndarray  # (k, m)
-    intercept: np.ndarray
-    objective: np.ndarray
-    gap: np.ndarray | None
-
-
-def _scale(squares, weight):
-    """Root mean squares of columns, of which sums of squares are known."""
-    return np.sqrt(np.where(squares > 0, squares / (weight or 1.0), np.inf))
+def _root_mean_squares(squares, weight, is_separable):
+    """Those of the columns, and of all together where the penalty is of them together."""
+    means = np.where(squares > 0, squares / (weight or 1.0), np.inf)
+    if is_separable:
+        return np.sqrt(means)
+    varies = np.isfinite(means)
+    return np.full(len(means), np.sqrt(means[varies].mean()) if varies.any() else 1.0)
 
 
-class Gram:
+class FromStatistics:
     """Squared loss from the blocks' statistics: every step is exact and costs O(k^2)."""
 
     answers_are_free = True
 
-    def __init__(self, penalty: L1, fit_intercept: bool):
-        self._penalty = penalty
-        self._fit_intercept = fit_intercept
+    def __init__(self, place, problem: Problem):
+        self._place, self._problem = place, problem
         self._factors = {}  # block -> (epoch, future)
         self.statistics = None
 
-    def load(self, place):
+    def load(self) -> Blocks:
         """Statistics are both the data and the report; a handful of blocks per thread."""
-        reports = place.load_statistics(few_blocks=True)
-        return reports, reports
+        reports = self._place.load_statistics(few_blocks=True)
+        return Blocks(reports, reports)
 
     def absorb(self, block, statistics):
         merged = [] if self.statistics is None else [self.statistics]
@@ -79,58 +75,58 @@ class Gram:
 
     def standardise(self):
         """Means of the columns, means of the targets, root mean squares of the columns."""
-        scale = _scale(self._moments().norms ** 2, self.statistics.weight)
+        squares, weight = self._moments().norms ** 2, self.statistics.weight
+        scale = _root_mean_squares(squares, weight, self._problem.penalty.is_separable)
         return self.statistics.x_mean, self.statistics.y_mean, scale
 
-    def task(self, block, data, metric, x, z, u, rho, place):
+    def task(self, block, data, metric, x, centre, rho):
         """`gram_update`, after a `factorize` where the metric is new."""
         epoch, factor = self._factors.get(block, (None, None))
         if epoch != metric.epoch:
             if factor is not None:
-                place.release(factor)
-            factor = place.submit(factorize, data, metric)
+                self._place.release(factor)
+            factor = self._place.submit(factorize, data, metric)
             self._factors[block] = (metric.epoch, factor)
-        return gram_update, (factor, z - u, rho)
+        return gram_update, (factor, centre, rho)
 
     def question(self, beta):
         """Nothing to ask: the merged statistics know."""
         return
 
     def certificate(self, beta, answers) -> Certificate:
-        problem, coef = self._moments(), beta[: self.statistics.n_features]
+        moments, coef = self._moments(), beta[: self.statistics.n_features]
+        penalty, fit_intercept = self._problem.penalty, self._problem.fit_intercept
         return Certificate(
             coef,
-            intercept(self.statistics, coef, self._fit_intercept),
-            objective(problem, coef, self._penalty),
-            duality_gap(problem, coef, self._penalty),
+            intercept(self.statistics, coef, fit_intercept),
+            objective(moments, coef, penalty),
+            duality_gap(moments, coef, penalty) if isinstance(penalty, L1) else None,
         )
 
     def _moments(self):
-        return self.statistics.moments(self._fit_intercept)
+        return self.statistics.moments(self._problem.fit_intercept)
 
 
-class BlackBox:
+class FromRows:
     """Any smooth convex loss, on raw rows that stay where they are, by L-BFGS."""
 
     answers_are_free = False
 
-    def __init__(self, loss, penalty: L1, fit_intercept: bool):
-        self._loss = loss
-        self._penalty = penalty
-        self._fit_intercept = fit_intercept
-        # A user's functions see the intercept as a column of ones.
-        self._ones = fit_intercept and not loss.has_conjugate
+    def __init__(self, place, problem: Problem):
+        self._place, self._problem = place, problem
+        of_rows = ChunkLoss if isinstance(problem.loss, Pair) else RowLoss
+        self._loss = of_rows(problem.loss, problem.fit_intercept)
         self._free = np.empty(0, dtype=np.intp)
-        if loss.has_conjugate and penalty.has_free:
-            self._free = np.flatnonzero(penalty.weights == 0)
+        if problem.penalty.has_free and self._loss.dual is not None:
+            self._free = np.flatnonzero(problem.penalty.weights == 0)
         self.statistics = None
         self._weights = {}
         self._curved = 0.0  # share of the rows where the loss has curvature, at the last z
 
-    def load(self, place):
+    def load(self) -> Blocks:
         """Raw rows stay on the workers; their summaries are the reports."""
-        args = self._loss, self._fit_intercept, self._ones, self._free
-        return place.load_rows(self._ones, summarise, *args)
+        args = self._loss, self._free
+        return Blocks(*self._place.load_rows(self._loss.has_ones, summarise, *args))
 
     def absorb(self, block, summary):
         merged = [] if self.statistics is None else [self.statistics]
@@ -143,7 +139,7 @@ class BlackBox:
 
     @property
     def curvature(self) -> float:
-        """The loss' mean second derivative along a standardised column, over all rows.
+        """The loss' second derivative along a standardised column, over all rows.
 
         Of a constant's residuals few may be where Huber's loss has curvature, of the
         estimate's many: the last certificate knows better than the first pass.
@@ -160,15 +156,15 @@ class BlackBox:
         """Means of the columns, where the intercept starts, spread of the columns."""
         summary = self.statistics
         square = summary.x_variation
-        if not self._fit_intercept:
+        if not self._problem.fit_intercept:
             square = square + summary.weight * summary.x_mean**2
-        y = summary.y_mean if self._loss.has_conjugate else np.zeros_like(summary.y_mean)
-        return summary.x_mean, y, _scale(square, summary.weight)
+        scale = _root_mean_squares(square, summary.weight, self._problem.penalty.is_separable)
+        return summary.x_mean, summary.start, scale
 
-    def task(self, block, data, metric, x, z, u, rho, place):
-        """`black_box_update` from the block's last solution."""
+    def task(self, block, data, metric, x, centre, rho):
+        """`rows_update` from the block's last solution."""
         curvature = self.curvature * self._weights[block] / self.statistics.weight
-        return black_box_update, (data, self._loss, metric, x, z, u, rho, curvature)
+        return rows_update, (data, self._loss, metric, x, centre, rho, curvature)
 
     def question(self, beta):
         """`sums` at `beta`."""
@@ -176,73 +172,6 @@ class BlackBox:
         return sums, (self._loss, beta)
 
     def certificate(self, beta, answers) -> Certificate:
-        """The duality gap of the rows that have answered, where the loss has a conjugate.
-
-        The dual point is theta, the derivative of the loss at the residuals, moved to sum
-        to zero if there is an intercept, and scaled into ``|X^T theta| <= n alpha`` (times the
-        penalty's weights) and ``|theta| <= delta``.
-        """
         total = add_sums(answers)
-        asked = self._asked
-        weight, k = asked.weight, len(asked.x_mean)
-        self._curved = total.curved / weight
-        coef = beta[:k]
-        intercept = beta[k] if self._fit_intercept else np.zeros(coef.shape[1])
-        penalty = self._penalty.value(coef)
-        loss = total.loss
-        # Scaling makes no dual point feasible where the penalty allows no correlation.
-        if not self._loss.has_conjugate or self._penalty.alpha == 0:
-            return Certificate(coef, intercept, loss / weight + penalty, None)
-        shift = total.theta / weight if self._fit_intercept else np.zeros_like(intercept)
-        theta_y = total.theta_y - shift * weight * asked.y_mean
-        theta_theta = total.theta_theta - weight * shift**2
-        correlations = total.x_theta - weight * np.outer(asked.x_mean, shift)
-        if self._fit_intercept:
-            correlations[asked.x_variation == 0] = 0.0
-        delta = self._loss.delta
-        if np.isinf(delta):
-            # The shift of the residuals is the best intercept's too.
-            intercept, loss = intercept + shift, 0.5 * theta_theta
-        # How far the dual point moves, at most, before it is scaled.
-        moved = np.abs(shift)
-        objective = loss / weight + penalty
-        if len(self._free):
-            step = self._orthogonal(correlations)
-            moved = moved + np.abs(step).T @ asked.free.largest * (1 + self._fit_intercept)
-            theta_y = theta_y - (step * self._free_y()).sum(axis=0)
-            theta_theta = theta_theta - (step * correlations[self._free]).sum(axis=0)
-            correlations = correlations - self._free_x().T @ step
-            norms = np.sqrt(np.diagonal(self._free_x()[:, self._free]))
-            left = np.abs(correlations[self._free])
-            lost = (left > ORTHOGONAL * np.outer(norms, np.sqrt(total.theta_theta))).any(axis=0)
-            theta_y = np.where(lost, 0.0, theta_y)  # of the dual point zero
-        tiny = np.finfo(float).tiny
-        weights = self._penalty.column_weights(k)
-        sizes = np.where(weights == 0, np.inf, weights)[:, np.newaxis]
-        correlations = correlations / sizes
-        largest = (correlations if self._penalty.positive else np.abs(correlations)).max(axis=0)
-        best = theta_y / np.maximum(theta_theta, tiny)
-        in_box = np.inf if np.isinf(delta) else delta / (delta + moved)
-        with np.errstate(over="ignore"):  # infinite, where nothing is correlated
-            feasible = np.minimum(self._penalty.alpha * weight / np.maximum(largest, tiny), in_box)
-        scale = np.clip(best, 0.0, feasible)
-        dual = (scale * theta_y - 0.5 * scale**2 * theta_theta) / weight
-        return Certificate(coef, intercept, objective, objective - np.clip(dual, 0.0, objective))
-
-    def _orthogonal(self, correlations):
-        """Coefficients (f, m) of the unpenalised columns that the dual point is moved by."""
-        gram = self._free_x()[:, self._free]
-        return LeastSquares(gram, None, self._asked.weight).solve(correlations[self._free])
-
-    def _free_x(self):
-        """Products of the unpenalised columns with all, about zero without an intercept."""
-        asked = self._asked
-        if self._fit_intercept:
-            return asked.free.x
-        return asked.free.x + asked.weight * np.outer(asked.x_mean[self._free], asked.x_mean)
-
-    def _free_y(self):
-        asked = self._asked
-        if self._fit_intercept:
-            return asked.free.y
-        return asked.free.y + asked.weight * np.outer(asked.x_mean[self._free], asked.y_mean)
+        self._curved = total.curved / self._asked.weight
+        return certify_rows(beta, total, self._asked, self._problem, self._loss.dual)

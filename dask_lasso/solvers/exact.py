@@ -1,4 +1,4 @@
-"""The model of a polished fit: the exact lasso of the rows seen so far.
+"""The exact lasso of the rows seen so far, from their statistics.
 
 Blocks report their statistics and have no more to do. Between reports the estimate is
 not an ADMM iterate but the lasso of the merged statistics, warm-started: at equal cost
@@ -12,45 +12,52 @@ import time
 
 import numpy as np
 
+from ..engines.record import Estimate, Observer, Record
+from ..engines.run import Blocks
 from ..problem.gram import solve
-from ..problem.penalties import L1
-from ..rows.statistics import merge_statistics
+from ..problem.moments import Moments, intercept
+from ..rows.statistics import Statistics, merge_statistics
+from .fit import Fit, Problem, Settings, drive
 
 # Share of the time since the first report that running estimates may take: the last one
 # is the answer, those before are for whoever looks.
 _ESTIMATES_SHARE = 0.03
 
 
+def fit(place, problem: Problem, settings: Settings, observe: Observer) -> Fit:
+    """Fit the rows of a place in one pass."""
+    record = Record(observe)
+    reports = place.load_statistics()
+    model = Exact(problem, settings, len(reports))
+    return drive(place, Blocks(reports, reports), model, settings, record)
+
+
+def fit_statistics(statistics: Statistics, problem: Problem, settings: Settings) -> Fit:
+    """Fit the rows that statistics are of."""
+    model = Exact(problem, settings, 1)
+    model.absorb_report(0, statistics)
+    model.update(0)
+    n_rows, nothing = statistics.n_rows, np.zeros(1, dtype=np.int64)
+    estimate, null_loss = model.estimate, model.null_loss
+    return Fit(estimate, statistics, null_loss, True, n_rows, 1, 0, history={}, staleness=nothing)
+
+
 class Exact:
-    """Merged statistics and the lasso of them."""
+    """The model of a fit in one pass: merged statistics, and the lasso of them."""
 
     wants_updates = False
 
-    def __init__(
-        self,
-        *,
-        penalty: L1,
-        fit_intercept,
-        tol,
-        max_iter,
-        n_blocks,
-        coef_init=None,
-        dtype=np.float64,
-    ):
-        self._penalty = penalty
-        self._dtype = dtype
-        self._fit_intercept = fit_intercept
-        self._tol = tol
-        self._max_iter = max_iter
+    def __init__(self, problem: Problem, settings: Settings, n_blocks: int):
+        self._problem, self._settings = problem, settings
         self._n_blocks = n_blocks
+        self._n_reported = 0
         self._waiting = []
-        self.n_reported = 0
         self._spent = 0.0
         self._began = time.perf_counter()
+        self._coef = settings.coef_init
         self.statistics = None
+        self.estimate = None
         self.converged = False
-        self.coef = coef_init
-        self.gap = None
         self.null_loss = None  # what `tol` is relative to, one per target: ``||y||^2 / n``
 
     @property
@@ -61,19 +68,19 @@ class Exact:
     def absorb_report(self, block, statistics):
         """Keep a block's statistics for the next estimate."""
         self._waiting.append(statistics)
-        self.n_reported += 1
+        self._n_reported += 1
 
     def update(self, n_updates):
         """Solve for the rows seen so far, unless that was done a moment ago."""
         now = time.perf_counter()
-        self.converged = self.n_reported == self._n_blocks
+        self.converged = self._n_reported == self._n_blocks
         if not self.converged and self._spent > _ESTIMATES_SHARE * (now - self._began):
             return None
-        row = self.estimate()
+        row = self.conclude()
         self._spent += time.perf_counter() - now
         return row
 
-    def estimate(self):
+    def conclude(self):
         """The exact lasso of all rows that have been reported."""
         merged = [] if self.statistics is None else [self.statistics]
         self.statistics = merge_statistics(merged + self._waiting)
@@ -81,16 +88,20 @@ class Exact:
         if self.statistics.weight == 0:
             self.converged = False
             return None
-        return self._solve(self.statistics.moments(self._fit_intercept))
-
-    def _solve(self, problem):
-        """Make `coef` and `gap` those of the penalty."""
-        self.coef, self.gap, value = solve(
-            problem,
-            self._penalty,
-            max_iter=self._max_iter,
-            coef_init=self.coef,
-            dtype=self._dtype,
-        )
-        self.null_loss = problem.null_loss
+        moments = self.statistics.moments(self._problem.fit_intercept)
+        self._coef, gap, value = solve_problem(moments, self._problem, self._settings, self._coef)
+        self.null_loss = moments.null_loss
+        best = intercept(self.statistics, self._coef, self._problem.fit_intercept)
+        self.estimate = Estimate(self._coef, best, gap)
         return {"samples_seen": self.samples_seen, "objective": value.sum()}
+
+
+def solve_problem(moments: Moments, problem: Problem, settings: Settings, coef_init=None):
+    """`solve`, as the settings of a fit want it."""
+    return solve(
+        moments,
+        problem.penalty,
+        max_iter=settings.max_iter,
+        coef_init=coef_init,
+        dtype=settings.dtype,
+    )

@@ -52,14 +52,14 @@ def gram_update(factor: Factor, point, rho: float):
     return factor.basis @ (rotated / (factor.curvature + rho)[:, np.newaxis])
 
 
-def local_update(evaluate, x, z, u, rho: float, curvature: float):
-    """``argmin_x f(x) + rho/2 ||x - z + u||^2`` by L-BFGS, from a first guess `x`.
+def local_update(evaluate, x, centre, rho: float, curvature: float):
+    """``argmin_x f(x) + rho/2 ||x - centre||^2`` by L-BFGS, from a first guess `x`.
 
     Parameters
     ----------
     evaluate : callable
         ``evaluate(x) -> (value, gradient)`` of f, a smooth convex function.
-    x, z, u : ndarray of shape (d, m)
+    x, centre : ndarray of shape (d, m)
     curvature : float
         About the second derivative of f along a coordinate. With it the first step of
         L-BFGS, along the gradient, is about as long as it should be.
@@ -69,7 +69,6 @@ def local_update(evaluate, x, z, u, rho: float, curvature: float):
     ndarray of shape (d, m)
         Not the minimiser but a point where the gradient is `_REDUCTION` of that at `x`.
     """
-    centre = z - u
 
     def augmented(x):
         value, gradient = evaluate(x)
@@ -107,7 +106,7 @@ def local_update(evaluate, x, z, u, rho: float, curvature: float):
     return x + unit * found.x.reshape(x.shape)
 
 
-def black_box_update(chunks: list[Rows], loss, metric: Metric, x, z, u, rho, curvature):
+def rows_update(chunks: list[Rows], loss, metric: Metric, x, centre, rho, curvature):
     """`local_update` on the raw chunks of a block, in the coordinates of `metric`."""
 
     def evaluate(v):
@@ -115,4 +114,4 @@ def black_box_update(chunks: list[Rows], loss, metric: Metric, x, z, u, rho, cur
         parts = [loss.value_and_gradient(beta, rows) for rows in chunks]
         return sum(value for value, _ in parts), metric.pull_back(sum(g for _, g in parts))
 
-    return local_update(evaluate, x, z, u, rho, curvature)
+    return local_update(evaluate, x, centre, rho, curvature)

@@ -23,20 +23,17 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
-from ..engines.run import HISTORY
+from ..engines.record import Estimate, Observer, Record
 from ..places.place import usable
 from ..places.waiting import TimeIsUp
 from ..problem.certificate import scale_residual
-from ..problem.gram import solve
-from ..problem.moments import Moments, is_rounding
-from ..problem.penalties import L1
+from ..problem.moments import Moments, intercept, is_rounding
 from ..rows.columns import column_moments, merge_columns
 from ..rows.passes import Chosen, merge_sums, products, residuals
+from . import admm
+from .exact import solve_problem
+from .fit import Fit, Problem, Settings
 
-# Columns up to which rows are read once, for the Gram of all.
-MAX_GRAM = 2000
-# Columns up to which it can be had where there is no other way.
-MAX_MOMENTS = 10_000
 # The client holds the Gram of the set, and a task holds its part of it: 512 MiB.
 _MAX_SET = 2**13
 # Columns that join at first: this many times the square root of the number of all columns,
@@ -50,28 +47,6 @@ _FAR = 1e4
 _MOST_IDLE = 10
 # A correlation this far above the threshold, relatively, is rounding.
 SLACK = 1e-9
-
-
-def is_wide(place) -> bool:
-    """Whether rows are fitted through working sets and not through the Gram of all columns."""
-    return place.n_features > MAX_GRAM
-
-
-def is_wide_path(place) -> bool:
-    """Whether paths go through working sets: where one pass for all moments is too much."""
-    k = place.n_features
-    return k > MAX_MOMENTS or (k > MAX_GRAM and place.n_rows < k)
-
-
-def check_width(place):
-    """Raise where the Gram of all columns is needed, and is too large."""
-    if place.n_features > MAX_MOMENTS:
-        raise ValueError(
-            f"X has {place.n_features} columns, and this fit needs the {MAX_MOMENTS} squared"
-            " moments of all pairs of at most that many. More columns take an l1 penalty on each"
-            " of them (alpha > 0, l1_ratio > 0, penalty_weights > 0), and where alpha is chosen,"
-            " criterion='cv'; or select columns first."
-        )
 
 
 # The gap to which ADMM solves for a set, relative to the one asked for, that is in vain: the
@@ -111,85 +86,70 @@ def first_pass(place, fit_intercept):
     )
 
 
-class Wide:
-    """A fit with many columns: the working set, the estimate, what is known of all columns.
+def fit(place, problem: Problem, settings: Settings, observe: Observer, by_admm=False) -> Fit:
+    """Fit rows with many columns, each of which has an l1 penalty.
 
-    Parameters
-    ----------
-    place : InMemory or OnCluster
-    penalty : L1
-        With an l1 term on every column.
-    fit_intercept, tol, max_iter : as in the estimator
-    coef_init : ndarray of shape (k, m) or None
-    on_update : callable
-        Given a row of the history; True ends the fit.
-    run_engine : callable or None
-        Solves for a working set's columns by ADMM: ``run_engine(place, on_update, coef_init=,
-        penalty=, tol=)`` returns a model and its `Run`. None is the exact
-        solution from the Gram of the set.
+    The problem of a working set is solved exactly, from the Gram of its columns, or by
+    consensus ADMM with the engine of the settings.
+    """
+    model = _WorkingSet(place, problem, settings, Record(observe), by_admm)
+    model.run()
+    return Fit(
+        model.estimate,
+        model.statistics,
+        model.null_loss,
+        model.stopped_by is None,
+        model.statistics.n_rows,
+        n_passes=model.n_passes,
+        n_updates=model.n_updates,
+        history=model.record.history,
+        staleness=model.staleness,
+        stopped_by=model.stopped_by,
+    )
+
+
+class _WorkingSet:
+    """A fit with many columns: the working set, the estimate, what is known of all columns.
 
     Attributes
     ----------
-    coef : ndarray of shape (k, m)
-    gap : ndarray of shape (m,)
-        Of the whole problem, at `coef`.
+    estimate : Estimate
+        Its gap is of the whole problem.
     statistics : ColumnMoments
     n_passes : int
         How often the rows were read.
     n_updates : int
         Solutions of the working set's problem, or updates of its blocks.
-    n_blocks, staleness :
-        Those of ADMM on the last working set; else there is one block, of all rows.
+    staleness : ndarray
+        Of the blocks of ADMM on the last working set; else there is one block, of all rows.
     stopped_by : str or None
         None if the certificate holds.
     """
 
-    n_blocks = n_reported = 1
-    staleness = np.zeros(1, dtype=np.int64)
-
-    def __init__(
-        self,
-        place,
-        *,
-        penalty: L1,
-        fit_intercept,
-        tol,
-        max_iter,
-        on_update,
-        coef_init=None,
-        run_engine=None,
-        dtype=np.float64,
-    ):
-        self._place = place
-        self._penalty, self._dtype = penalty, dtype
-        self._l1, self._l2 = penalty.l1, penalty.l2
+    def __init__(self, place, problem, settings, record, by_admm):
+        self._place, self._problem, self._settings = place, problem, settings
+        penalty = self._penalty = problem.penalty
+        self._by_admm, self.record = by_admm, record
+        self._l1, self._l2, self._positive = penalty.l1, penalty.l2, penalty.positive
         # Columns are divided by their weights, and then penalised alike.
         self._weights = penalty.column_weights(place.n_features)
-        self._positive = penalty.positive
-        self._fit_intercept = fit_intercept
-        self._tol = tol
-        self._max_iter = max_iter
-        self._coef_init = coef_init
-        self._on_update = on_update
-        self._run_engine = run_engine
-        self._set_tol = 0.5 * tol  # the least relative gap to which ADMM solves for a set
+        self._fit_intercept = problem.fit_intercept
+        self._tol, self._coef_init = settings.tol, settings.coef_init
+        self._set_tol = 0.5 * self._tol  # the least relative gap to which ADMM solves for a set
         self._is_solved = True  # the empty set is
         self._is_exhausted = False  # no more iterations are allowed
         self._best = np.inf, np.inf  # objective and gap, over the targets
         self._n_idle = 0  # passes since either of them was better
-        self._start = time.perf_counter()
-        self._history = {name: [] for name in HISTORY}
-        self.n_passes = 0
-        self.n_updates = 0
-        self.stopped_by = None
-        self.coef = self.gap = None
+        self.n_passes = self.n_updates = 0
+        self.staleness = np.zeros(1, dtype=np.int64)
+        self.stopped_by = self.estimate = None
 
     def run(self):
         """Read the rows as often as the certificate needs, and time allows."""
         try:
             self._run()
         except TimeIsUp:
-            if self.coef is None:
+            if self.estimate is None:
                 raise TimeIsUp("the first pass over the rows is not complete") from None
             self.stopped_by = "max_time"  # with the last estimate that has a certificate
 
@@ -233,18 +193,17 @@ class Wide:
     def _solve(self):
         """Solve for the columns in the set: exactly, or by ADMM to a gap."""
         self._is_solved = True
-        if self._run_engine is not None:
-            self._solve_by_engine()
+        if self._by_admm:
+            self._solve_by_admm()
             return
-        penalty = replace(self._penalty, weights=None)
-        self._set_coef, *_ = solve(
-            self._moments(), penalty, max_iter=self._max_iter, coef_init=self._set_coef
-        )
+        alike = self._problem._replace(penalty=replace(self._penalty, weights=None))
+        settings = replace(self._settings, dtype=np.float64)
+        self._set_coef, *_ = solve_problem(self._moments(), alike, settings, self._set_coef)
         # What is certified is what the user gets.
         weights = self._weights[self._set, np.newaxis]
-        self._set_coef = (self._set_coef / weights).astype(self._dtype) * weights
+        self._set_coef = (self._set_coef / weights).astype(self._settings.dtype) * weights
         self.n_updates += 1
-        self._is_exhausted = self.n_updates >= self._max_iter
+        self._is_exhausted = self.n_updates >= self._settings.max_iter
 
     def _moments(self) -> Moments:
         """Of the columns in the set, divided by their weights."""
@@ -255,34 +214,34 @@ class Wide:
             means = moments.x_mean[columns] / weights, moments.y_mean
         return Moments(self._gram, xy, moments.yy, moments.weight, *means)
 
-    def _solve_by_engine(self):
+    def _solve_by_admm(self):
         """A pass for the blocks' statistics of the set's columns, and ADMM on them."""
-        began, before = time.perf_counter() - self._start, self.n_updates
+        began, before = self.record.seconds, self.n_updates
 
-        def on_update(row):
-            return self._record(
-                {**row, "time": began + row["time"], "n_updates": before + row["n_updates"]}
-            )
+        def observe(row, estimate):
+            row["time"] += began
+            row["n_updates"] += before
+            return self.record.add(row, self.estimate)
 
-        relative = float((self.gap / np.maximum(self.null_loss, np.finfo(float).tiny)).max())
+        tiny = np.finfo(float).tiny
+        relative = float((self.estimate.gap / np.maximum(self.null_loss, tiny)).max())
         if len(self._outside) == 0:
             self._set_tol *= 0.2  # it was not enough for all columns
         self.n_passes += 1
-        weights = self._weights[self._set]
+        weights = self._weights[self._set, np.newaxis]
+        problem = self._problem._replace(penalty=self._penalty.of(self._set))
+        settings = replace(
+            self._settings,
+            coef_init=self._set_coef / weights,
+            tol=max(0.1 * relative, self._set_tol),
+        )
         with self._place.of_columns(self._set) as place:
-            model, run = self._run_engine(
-                place,
-                on_update,
-                coef_init=self._set_coef / weights[:, np.newaxis],
-                penalty=self._penalty.of(self._set),
-                tol=max(0.1 * relative, self._set_tol),
-            )
-        self._set_coef = model.coef * weights[:, np.newaxis]
-        self.n_updates += run.n_updates
-        self.n_blocks = self.n_reported = run.n_blocks
-        self.staleness = run.staleness
-        self._is_exhausted = run.stopped_by == "max_iter"
-        if run.stopped_by == "callback":
+            found = admm.fit(place, problem, settings, observe)
+        self._set_coef = found.estimate.coef * weights
+        self.n_updates += found.n_updates
+        self.staleness = found.staleness
+        self._is_exhausted = found.stopped_by == "max_iter"
+        if found.stopped_by == "callback":
             self.stopped_by = "callback"
 
     def _violating(self):
@@ -312,7 +271,7 @@ class Wide:
 
     def _join(self, new):
         """Let the columns `new` join the set: a pass, for their products."""
-        if self._run_engine is None:
+        if not self._by_admm:
             self._keep()  # by ADMM a set only grows, or columns might take turns
         if len(new) == 0:
             return
@@ -322,7 +281,7 @@ class Wide:
         if self._coef_init is not None and n_old == 0:
             joined = self._coef_init[new] * self._weights[new, np.newaxis]
         self._set, self._set_coef = columns, np.vstack([self._set_coef, joined])
-        if self._run_engine is None:
+        if not self._by_admm:
             self._extend_gram(n_old)
 
     def _extend_gram(self, n_old):
@@ -384,13 +343,15 @@ class Wide:
         primal = loss + self._l1 * np.abs(self._set_coef).sum(axis=0)
         scale, dual = scale_residual(squares, with_y, excess, threshold, self._norms, self._yy)
         dual /= weight
-        self.gap = np.maximum(primal - dual, 0.0)
-        self.coef = np.zeros_like(self._xy)
-        self.coef[self._set] = self._set_coef / self._weights[self._set, np.newaxis]
+        gap = np.maximum(primal - dual, 0.0)
+        coef = np.zeros_like(self._xy)
+        coef[self._set] = self._set_coef / self._weights[self._set, np.newaxis]
+        best = intercept(self.statistics, coef, self._fit_intercept)
+        self.estimate = Estimate(coef, best, gap)
 
         # Screened is a column that stays inside its constraint wherever in the ball around
         # the dual point the dual solution is.
-        radius = np.sqrt(2 * weight * self.gap)
+        radius = np.sqrt(2 * weight * gap)
         self._eligible &= (threshold - scale * excess <= radius * norms).any(axis=1)
         # What exceeds the threshold by rounding alone does not count.
         rounding = SLACK * threshold + 1e-13 * norms * np.sqrt(self._yy)
@@ -406,23 +367,21 @@ class Wide:
         return self._has_ended(len(self._outside) > 0, loss)
 
     def _has_ended(self, more_columns, loss):
-        now = time.perf_counter()
         penalty = self._l1 * np.abs(self._set_coef).sum()
         row = {
-            "time": now - self._start,
             "n_updates": self.n_updates,
             "samples_seen": self.statistics.n_rows,
             "objective": loss.sum() + penalty,
         }
-        within = bool((self.gap <= self._tol * self.null_loss).all())
-        self._notice(row["objective"].sum(), self.gap.sum())
-        if self.stopped_by is not None or self._record(row):
+        within = bool((self.estimate.gap <= self._tol * self.null_loss).all())
+        self._notice(row["objective"].sum(), self.estimate.gap.sum())
+        if self.stopped_by is not None or self.record.add(row, self.estimate):
             self.stopped_by = "callback"
-        elif self._is_solved and (within if self._run_engine is not None else not more_columns):
+        elif self._is_solved and (within if self._by_admm else not more_columns):
             # By ADMM a set is solved for to a gap; else there is nothing to add to it.
             self.stopped_by = None if within else "max_iter"
             return True
-        elif now >= self._place.deadline:
+        elif time.perf_counter() >= self._place.deadline:
             self.stopped_by = "max_time"
         elif self._n_idle >= _MOST_IDLE or self._set_tol < _LEAST_TOL * self._tol:
             self.stopped_by = "standstill"
@@ -440,11 +399,6 @@ class Wide:
         self._n_idle = 0 if better else self._n_idle + 1
         self._best = min(objective, best), min(gap, least)
 
-    def _record(self, row) -> bool:
-        for name, column in self._history.items():
-            column.append(row.get(name, np.nan))
-        return self._on_update(row)
-
     @property
     def _n_active(self) -> int:
         return np.count_nonzero(self._set_coef.any(axis=1))
@@ -453,11 +407,3 @@ class Wide:
     def null_loss(self):
         """What `tol` is relative to, one per target: ``||y||^2 / n``."""
         return self._yy / self.statistics.weight
-
-    @property
-    def samples_seen(self) -> int:
-        return self.statistics.n_rows
-
-    @property
-    def history(self) -> dict[str, np.ndarray]:
-        return {name: np.array(self._history[name], dtype) for name, dtype in HISTORY.items()}

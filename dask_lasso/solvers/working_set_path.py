@@ -26,6 +26,7 @@ from ..problem.moments import intercept
 from ..problem.penalties import L1
 from ..rows.cells import merge_cells, union_of_cells
 from ..rows.passes import Chosen, cells_of_columns, merge_sums, path_residuals
+from .fit import Problem
 from .working_set import FEWEST, SLACK, first_pass, n_joining
 
 # Alphas that are solved for before their residuals are read; fewer where the correlations
@@ -63,9 +64,9 @@ class WidePath:
         At its deadline a path ends with the alphas that are done, if there are any.
     partition : Partition
         Its splits are solved for as well as all rows.
-    penalty : L1
-        Of which weights and sign count; they penalise every column.
-    fit_intercept, max_iter : as in the estimators
+    problem : Problem
+        Of whose penalty weights and sign count; they penalise every column.
+    max_iter : int
 
     Attributes
     ----------
@@ -75,13 +76,14 @@ class WidePath:
         How often the rows were read; solutions, one for each alpha and training set.
     """
 
-    def __init__(self, place, partition, penalty: L1, *, fit_intercept, max_iter):
+    def __init__(self, place, partition, problem: Problem, *, max_iter: int):
         if np.isnan(place.n_rows):
             raise ValueError(
                 f"X has {place.n_features} columns and chunks of unknown size: call"
                 " X.compute_chunk_sizes() before a path or a cross-validation of so many."
             )
         self._place, self._partition = place, partition
+        penalty, fit_intercept = problem.penalty, problem.fit_intercept
         self._positive, self._fit_intercept = penalty.positive, fit_intercept
         self._weights = penalty.column_weights(place.n_features)
         self._max_iter = max_iter

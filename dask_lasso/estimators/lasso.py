@@ -1,25 +1,19 @@
-"""`AsyncLassoRegressor`: the lasso."""
+"""`AsyncLassoRegressor`: the elastic net without a ridge term; other losses and penalties."""
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
-from sklearn.base import MultiOutputMixin
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from .._warn import warn
-from ..engines.schedules import ENGINES
-from ..rows.losses import Pair, Residual
-from ..solvers.admm import Consensus
-from ..solvers.blocks import BlackBox, Gram
-from ..solvers.exact import Exact
-from ..solvers.working_set import Wide, is_wide
-from .base import LassoBase
-from .from_statistics import StatisticsMixin
+from ..problem.losses import Loss, Pair, Residual
+from ..problem.penalties import Penalty, Plugged
+from ..solvers.fit import Problem
+from .elastic_net import CONSTRAINTS, AsyncElasticNetRegressor
 
 
-class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
+class AsyncLassoRegressor(AsyncElasticNetRegressor):
     """Lasso for data larger than one machine's memory.
 
     Minimises over the coefficients w and the intercept b::
@@ -52,11 +46,18 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
         w||_1``. 0 is no penalty, and not for `positive`; None is 1 for all. The weights
         ``1 / abs(w0)`` of a first estimate w0 make the adaptive lasso (Zou 2006).
 
-    loss : {"squared", "huber"} or tuple (f, fprime), default="squared"
+    penalty : "l1" or object, default="l1"
+        What alpha multiplies in place of ``||w||_1``: an object with methods ``value(w)`` and
+        ``prox(w, step)``; see `dask_lasso.Penalty`. `polish`, `positive` and
+        `penalty_weights` are of "l1" alone.
+
+    loss : {"squared", "huber"}, object or tuple (f, fprime), default="squared"
         What is summed over the rows in place of ``1/2 (y_i - x_i w - b)^2``. "huber" is
-        ``r^2 / 2`` for residuals r up to `huber_delta` and linear beyond. A pair of
-        functions ``f(beta, X, y) -> float`` and ``fprime(beta, X, y) -> ndarray`` is any
-        other smooth convex loss, summed over the rows of a chunk; beta and y are 1-d, and
+        ``r^2 / 2`` for residuals r up to `huber_delta` and linear beyond. An object with
+        the methods of `dask_lasso.Loss` is any other smooth convex loss of a row; with its
+        conjugate it has a duality gap. A pair of functions
+        ``f(beta, X, y) -> float`` and ``fprime(beta, X, y) -> ndarray`` is a
+        loss summed over the rows of a chunk; beta and y are 1-d, and
         with an intercept X has a column of ones at the end and beta one more element.
 
     huber_delta : float, default=1.35
@@ -130,9 +131,10 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
         minimum. NaN where ``certificate_ == "residuals"``.
 
     certificate_ : {"duality gap", "residuals"}
-        What ended the fit. The losses "squared" and "huber" have a duality gap. For other
-        losses, and on raw rows without a penalty (``alpha=0``), it is the primal and the
-        dual residual of ADMM, of which the last are in `history_`: both at most `tol`
+        What ended the fit. The losses "squared" and "huber", and those that know their
+        conjugate, have a duality gap. For pairs of functions, for other penalties than "l1",
+        and on raw rows without a penalty (``alpha=0``), it is the primal and the dual
+        residual of ADMM, of which the last are in `history_`: both at most `tol`
         relative to the size of the iterates.
 
     staleness_ : ndarray of shape (n_blocks,)
@@ -195,29 +197,17 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
     """
 
     _parameter_constraints: dict = {
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "engine": [StrOptions(set(ENGINES)), HasMethods("run")],
-        "fit_intercept": ["boolean"],
-        "positive": ["boolean"],
-        "penalty_weights": ["array-like", None],
-        "loss": [StrOptions({"squared", "huber"}), tuple, list],
+        **CONSTRAINTS,
+        "penalty": [StrOptions({"l1"}), HasMethods(["value", "prox"])],
+        "loss": [
+            StrOptions({"squared", "huber"}),
+            tuple,
+            list,
+            HasMethods(["value", "derivative", "curvature"]),
+        ],
         "huber_delta": [Interval(Real, 0, None, closed="neither")],
         "local_solver": [StrOptions({"auto", "gram", "lbfgs"})],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "max_time": [Interval(Real, 0, None, closed="neither"), None],
-        "rho": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
-        "over_relaxation": [Interval(Real, 0, 2, closed="neither")],
-        "n_blocks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "max_staleness": [Interval(Integral, 1, None, closed="left"), None],
-        "polish": ["boolean"],
-        "warm_start": ["boolean"],
-        "client": "no_validation",  # checked where it is used; importing it costs
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
-
-    l1_ratio = 1.0  # the lasso is the elastic net without a ridge term
 
     def __init__(
         self,
@@ -227,7 +217,8 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
         fit_intercept: bool = True,
         positive: bool = False,
         penalty_weights=None,
-        loss: str | tuple = "squared",
+        penalty: str | Penalty = "l1",
+        loss: str | tuple | Loss = "squared",
         huber_delta: float = 1.35,
         local_solver: str = "auto",
         tol: float = 1e-6,
@@ -243,119 +234,81 @@ class AsyncLassoRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
         random_state=None,
         verbose: int = 0,
     ):
-        self.alpha = alpha
-        self.engine = engine
-        self.fit_intercept = fit_intercept
-        self.positive = positive
-        self.penalty_weights = penalty_weights
+        super().__init__(
+            alpha,
+            l1_ratio=1.0,
+            engine=engine,
+            fit_intercept=fit_intercept,
+            positive=positive,
+            penalty_weights=penalty_weights,
+            tol=tol,
+            max_iter=max_iter,
+            max_time=max_time,
+            rho=rho,
+            over_relaxation=over_relaxation,
+            n_blocks=n_blocks,
+            max_staleness=max_staleness,
+            polish=polish,
+            warm_start=warm_start,
+            client=client,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.penalty = penalty
         self.loss = loss
         self.huber_delta = huber_delta
         self.local_solver = local_solver
-        self.tol = tol
-        self.max_iter = max_iter
-        self.max_time = max_time
-        self.rho = rho
-        self.over_relaxation = over_relaxation
-        self.n_blocks = n_blocks
-        self.max_staleness = max_staleness
-        self.polish = polish
-        self.warm_start = warm_start
-        self.client = client
-        self.random_state = random_state
-        self.verbose = verbose
+
+    def _problem(self) -> Problem:
+        return Problem(self._penalty(), self.fit_intercept, self._loss())
+
+    def _penalty(self):
+        if self.penalty == "l1":
+            return super()._penalty()
+        for name, unused in (("positive", False), ("penalty_weights", None)):
+            if getattr(self, name) is not unused:
+                raise ValueError(f"{name} is of penalty='l1' alone: put it into the penalty.")
+        return Plugged(self.alpha, self.penalty)
+
+    def _loss(self) -> Loss | Pair:
+        loss = self.loss
+        if isinstance(loss, str):
+            return Residual(np.inf if loss == "squared" else float(self.huber_delta))
+        if not isinstance(loss, tuple | list):
+            return loss
+        if len(loss) != 2 or not all(callable(function) for function in loss):
+            raise ValueError(
+                "loss must be 'squared', 'huber', an object with the methods of dask_lasso.Loss, or"
+                f" a pair of functions (f, fprime), got {loss!r}."
+            )
+        return Pair(*loss)
 
     def _validate_params(self):
         super()._validate_params()
-        if self.alpha == 0:
-            warn(
-                "With alpha=0, there is no penalty: this is least squares, for which"
-                " LinearRegression is the better estimator (a model with no regularization).",
-                UserWarning,
-            )
-
-    def _check_start(self, n_targets):
-        if not (self.warm_start and hasattr(self, "coef_")):
-            return
-        before, now = np.atleast_2d(self.coef_).shape, (n_targets, self.n_features_in_)
-        for of, was, is_now in zip(("y", "X"), before, now, strict=True):
-            if was != is_now:
-                what = "targets" if of == "y" else "features"
+        for name in ("penalty", "loss"):
+            value = getattr(self, name)
+            if isinstance(value, type):
+                called = value.__name__
                 raise ValueError(
-                    f"warm_start=True, but the previous fit had {was} {what} and {of} has"
-                    f" {is_now}: use a new estimator or warm_start=False."
+                    f"{name} is the class {called}: pass an instance of it, {called}()."
                 )
 
-    def _local_problem(self, place, sample_weight):
-        loss = _check_loss(self.loss, self.huber_delta)
-        by_rows = self.local_solver == "lbfgs" or self.loss != "squared"
-        if not by_rows:
-            return None if self.polish else Gram(self._penalty(), self.fit_intercept)
+    def _needs_rows(self, problem, n_targets, has_weights):
+        if self.local_solver != "lbfgs" and self.loss == "squared":
+            return False
         if self.local_solver == "gram":
             raise ValueError(
                 "local_solver='gram' needs loss='squared', the only loss with sufficient"
                 " statistics: use local_solver='lbfgs' or 'auto'."
             )
-        if not loss.has_conjugate and sample_weight is not None:
+        is_pair = isinstance(problem.loss, Pair)
+        if is_pair and has_weights:
             raise ValueError(
                 "sample_weight cannot be used with loss=(f, fprime): f is summed over the rows"
                 " of a chunk. Put the weights into X or y, or use loss='squared' or 'huber'."
             )
-        if not loss.has_conjugate and place.n_targets != 1:
+        if is_pair and n_targets != 1:
             raise ValueError(
-                f"y has {place.n_targets} targets; loss=(f, fprime) is of one: fit each by itself."
+                f"y has {n_targets} targets; loss=(f, fprime) is of one: fit each by itself."
             )
-        return BlackBox(loss, self._penalty(), self.fit_intercept)
-
-    def _wide(self, place, local, on_update, partition):
-        if isinstance(local, BlackBox):
-            return None  # needs no moments of pairs
-        if not self._penalty().is_sparse or not is_wide(place):
-            return super()._wide(place, local, on_update, partition)
-        settings = self._shared(place, 1)
-        del settings["n_blocks"]
-        settings["max_iter"] = self.max_iter
-        run_engine = None if self.polish else self._run_engine_on_set
-        return Wide(place, **settings, on_update=on_update, run_engine=run_engine)
-
-    def _run_engine_on_set(self, place, on_update, **settings):
-        """ADMM on a place of a working set's columns, and its `Run`."""
-        local = Gram(settings["penalty"], self.fit_intercept)
-        run = self._start_run(place, local.load, on_update)
-        model = self._make_consensus(place, local, run.n_blocks, **settings)
-        self._run_engine(run, model)
-        return model, run
-
-    def _make_model(self, place, n_blocks, partition):
-        return Exact(max_iter=self.max_iter, **self._shared(place, n_blocks))
-
-    def _make_consensus(self, place, local, n_blocks, **settings):
-        return Consensus(
-            local=local,
-            rho=self.rho,
-            over_relaxation=self.over_relaxation,
-            **{**self._shared(place, n_blocks), **settings},
-        )
-
-    def _shared(self, place, n_blocks):
-        coef_init = None
-        if self.warm_start and hasattr(self, "coef_"):
-            coef_init = np.atleast_2d(self.coef_).T.astype(np.float64)
-        return dict(
-            penalty=self._penalty(),
-            fit_intercept=self.fit_intercept,
-            tol=self.tol,
-            n_blocks=n_blocks,
-            coef_init=coef_init,
-            dtype=place.dtype,
-        )
-
-
-def _check_loss(loss, delta):
-    """The loss that the argument `loss` names."""
-    if isinstance(loss, str):
-        return Residual(np.inf if loss == "squared" else float(delta))
-    if len(loss) != 2 or not all(callable(function) for function in loss):
-        raise ValueError(
-            f"loss must be 'squared', 'huber' or a pair of functions (f, fprime), got {loss!r}."
-        )
-    return Pair(*loss)
+        return True

@@ -1,0 +1,151 @@
+"""The first pass over raw rows: what their updates and certificates are relative to."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from ..problem.moments import is_rounding
+from .chunk import Defect
+from .losses import ChunkLoss, RowLoss
+from .merging import merge_counts, merge_means
+from .raw import Rows
+from .statistics import value_defect
+from .tiles import CACHE_ITEMS
+
+
+class Summary(NamedTuple):
+    """The first pass over a block's rows: counts, centres and scales, and what is wrong."""
+
+    n_rows: int
+    n_chunks: int
+    weight: float
+    x_mean: np.ndarray  # (k,)
+    x_square: np.ndarray  # (k,), sums of squares about the mean
+    y_mean: np.ndarray  # (m,)
+    start: np.ndarray  # (m,), where the intercept starts
+    null: np.ndarray  # (m,), twice the loss of a constant
+    curvature: float  # of the loss along a standardised column, summed over rows
+    defect: Defect | None = None
+    free: Free | None = None
+
+    @property
+    def x_variation(self):
+        """`x_square`, and zero where it is what rounding makes of a constant column."""
+        return np.where(is_rounding(self.x_square, self.x_mean, self.weight), 0.0, self.x_square)
+
+
+class Free(NamedTuple):
+    """Columns that are not penalised, and what they have in common with all; centred sums."""
+
+    x: np.ndarray  # (f, k)
+    y: np.ndarray  # (f, m)
+    largest: np.ndarray  # (f,), largest absolute values
+
+
+def summarise(chunks: list[Rows], loss: RowLoss | ChunkLoss, free: np.ndarray) -> Summary:
+    """The `Summary` of a block of chunks; `free` are the columns that are not penalised."""
+    return merge_summaries([_summarise_chunk(rows, loss, free) for rows in chunks], free)
+
+
+def _summarise_chunk(rows, loss, free):
+    n, width = rows.X.shape
+    k, m = width - loss.has_ones, rows.y.shape[1]
+    weight = None if rows.weight is None else rows.weight[:, 0]
+    defect = rows.defect
+    if defect is None and n:
+        with np.errstate(invalid="ignore", over="ignore"):
+            total = float(n) if weight is None else float(weight.sum())
+            x_mean, x_square = _column_moments(rows.X[:, :k], weight)
+            shares = np.full(n, 1.0 / n) if weight is None else weight / (total or 1.0)
+            y_mean = shares @ rows.y
+            finite = np.isfinite(x_square).all() and np.isfinite(y_mean).all()
+            if not (finite and (shares >= 0).all()):
+                defect = value_defect(rows.X, rows.y, weight)
+    if defect is not None or n == 0:
+        none, nothing = np.zeros(k), np.zeros(m)
+        return Summary(n, 1, 0.0, none, none, nothing, nothing, nothing, 0.0, defect)
+    start = loss.start(rows, y_mean, (x_mean, x_square))
+    found = Summary(n, 1, total, x_mean, x_square, y_mean, *start)
+    return found._replace(free=_free_moments(rows, found, free)) if len(free) else found
+
+
+def _free_moments(rows, summary, free):
+    """Centred products of the unpenalised columns with all, in row tiles."""
+    X, k = rows.X, len(summary.x_mean)
+    x, y = np.zeros((len(free), k)), np.zeros((len(free), rows.y.shape[1]))
+    largest = np.zeros(len(free))
+    step = max(1, CACHE_ITEMS // k)
+    for start in range(0, X.shape[0], step):
+        tile = slice(start, start + step)
+        values = X[tile][:, free]
+        values = values.toarray() if sparse.issparse(values) else values.astype(np.float64)
+        largest = np.maximum(largest, np.abs(values).max(axis=0))
+        values = values - summary.x_mean[free]
+        weighted = values if rows.weight is None else rows.weight[tile] * values
+        x += (X[tile, :k].T @ weighted).T - np.outer(weighted.sum(axis=0), summary.x_mean)
+        y += weighted.T @ (rows.y[tile] - summary.y_mean)
+    return Free(x, y, largest)
+
+
+def _column_moments(X, weight):
+    """Weighted means of the columns and sums of squares about them, in row tiles."""
+    n = X.shape[0]
+    weight = np.ones(n) if weight is None else weight
+    total = weight.sum() or 1.0
+    if sparse.issparse(X):
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        k, column, values = X.shape[1], X.indices, X.data.astype(np.float64)
+        weight = np.repeat(weight, np.diff(X.indptr))
+        mean = np.bincount(column, weight * values, k) / total
+        square = np.bincount(column, weight * (values - mean[column]) ** 2, k)
+        beside = np.maximum(total - np.bincount(column, weight, k), 0.0)  # of the zeros
+        beside[np.bincount(column, minlength=k) == n] = 0.0
+        return mean, square + beside * mean**2
+    shift = X[:: max(1, n // 256)].mean(axis=0, dtype=np.float64)
+    first, second = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    step = max(1, CACHE_ITEMS // max(1, X.shape[1]))
+    for start in range(0, n, step):
+        tile = X[start : start + step] - shift
+        w = weight[start : start + step]
+        first += w @ tile
+        second += np.einsum("i,ij,ij->j", w, tile, tile)
+    return shift + first / total, np.maximum(second - first**2 / total, 0.0)
+
+
+def merge_summaries(parts: list[Summary], free=()) -> Summary:
+    """The `Summary` of the union of disjoint rows (Chan, Golub & LeVeque 1983)."""
+    if len(parts) == 1:
+        return parts[0]
+    counts = merge_counts(parts)
+    if counts["defect"] is not None:
+        return parts[0]._replace(**counts)
+    means = merge_means(parts)
+    weights = np.array([part.weight for part in parts])
+    return Summary(
+        **counts,
+        weight=means.weight,
+        x_mean=means.x_mean,
+        x_square=sum(p.x_square for p in parts) + np.einsum("ij,ij->j", means.x_off, means.x_off),
+        y_mean=means.y_mean,
+        start=weights @ np.array([part.start for part in parts]) / (means.weight or 1.0),
+        null=sum(part.null for part in parts),
+        curvature=sum(part.curvature for part in parts),
+        free=_merge_free(parts, means, free),
+    )
+
+
+def _merge_free(parts, means, free):
+    found = [part.free for part in parts if part.free is not None]
+    if not found:
+        return None
+    apart = means.x_off[:, free].T
+    return Free(
+        sum(part.x for part in found) + apart @ means.x_off,
+        sum(part.y for part in found) + apart @ means.y_off,
+        np.max([part.largest for part in found], axis=0),
+    )

@@ -1,0 +1,122 @@
+"""The duality gap on raw rows, from sums over them: of the rows that have answered.
+
+The dual point is theta, the negative derivative of the loss at the estimate, moved to sum to
+zero if there is an intercept, and scaled until ``|X^T theta| <= n alpha`` (times the penalty's
+weights).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..problem.certificate import ORTHOGONAL
+from ..problem.dual import Quadratic, Sampled
+from ..problem.linear import LeastSquares
+from ..problem.penalties import L1
+from ..rows.losses import Sums
+from ..rows.summary import Summary
+from .fit import Problem
+
+
+class Certificate(NamedTuple):
+    """What is known of an estimate; all per target (m,), `gap` is None without a dual."""
+
+    coef: np.ndarray  # (k, m)
+    intercept: np.ndarray
+    objective: np.ndarray
+    gap: np.ndarray | None
+
+
+def certify_rows(
+    beta, total: Sums, rows: Summary, problem: Problem, dual: Quadratic | Sampled | None
+) -> Certificate:
+    """The certificate of an estimate `beta` (d, m), of which `total` are the sums over `rows`."""
+    k, weight, penalty = len(rows.x_mean), rows.weight, problem.penalty
+    coef = beta[:k]
+    intercept = beta[k] if problem.fit_intercept else np.zeros(coef.shape[1])
+    objective = total.loss / weight + penalty.value(coef)
+    lower = None
+    # Scaling makes no dual point feasible where the penalty allows no correlation.
+    if isinstance(penalty, L1) and penalty.alpha > 0 and not penalty.has_ridge:
+        if isinstance(dual, Sampled) and not penalty.has_free:
+            lower = _sampled(total, rows, problem, dual)
+        elif isinstance(dual, Quadratic):
+            moved = _Moved(total, rows, problem)
+            if np.isinf(dual.delta):
+                # The shift of the residuals is the best intercept's too.
+                intercept = intercept + moved.shift
+                objective = 0.5 * moved.sums[1] / weight + penalty.value(coef)
+            lower = np.clip(moved.lower_bound(dual), 0.0, objective)
+    gap = None if lower is None else np.maximum(objective - lower, 0.0)
+    return Certificate(coef, intercept, objective, gap)
+
+
+def _sampled(total, rows, problem, dual):
+    """The dual (m,) of a loss that is known by its conjugate at a few shifts."""
+    shift, correlations = np.zeros(total.theta.shape), total.x_theta
+    if problem.fit_intercept:
+        shift = total.theta / np.maximum(total.curvature, np.finfo(float).tiny)
+        correlations = correlations - shift * total.x_curvature
+        correlations[rows.x_variation == 0] = 0.0
+    feasible = problem.penalty.largest_scale(correlations, rows.weight)
+    return dual.value(total.dual, shift, np.minimum(feasible, 1.0)) / rows.weight
+
+
+class _Moved:
+    """The dual point of a residual loss as it is moved before it is scaled.
+
+    With an intercept by its mean, and off the columns that are not penalised, to which it
+    has to be orthogonal.
+
+    Attributes
+    ----------
+    shift : ndarray of shape (m,)
+    sums : ndarray of shape (2, m)
+        ``theta.y`` and ``theta.theta``, less the mean.
+    """
+
+    def __init__(self, total: Sums, rows: Summary, problem: Problem):
+        self._rows, self._penalty, self._fit_intercept = (
+            rows,
+            problem.penalty,
+            problem.fit_intercept,
+        )
+        weight, (with_y, squares) = rows.weight, total.dual
+        self.shift = total.theta / weight if self._fit_intercept else np.zeros_like(total.theta)
+        self.sums = np.array(
+            [with_y - self.shift * weight * rows.y_mean, squares - weight * self.shift**2]
+        )
+        self._correlations = total.x_theta - weight * np.outer(rows.x_mean, self.shift)
+        if self._fit_intercept:
+            self._correlations[rows.x_variation == 0] = 0.0
+        self._squares = squares
+
+    def lower_bound(self, dual: Quadratic) -> np.ndarray:
+        """The dual (m,) at the best feasible scale."""
+        correlations, sums, moved = self._correlations, self.sums, np.abs(self.shift)
+        if self._rows.free is not None:
+            correlations, sums, moved = self._off_free_columns(moved)
+        feasible = self._penalty.largest_scale(correlations, self._rows.weight)
+        return dual.value(sums, dual.scale(sums, moved, feasible)) / self._rows.weight
+
+    def _off_free_columns(self, moved):
+        rows, correlations = self._rows, self._correlations
+        free = np.flatnonzero(self._penalty.weights == 0)
+        # Products of the unpenalised columns, about zero without an intercept.
+        of_x, of_y = rows.free.x, rows.free.y
+        if not self._fit_intercept:
+            mean = rows.weight * rows.x_mean[free]
+            of_x, of_y = of_x + np.outer(mean, rows.x_mean), of_y + np.outer(mean, rows.y_mean)
+        step = LeastSquares(of_x[:, free], None, rows.weight).solve(correlations[free])
+        moved = moved + np.abs(step).T @ rows.free.largest * (1 + self._fit_intercept)
+        with_y, squares = self.sums
+        with_y = with_y - (step * of_y).sum(axis=0)
+        squares = squares - (step * correlations[free]).sum(axis=0)
+        correlations = correlations - of_x.T @ step
+        norms = np.sqrt(np.diagonal(of_x[:, free]))
+        limit = ORTHOGONAL * np.outer(norms, np.sqrt(self._squares))
+        lost = (np.abs(correlations[free]) > limit).any(axis=0)
+        with_y = np.where(lost, 0.0, with_y)  # of the dual point zero
+        return correlations, np.array([with_y, squares]), moved

@@ -1,0 +1,64 @@
+"""The path: solutions along a grid of alphas, from one pass or through working sets."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import NamedTuple
+
+import numpy as np
+
+from ..places.place import usable
+from ..problem.gram import solve_path
+from ..problem.grid import alpha_grid
+from ..rows.cells import one_cell
+from ..rows.statistics import Statistics
+from .fit import Problem
+from .width import check_width, is_wide_path
+from .working_set_path import WidePath
+
+
+class Path(NamedTuple):
+    """Alphas from the largest down, coefficients (m, k, n), gaps (m, n), null losses (m,)."""
+
+    alphas: np.ndarray
+    coefs: np.ndarray
+    gaps: np.ndarray
+    null_loss: np.ndarray
+
+
+class Grid(NamedTuple):
+    """How many alphas, down to which share of the largest; or the alphas themselves."""
+
+    alphas: int | np.ndarray
+    eps: float
+
+    def of(self, make) -> np.ndarray:
+        """The alphas; ``make(eps=, n_alphas=)`` where only their number is given."""
+        if isinstance(self.alphas, Integral):
+            return make(eps=self.eps, n_alphas=self.alphas)
+        return self.alphas
+
+
+def path(place, problem: Problem, grid: Grid, max_iter: int) -> Path:
+    """The path of the rows of a place."""
+    if not (is_wide_path(place) and not problem.penalty.has_free and np.all(grid.alphas > 0)):
+        check_width(place)
+        return path_of(usable(place.merged_statistics(), place), problem, grid, max_iter)
+    if place.n_targets > 1:
+        raise ValueError(
+            f"y has {place.n_targets} targets and X {place.n_features} columns: take a path of"
+            " so many columns for each target by itself."
+        )
+    paths = WidePath(place, one_cell(), problem, max_iter=max_iter)
+    alphas = grid.of(lambda **grid: paths.grid(problem.penalty, **grid))
+    found = paths.run(alphas, problem.penalty)
+    coefs, gaps = found.coefs.toarray()[np.newaxis], found.gaps[:1]
+    return Path(alphas, coefs, gaps, paths.null_loss)
+
+
+def path_of(statistics: Statistics, problem: Problem, grid: Grid, max_iter: int) -> Path:
+    """The path of the rows that statistics are of."""
+    moments, penalty = statistics.moments(problem.fit_intercept), problem.penalty
+    alphas = grid.of(lambda **grid: alpha_grid(moments, penalty, **grid))
+    coefs, gaps = solve_path(moments, penalty, alphas, max_iter=max_iter)
+    return Path(alphas, coefs, gaps, moments.null_loss)

@@ -1,0 +1,30 @@
+"""How many columns are many: whether the Gram of all is taken, or working sets are."""
+
+from __future__ import annotations
+
+# Columns up to which rows are read once, for the Gram of all.
+MAX_GRAM = 2000
+# Columns up to which it can be had where there is no other way.
+MAX_MOMENTS = 10_000
+
+
+def is_wide(place) -> bool:
+    """Whether rows are fitted through working sets and not through the Gram of all columns."""
+    return place.n_features > MAX_GRAM
+
+
+def is_wide_path(place) -> bool:
+    """Whether paths go through working sets: where one pass for all moments is too much."""
+    k = place.n_features
+    return k > MAX_MOMENTS or (k > MAX_GRAM and place.n_rows < k)
+
+
+def check_width(place):
+    """Raise where the Gram of all columns is needed, and is too large."""
+    if place.n_features > MAX_MOMENTS:
+        raise ValueError(
+            f"X has {place.n_features} columns, and this fit needs the {MAX_MOMENTS} squared"
+            " moments of all pairs of at most that many. More columns take an l1 penalty on each"
+            " of them (alpha > 0, l1_ratio > 0, penalty_weights > 0), and where alpha is chosen,"
+            " criterion='cv'; or select columns first."
+        )

@@ -1,0 +1,70 @@
+"""The house rules that code can be asked about; that arrows point down is `lint-imports`."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import dask_lasso
+
+ROOT = Path(dask_lasso.__file__).parent
+FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
+
+MOST_PARAMETERS = 8  # but for what a user calls: public constructors, `lasso_path`
+MOST_LINES = 450
+# The door to the cluster, behind which are the slow imports of dask.
+LATE = {"places/input.py"}
+
+each_file = pytest.mark.parametrize("file", FILES)
+
+
+def functions(tree):
+    """Every function of a module, with the name of its class."""
+    for node in ast.walk(tree):
+        owner = node.name if isinstance(node, ast.ClassDef) else None
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield owner, child
+
+
+@each_file
+def test_no_file_is_long(file):
+    assert len(FILES[file].read_text().splitlines()) <= MOST_LINES
+
+
+@each_file
+def test_no_function_has_many_parameters(file):
+    for owner, function in functions(TREES[file]):
+        called = owner if function.name == "__init__" else function.name
+        if called in dask_lasso.__all__:
+            continue
+        given = function.args
+        names = [a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+        names = [name for name in names if name not in ("self", "cls")]
+        names += [rest.arg for rest in (given.vararg, given.kwarg) if rest]
+        assert len(names) <= MOST_PARAMETERS, f"{function.name}({', '.join(names)})"
+
+
+@each_file
+def test_no_private_name_is_taken_from_another_module(file):
+    for node in ast.walk(TREES[file]):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            taken = [name.name for name in node.names]
+            private = [name for name in taken if name.startswith("_") and name != "__version__"]
+            assert not private, f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("file", sorted(FILES.keys() - LATE))
+def test_no_import_of_the_package_is_inside_a_function(file):
+    for _, function in functions(TREES[file]):
+        for node in ast.walk(function):
+            if isinstance(node, ast.ImportFrom):
+                inside = node.level > 0 or (node.module or "").startswith("dask_lasso")
+            else:
+                inside = isinstance(node, ast.Import) and any(
+                    name.name.startswith("dask_lasso") for name in node.names
+                )
+            assert not inside, f"line {node.lineno}"

@@ -11,11 +11,12 @@ from scipy import sparse
 from sklearn.model_selection import KFold
 
 from dask_lasso import AsyncLassoCV
-from dask_lasso.places import cluster as _cluster
+from dask_lasso.places.graphs import blocks_of
 from dask_lasso.places.input import part_of
 from dask_lasso.places.joined import Joined as Rows
 from dask_lasso.rows import tiles as _tiles
 from dask_lasso.rows.statistics import merge_statistics as merge
+from dask_lasso.rows.statistics import statistics_of_chunk
 from dask_lasso.rows.statistics import statistics_of_rows as from_rows
 
 
@@ -151,11 +152,10 @@ def test_one_task_per_chunk_and_few_merges():
     X = da.ones((100_000, 5), chunks=(100, 5)) * 2
     y = da.zeros(100_000, chunks=100)
     edges = np.linspace(0, 1000, 9).astype(int)
-    graph, keys = _cluster.statistics_graph(
-        Rows([part_of("X", X), part_of("y", y)], None).chunks, edges
-    )
-    tasks = dict(graph)
-    assert len(keys) == 8
+    chunks = Rows([part_of("X", X), part_of("y", y)], None).chunks
+    blocks = blocks_of(chunks, edges, statistics_of_chunk, merge)
+    tasks = dict(blocks[0].dask)
+    assert len(blocks) == 8
     # The chunks are made in the task that takes their statistics.
     assert sum(str(key[0]).startswith("lasso-statistics") for key in tasks) == 1000
     assert len(tasks) <= 1000 * 1.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import dask
@@ -13,13 +14,11 @@ from ..rows.passes import take_columns
 from ..rows.raw import raw_rows
 from ..rows.statistics import merge_statistics, statistics_of_chunk
 from .client import check_package
-from .graphs import optimised, retries
-from .reading import Chain, Reading, chains, fits_in_memory
+from .graphs import blocks_of, optimised, retries
+from .reading import Chain, Reading, fits_in_memory, in_chains
 from .reuse import hold
 from .waiting import Waiting
 
-# More statistics than this at once make one merge task too large a message.
-_MERGED_AT_ONCE = 32
 # Reports that the client takes in itself, if the threads are few. More chunks are merged on
 # the workers, where the first estimate waits for the first of so many blocks.
 _FEW_BLOCKS = 32
@@ -78,14 +77,9 @@ class OnCluster:
         """
         if few_blocks:
             self._set_edges(max(8, _BLOCKS_PER_THREAD * self.n_threads))
-        if partition is None:
-            futures = self._statistics(self._joined.chunks, self._edges)
-            hold(futures)
-            return futures
-        if np.isnan(self.n_rows):
+        if partition is not None and np.isnan(self.n_rows):
             return self._load_cells_of_unknown(partition)
-        labels = self._labels(partition)
-        futures = self._statistics(self._joined.chunks, self._edges, labels)
+        futures = self._statistics(self._joined.chunks, self._edges, self._labels(partition))
         hold(futures)
         return futures
 
@@ -112,14 +106,13 @@ class OnCluster:
             for start, stop in pairwise(self._edges)
         ]
 
-    def _statistics(self, chunks, edges, labels=None, **options):
-        return self._compute(*statistics_graph(chunks, edges, labels, **options))
+    def _statistics(self, chunks, edges, labels=None, function=statistics_of_chunk):
+        if labels is None:
+            return self._start(blocks_of(chunks, edges, function, merge_statistics))
+        return self._start(blocks_of(chunks, edges, cells_of_chunk, merge_cells, labels))
 
-    def _compute(self, graph, keys):
-        from dask.delayed import Delayed
-
-        blocks = [Delayed(key, graph, layer=key[0]) for key in keys]
-        futures = self._client.compute(blocks, optimize_graph=False, retries=retries())
+    def _start(self, delayed):
+        futures = self._client.compute(delayed, optimize_graph=False, retries=retries())
         self._futures.update(futures)
         return futures
 
@@ -129,13 +122,12 @@ class OnCluster:
         A block is one chunk unless `n_blocks` says otherwise: raw chunks are not moved. The
         report is ``summarise(rows, *args)``.
         """
-        from dask.delayed import Delayed
-
         self._set_edges(auto=self._joined.n_chunks)
-        graph, keys = rows_graph(self._joined.chunks, self._edges, ones)
-        blocks = [Delayed(key, graph, layer=key[0]) for key in keys]
-        rows = self._client.compute(blocks, optimize_graph=False, retries=retries())
-        self._futures.update(rows)
+        options = {"name": "rows", "at_once": self._joined.n_chunks}
+        of_chunk = partial(_as_block, ones=ones)
+        rows = self._start(
+            blocks_of(self._joined.chunks, self._edges, of_chunk, _as_one_block, **options)
+        )
         return rows, [self.submit(summarise, block, *args) for block in rows]
 
     def locate(self, block, defect) -> str:
@@ -161,7 +153,9 @@ class OnCluster:
         return OnCluster(Waiting(self._client, self.deadline), rows, self._n_blocks)
 
     def _labels(self, partition):
-        """Each chunk's part of a `Partition`."""
+        """Each chunk's part of a `Partition`, if there is one."""
+        if partition is None:
+            return None
         rows = pairwise(np.r_[0, np.cumsum(self._joined.sizes)])
         return [partition.between(start, stop) for start, stop in rows]
 
@@ -180,13 +174,11 @@ class OnCluster:
         if not first and held_by is None:
             self._advise_to_persist()
         if in_order:
-            in_chains = [Chain(range(self._joined.n_chunks), None)]
+            chains = [Chain(range(self._joined.n_chunks), None)]
         else:
-            in_chains = chains(self._waiting, self._joined.n_chunks, held_by)
-        labels = None if partition is None else self._labels(partition)
-        delayed = reading.reduction(labels, in_chains, task, merge, args)
-        futures = self._client.compute(delayed, optimize_graph=False, retries=retries())
-        self._futures.update(futures)
+            chains = in_chains(self._waiting, self._joined.n_chunks, held_by)
+        labels = self._labels(partition)
+        futures = self._start(reading.reduction(labels, chains, task, merge, args))
         return reading.merged(self._waiting.gather(futures), merge, labels is not None)
 
     def _advise_to_persist(self):
@@ -273,81 +265,12 @@ def _n_rows(statistics):
     return statistics.n_rows
 
 
-def statistics_graph(chunks, edges, labels=None, function=statistics_of_chunk):
-    """Graph of the statistics of every block of chunks, and the keys of the blocks.
-
-    One task per chunk, fused with the tasks that produce it where dask can fuse them;
-    then merges, `_MERGED_AT_ONCE` at a time. Block b has the chunks ``edges[b]:edges[b + 1]``.
-    With `labels`, each chunk's part of a `Partition`, it is the statistics of cells; else
-    of what `function` makes of a chunk.
-    """
-    from dask.highlevelgraph import HighLevelGraph
-
-    if labels is not None:
-        function = cells_of_chunk
-    chunks = _per_chunk("lasso-statistics", function, chunks, labels)
-    name = "lasso-merge-" + chunks.name.rsplit("-", 1)[1]
-    merge = merge_statistics if labels is None else merge_cells
-    layer, keys = {}, []
-    for block, (start, stop) in enumerate(pairwise(edges)):
-        level = [(chunks.name, int(chunk), 0) for chunk in range(start, stop)]
-        depth = 0
-        while len(level) > 1:
-            merged = []
-            for i in range(0, len(level), _MERGED_AT_ONCE):
-                key = (name, len(edges) - 1, block, depth, len(merged))
-                layer[key] = (merge, level[i : i + _MERGED_AT_ONCE])
-                merged.append(key)
-            level, depth = merged, depth + 1
-        keys += level
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=[chunks])
-    return graph, keys
+def _as_block(chunk, ones):
+    return [raw_rows(chunk, ones=ones)]
 
 
-def rows_graph(chunks, edges, ones):
-    """Graph of the `Rows` of every block, a list with one of each chunk, and the keys.
-
-    Block b has the chunks ``edges[b]:edges[b + 1]``; `ones` adds a column of ones to X.
-    """
-    from dask.highlevelgraph import HighLevelGraph
-
-    chunks = _per_chunk("lasso-rows", raw_rows, chunks, ones=ones)
-    name = chunks.name.replace("rows", "block")
-    layer = {
-        (name, len(edges) - 1, block): (
-            list,
-            [(chunks.name, int(i), 0) for i in range(start, stop)],
-        )
-        for block, (start, stop) in enumerate(pairwise(edges))
-    }
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=[chunks])
-    return graph, list(layer)
-
-
-def _per_chunk(name, function, chunks, labels=None, **options):
-    """``function(chunk, **options)`` of every chunk: a dask array of one object each.
-
-    With `labels`, those of the chunk are the second argument.
-    """
-    import dask.array as da
-    from dask.layers import ArrayValuesDep
-
-    args = [chunks, "ij"]
-    if labels is not None:
-        by_block = {(block, 0): part for block, part in enumerate(labels)}
-        args += [ArrayValuesDep(chunks.chunks, by_block), "ij"]
-    token = dask.base.tokenize(function, chunks, labels, options)
-    found = da.blockwise(
-        function,
-        "ij",
-        *args,
-        **options,
-        name=f"{name}-{token}",
-        dtype=object,
-        meta=chunks._meta,
-        align_arrays=False,
-    )
-    return optimised(found)
+def _as_one_block(blocks):
+    return [rows for block in blocks for rows in block]
 
 
 def fetch(waiting, values) -> list:

@@ -1,94 +1,21 @@
-"""What is in the graphs of collections beside their tasks.
+"""The graphs of a fit: blocks of chunks, and the annotations that tasks keep.
 
-Futures, which belong to a Client, and annotations: which workers may run a task, with what
-resources and priority, and how often it is tried.
+Which workers may run a task, with what resources and priority, and how often it is tried.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from itertools import pairwise
 
 import dask
 
+from .tasks import new_task, result, tasks_of
+
 # How often a task of ours is tried again.
 _RETRIES = 2
-
-
-def client_of(*collections, client=None):
-    """The Client whose workers hold the futures in collections; None where there are none.
-
-    Parameters
-    ----------
-    *collections
-        Dask collections; anything else holds no futures.
-    client : distributed.Client or None
-        The Client to work on, where that is settled.
-
-    Raises
-    ------
-    ValueError
-        If no Client has all of them, or `client` is not of their cluster.
-    """
-    found = {}  # address of a scheduler -> one of its Clients
-    for future in _futures(collections):
-        # Of a future that came out of a pickle nobody knows where it was.
-        owner = future.client
-        if owner is not None and owner.scheduler is not None:
-            found.setdefault(owner.scheduler.address, owner)
-    if len(found) > 1:
-        raise ValueError(
-            "X, y and sample_weight were persisted on different clusters"
-            f" ({', '.join(map(repr, found))}): persist all of them on one Client."
-        )
-    owner = next(iter(found.values()), None)
-    if owner is None or client is None:
-        return owner
-    if client.scheduler is None or client.scheduler.address not in found:
-        raise ValueError(
-            f"client is {client!r}, but the data was persisted on {owner!r}: pass the Client it was"
-            " persisted on, or client=None, which takes that one."
-        )
-    return client
-
-
-def check_here(*collections):
-    """Raise ValueError if collections hold futures of no Client of this process."""
-    if any(future.client is None for future in _futures(collections)):
-        raise ValueError(
-            "X, y or sample_weight were persisted on a Client of another process, and this one has"
-            " none: connect one to the same scheduler here, with distributed.Client(address), or"
-            " fit in threads (joblib's backends 'threading' and 'dask')."
-        )
-
-
-def _futures(collections) -> Iterator:
-    from distributed import Future
-
-    for collection in collections:
-        for values in _tables(collection):
-            for value in values:
-                if isinstance(value, Future):
-                    yield value
-
-
-def _tables(collection) -> Iterator:
-    """The values of the parts of a collection's graph in which a future may be."""
-    from dask.blockwise import Blockwise
-
-    if hasattr(collection, "expr"):  # a data frame, whose graph is not made yet
-        for node in collection.expr.walk():
-            for operand in node.operands:
-                if isinstance(operand, dict):
-                    yield operand.values()
-                elif hasattr(operand, "__dask_graph__") and not hasattr(operand, "walk"):
-                    yield from _tables(operand)
-        return
-    graph = collection.__dask_graph__() if hasattr(collection, "__dask_graph__") else {}
-    for layer in getattr(graph, "layers", {None: graph}).values():
-        # These are made of functions alone, and may be many tasks.
-        if not isinstance(layer, Blockwise):
-            yield layer.values()
+# More statistics than this at once make one merge task too large a message.
+_STATISTICS_AT_ONCE = 32
 
 
 def optimised(array):
@@ -99,7 +26,6 @@ def optimised(array):
     of them name.
     """
     import dask.array as da
-    from dask._task_spec import convert_legacy_graph
     from dask.blockwise import optimize_blockwise
     from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
@@ -111,7 +37,7 @@ def optimised(array):
     if _can_be_fused(graph):
         graph = optimize_blockwise(graph, keys=keys)
     graph = graph.cull(set(keys))
-    layer = MaterializedLayer(convert_legacy_graph(dict(graph)), per_key(by_key(graph)))
+    layer = MaterializedLayer(tasks_of(graph), per_key(by_key(graph)))
     graph = HighLevelGraph({array.name: layer}, {array.name: set()})
     return da.Array(graph, array.name, array.chunks, meta=array._meta)
 
@@ -167,3 +93,72 @@ def per_key(annotations: dict) -> dict:
 def retries() -> int:
     """How often a task of a fit is tried again, unless its own annotations say."""
     return max(_RETRIES, dask.get_annotations().get("retries", 0))
+
+
+def merge_tree(keys, at_once, end, add) -> list:
+    """Merge `at_once` neighbours with ``add(keys)``, until `end` or fewer are left."""
+    while len(keys) > end:
+        keys = [add(keys[i : i + at_once]) for i in range(0, len(keys), at_once)]
+    return keys
+
+
+def blocks_of(
+    chunks, edges, function, merge, labels=None, *, name="statistics", at_once=_STATISTICS_AT_ONCE
+):
+    """What the chunks of every block are, merged: a list of one `Delayed` each.
+
+    One task per chunk, fused with the tasks that produce it where dask can fuse them;
+    then merges, `at_once` at a time. Block b has the chunks ``edges[b]:edges[b + 1]``.
+
+    Parameters
+    ----------
+    chunks : dask Array of shape (n_chunks, 1)
+        Of one `Chunk` each.
+    function : callable
+        Of a chunk, and with `labels` of its part of them.
+    merge : callable
+        Of a list of what `function` returns; not called for blocks of one chunk.
+    labels : list, optional
+        Of each chunk, its part of a `Partition`.
+    """
+    from dask.delayed import Delayed
+    from dask.highlevelgraph import HighLevelGraph
+
+    chunks = _per_chunk(f"lasso-{name}", function, chunks, labels)
+    name = "lasso-merge-" + chunks.name.rsplit("-", 1)[1]
+    layer, keys = {}, []
+    for block, (start, stop) in enumerate(pairwise(edges)):
+
+        def add(parts, block=block):
+            key = (name, len(edges) - 1, block, len(layer))
+            layer[key] = new_task(key, _of_list, merge, *map(result, parts))
+            return key
+
+        keys += merge_tree([(chunks.name, int(i), 0) for i in range(start, stop)], at_once, 1, add)
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[chunks])
+    return [Delayed(key, graph, layer=key[0]) for key in keys]
+
+
+def _of_list(function, *parts):
+    return function(parts)
+
+
+def _per_chunk(name, function, chunks, labels):
+    """What `function` makes of every chunk: a dask array of one object each."""
+    import dask.array as da
+    from dask.layers import ArrayValuesDep
+
+    args = [chunks, "ij"]
+    if labels is not None:
+        by_block = {(block, 0): part for block, part in enumerate(labels)}
+        args += [ArrayValuesDep(chunks.chunks, by_block), "ij"]
+    found = da.blockwise(
+        function,
+        "ij",
+        *args,
+        name=f"{name}-{dask.base.tokenize(function, chunks, labels)}",
+        dtype=object,
+        meta=chunks._meta,
+        align_arrays=False,
+    )
+    return optimised(found)

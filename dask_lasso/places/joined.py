@@ -16,6 +16,7 @@ import numpy as np
 from ..rows.chunk import Chunk, Declared, Defect, read
 from .graphs import optimised, retries
 from .sending import send_rows
+from .tasks import keys_before, rename_aliases
 
 
 class Part(NamedTuple):
@@ -174,13 +175,10 @@ def _together(*partitions):
 def _mended(joined):
     """The same dask array, once dask's own slips in graphs of data frames are put right."""
     import dask.array as da
-    from dask._task_spec import Alias
 
     graph = dict(joined.dask)
-    for key, node in graph.items():
-        if isinstance(node, Alias) and node.key != key:  # from_delayed(verify_meta=False)
-            graph[key] = Alias(key, node.target)
-    needed = {key for node in graph.values() for key in getattr(node, "dependencies", ())}
+    rename_aliases(graph)
+    needed = {key for node in graph.values() for key in keys_before(node)}
     if not needed <= graph.keys():
         raise ValueError(
             "A data frame among X, y and sample_weight comes in fewer partitions than dask has"

@@ -14,23 +14,23 @@ from collections.abc import Sequence
 from functools import reduce
 from inspect import signature
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import dask
 import numpy as np
-from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_graph
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
 from scipy import sparse
 
 from ..rows.marks import marks_of
-from .graphs import by_key, fused, optimised, per_key
+from .graphs import by_key, fused, merge_tree, optimised, per_key
 from .joined import Joined
+from .tasks import call, data_in, keys_before, new_task, passes_on, result, take_out, tasks_of
 
-# Results of chains that are merged at once.
-_AT_ONCE = 4
+# Results of chains that are merged at once: few, for they may be long.
+_VECTORS_AT_ONCE = 4
 # Bytes of arguments up to which each chain is sent its own.
 _OWN_ARGS = 2**18
 
@@ -65,7 +65,7 @@ class Reading:
         self.rows = rows
         self._chunks = optimised(rows.chunks)
         self._annotations = by_key(self._chunks.dask)
-        self._graph = convert_legacy_graph(dict(self._chunks.dask))
+        self._graph = tasks_of(self._chunks.dask)
         self._sources = _sources(client, rows)
         self._marks = {}  # of the first pass, and of the first with labels
 
@@ -105,7 +105,7 @@ class Reading:
         labels : list, or None
             Of each chunk, its part of a `Partition`.
         chains : list of Chain
-            From `chains`: all with a worker, and then each is one task, or none.
+            From `in_chains`: all with a worker, and then each is one task, or none.
         task : callable
             Given an iterable of `Chunk`, or of (Chunk, labels).
         """
@@ -117,13 +117,13 @@ class Reading:
         if not in_memory or sizeof(args) > _OWN_ARGS:
             # A task of its own, not to be sent with each of the others; which they wait for.
             of_shared = [dask.delayed(shared, traverse=False, pure=False)]
-            shared = TaskRef(of_shared[0].key)
+            shared = result(of_shared[0].key)
         layer, annotations, number = {}, {}, count()
 
         def add(function, where, *args):
             key = (name, next(number))
             annotations[key] = where
-            layer[key] = Task(key, function, shared, *args)
+            layer[key] = new_task(key, function, shared, *args)
             return key
 
         graph = dict(self._graph)
@@ -132,19 +132,20 @@ class Reading:
             found = None
             where = self._where(chain)
             for links in [chain.chunks] if in_memory else [[chunk] for chunk in chain.chunks]:
-                before = None if found is None else TaskRef(found)
+                before = None if found is None else result(found)
                 recipes = [
                     _recipe(graph, (self._chunks.name, int(chunk), 0), in_memory) for chunk in links
                 ]
                 of_links = None if labels is None else [labels[chunk] for chunk in links]
-                keys = [TaskRef(key) for recipe in recipes for key in recipe.keys]
+                keys = [result(key) for recipe in recipes for key in recipe.keys]
                 found = add(_link, where, before, _Links(recipes, of_links), *keys)
             level.append(found)
-        while len(level) > _AT_ONCE:
-            groups = [level[i : i + _AT_ONCE] for i in range(0, len(level), _AT_ONCE)]
-            level = [
-                add(_merge_parts, annotations[group[0]], *map(TaskRef, group)) for group in groups
-            ]
+        level = merge_tree(
+            level,
+            _VECTORS_AT_ONCE,
+            _VECTORS_AT_ONCE,
+            lambda keys: add(_merge_parts, annotations[keys[0]], *map(result, keys)),
+        )
         rest = HighLevelGraph.merge(*(delayed.dask for delayed in of_shared))
         of_graph = {key: self._annotations[key] for key in graph if key in self._annotations}
         layers = {
@@ -171,7 +172,7 @@ class Reading:
 class _Recipe(NamedTuple):
     """How to come by a chunk: call `node` with the values of `keys`; None takes the value."""
 
-    node: Task | None
+    node: Any | None
     keys: tuple
 
 
@@ -189,7 +190,7 @@ class _Links:
         values = iter(values)
         for number, (node, keys) in enumerate(self._recipes):
             found = [next(values) for _ in keys]
-            chunk = found[0] if node is None else node(dict(zip(keys, found, strict=True)))
+            chunk = found[0] if node is None else call(node, dict(zip(keys, found, strict=True)))
             if chunk.defect is None:
                 marks.append(marks_of(chunk, with_features=node is None))
             yield chunk if self._labels is None else (chunk, self._labels[number])
@@ -199,10 +200,8 @@ def _recipe(graph, key, in_memory):
     """How to come by a chunk; of one in memory it is no task of its own, and leaves `graph`."""
     if not in_memory:
         return _Recipe(None, (key,))
-    node = graph.pop(key)
-    while isinstance(node, Alias):
-        node = graph.pop(node.target)
-    return _Recipe(node, tuple(node.dependencies))
+    node = take_out(graph, key)
+    return _Recipe(node, tuple(keys_before(node)))
 
 
 def _link(shared, before, links, *values):
@@ -221,15 +220,16 @@ def _merge_parts(shared, *parts):
 
 
 def _is_in_graph(part) -> bool:
+    """Whether all that a part is made of are arrays in its graph."""
     if part.is_frame:
         return False
-    for node in dict(dask.optimize(part.values)[0].dask).values():
-        if not getattr(node, "dependencies", ()):
-            data = node() if isinstance(node, DataNode) else None
-            on_disk = isinstance(data, np.memmap)
-            if on_disk or not (isinstance(data, np.ndarray) or sparse.issparse(data)):
-                return False
-    return True
+    graph = tasks_of(dask.optimize(part.values)[0].dask)
+    data = [data_in(node) for node in graph.values() if not keys_before(node)]
+    return all(
+        (isinstance(values, np.ndarray) and not isinstance(values, np.memmap))
+        or sparse.issparse(values)
+        for values in data
+    )
 
 
 def _sources(client, rows):
@@ -240,7 +240,7 @@ def _sources(client, rows):
         return None
     # dask.optimize fails on data frames of some operations, such as concat (dask 2026.8).
     X = X.optimize() if rows.parts[0].is_frame else dask.optimize(X)[0]
-    graph, keys = dict(X.__dask_graph__()), list(flatten(X.__dask_keys__()))
+    graph, keys = tasks_of(X.__dask_graph__()), list(flatten(X.__dask_keys__()))
     if len(keys) != rows.n_chunks:
         return None
     sources = [_source(graph, key, futures) for key in keys]
@@ -251,17 +251,16 @@ def _source(graph, key, futures):
     found, keys = set(), [key]
     while keys:
         key = keys.pop()
-        node = graph.get(key)
-        if node is None or key in futures:
+        if key not in graph or key in futures:
             found.add(key)
-        elif isinstance(node, GraphNode) and (node.dependencies or isinstance(node, DataNode)):
-            keys += node.dependencies
+        elif passes_on(graph[key]):
+            keys += keys_before(graph[key])
         else:
             return None  # computed, in each pass
     return found.pop() if len(found) == 1 else None
 
 
-def chains(waiting, n_chunks, held_by) -> list[Chain]:
+def in_chains(waiting, n_chunks, held_by) -> list[Chain]:
     """The chunks in chains, one for each thread.
 
     Parameters

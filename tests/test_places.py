@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from contextlib import nullcontext
+from inspect import isfunction, signature
 
 import dask.array as da
 import distributed
@@ -18,6 +19,9 @@ from distributed import Client
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from dask_lasso import AsyncLassoRegressor
+from dask_lasso.places.cluster import OnCluster
+from dask_lasso.places.memory import InMemory
+from dask_lasso.places.place import Place
 
 ENGINES = ["sync", "async", "batched"]
 X, y, _, ALPHA = load("diabetes")
@@ -273,3 +277,15 @@ def test_data_of_the_user_stays(client, expected):
     assert held == set(client.futures)
     np.testing.assert_array_equal(client.compute(X_kept, sync=True), X)
     del X_kept, y_kept
+
+
+def test_places_are_alike():
+    methods = [name for name, value in vars(Place).items() if isfunction(value)]
+    assert {"reduce", "submit", "prefer", "merged_statistics"} <= set(methods)
+    for name in methods:
+        if not name.startswith("_"):
+            of_protocol = signature(getattr(Place, name)).parameters.values()
+            expected = [(p.name, p.kind, p.default) for p in of_protocol]
+            for place in (InMemory, OnCluster):
+                found = signature(getattr(place, name)).parameters.values()
+                assert [(p.name, p.kind, p.default) for p in found] == expected, name

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import dask
 import numpy as np
 
 from .._warn import warn
-from ..rows.cells import cells_of_chunk, collect_cells, consecutive_folds, merge_cells
+from ..rows.cells import Partition, cells_of_chunk, collect_cells, consecutive_folds, merge_cells
+from ..rows.chunk import Defect
 from ..rows.passes import take_columns
 from ..rows.raw import raw_rows
-from ..rows.statistics import merge_statistics, statistics_of_chunk
+from ..rows.statistics import Statistics, merge_statistics, statistics_of_chunk
 from .client import check_package
 from .graphs import blocks_of, optimised, retries
 from .reading import Chain, Reading, fits_in_memory, in_chains
 from .reuse import hold
-from .waiting import Waiting
+from .waiting import Stream, Waiting
+
+if TYPE_CHECKING:
+    from distributed import Future
 
 # Reports that the client takes in itself, if the threads are few. More chunks are merged on
 # the workers, where the first estimate waits for the first of so many blocks.
@@ -28,7 +34,7 @@ _HOME_BYTES = 2**29
 
 
 class OnCluster:
-    """Blocks of chunks of dask arrays; tasks run on a Client's workers.
+    """A `Place`: blocks of chunks of dask arrays; tasks run on a Client's workers.
 
     Parameters
     ----------
@@ -47,7 +53,7 @@ class OnCluster:
         self._offers = {}  # future -> (key of its data, worker, the worker that lagged)
         self._home = {}  # key of a block's data -> the worker that took the block over
         self._slow = set()  # workers that a block was taken from
-        self.dtype = np.float32 if rows.dtype == np.float32 else np.float64
+        self.dtype = np.dtype(np.float32 if rows.dtype == np.float32 else np.float64)
         self.y_ndim, self.n_targets = rows.y_ndim, rows.n_targets
         threads = self._waiting.ask("ncores")
         check_package(self._waiting, threads)
@@ -64,17 +70,15 @@ class OnCluster:
         n_blocks = max(1, min(n_blocks, n_chunks))
         self._edges = np.linspace(0, n_chunks, n_blocks + 1).astype(int)
 
-    def __enter__(self):
+    def __enter__(self) -> OnCluster:
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         self._waiting.release_all()
 
-    def load_statistics(self, partition=None, few_blocks=False):
-        """One future of `Statistics` per block; of `CellStatistics` with a `Partition`.
-
-        With `few_blocks`, for blocks that are to work, a handful per thread by default.
-        """
+    def load_statistics(
+        self, partition: Partition | None = None, few_blocks: bool = False
+    ) -> list[Future]:
         if few_blocks:
             self._set_edges(max(8, _BLOCKS_PER_THREAD * self.n_threads))
         if partition is not None and np.isnan(self.n_rows):
@@ -116,12 +120,10 @@ class OnCluster:
         self._futures.update(futures)
         return futures
 
-    def load_rows(self, ones, summarise, *args):
-        """Futures of the raw rows of every block, which stay on the workers, and of reports.
-
-        A block is one chunk unless `n_blocks` says otherwise: raw chunks are not moved. The
-        report is ``summarise(rows, *args)``.
-        """
+    def load_rows(
+        self, ones: bool, summarise: Callable, *args: Any
+    ) -> tuple[list[Future], list[Future]]:
+        # A block is one chunk unless `n_blocks` says otherwise: raw chunks are not moved.
         self._set_edges(auto=self._joined.n_chunks)
         options = {"name": "rows", "at_once": self._joined.n_chunks}
         of_chunk = partial(_as_block, ones=ones)
@@ -130,24 +132,21 @@ class OnCluster:
         )
         return rows, [self.submit(summarise, block, *args) for block in rows]
 
-    def locate(self, block, defect) -> str:
-        """Where a defect is, in the user's terms."""
+    def locate(self, block: int, defect: Defect) -> str:
         chunk = self._edges[block] + defect.chunk
         before = sum(self._joined.sizes[: self._edges[block]])
         if np.isnan(before):
             return f"in chunk {chunk}"
         return f"row {int(before) + defect.row} (chunk {chunk})"
 
-    def merged_statistics(self, function=None):
-        """`Statistics` of all rows; of what ``function(chunk)`` makes of each chunk."""
+    def merged_statistics(self, function: Callable | None = None) -> Statistics:
         if function is None:
             reports = self.load_statistics()
         else:
             reports = self._statistics(self._joined.chunks, self._edges, function=function)
         return merge_statistics(self._waiting.gather(reports))
 
-    def of_columns(self, columns):
-        """A place of the same rows, and of these columns alone."""
+    def of_columns(self, columns: np.ndarray) -> OnCluster:
         rows = self._joined if self._reading is None else self._reading.rows
         rows = rows.with_features(len(columns), _columns_of, columns)
         return OnCluster(Waiting(self._client, self.deadline), rows, self._n_blocks)
@@ -159,13 +158,15 @@ class OnCluster:
         rows = pairwise(np.r_[0, np.cumsum(self._joined.sizes)])
         return [partition.between(start, stop) for start, stop in rows]
 
-    def reduce(self, task, merge, *args, in_order=False, partition=None):
-        """``merge`` of ``task(chunks, *args)`` over all chunks; reads them once.
-
-        Merged in the order of the data only on request: the order of the fewest transfers
-        is that of the workers that have the chunks. With a `Partition`, the last of each
-        chunk is the labels of its rows.
-        """
+    def reduce(
+        self,
+        task: Callable,
+        merge: Callable,
+        *args: Any,
+        in_order: bool = False,
+        partition: Partition | None = None,
+    ) -> Any:
+        # The order of the fewest transfers is that of the workers that have the chunks.
         first = self._reading is None
         if first:
             self._reading = Reading(self._waiting, self._joined)
@@ -192,12 +193,8 @@ class OnCluster:
             )
         self._advised = True
 
-    def submit(self, task, *args):
-        """Run ``task(*args)`` on some worker, before any chunk that waits to be read.
-
-        Where another worker has taken over the data that is the first argument, it runs
-        there.
-        """
+    def submit(self, task: Callable, *args: Any) -> Future:
+        # Where another worker has taken over the data that is the first argument, it runs there.
         home = self._home.get(getattr(args[0], "key", None))
         return self._submit(task, args, home, strict=False)
 
@@ -214,12 +211,7 @@ class OnCluster:
         self._futures.add(future)
         return future
 
-    def offer(self, calls):
-        """Run tasks on other workers as well.
-
-        `calls` has the task and arguments of each future; so has what is returned, of those
-        for which there is another worker, its future.
-        """
+    def offer(self, calls: dict[Future, tuple]) -> dict[Future, Future]:
         if "workers" in dask.get_annotations():
             return {}  # the user knows better
         processing = self._waiting.ask("processing")  # a round trip, of the size of all in flight
@@ -231,25 +223,24 @@ class OnCluster:
             spare = [worker for worker in load if worker != slow and worker not in self._slow]
             if slow is None or not spare:
                 continue
-            worker = min(spare, key=load.get)
+            worker = min(spare, key=load.__getitem__)
             load[worker] += 1
             others[future] = other = self._submit(task, args, worker, strict=True)
             self._offers[other] = (args[0].key, worker, slow)
         return others
 
-    def prefer(self, winner, loser):
-        """Keep a block with the worker that was first; `loser` is the other one's future."""
+    def prefer(self, winner: Future, loser: Future) -> None:
         if winner in self._offers:
             key, worker, slow = self._offers[winner]
             self._home[key] = worker
             self._slow.add(slow)
 
-    def release(self, future):
+    def release(self, future: Future) -> None:
         self._offers.pop(future, None)
         self._waiting.release(future)
 
-    def as_completed(self, futures):
-        return self._waiting.stream(futures)
+    def as_completed(self, futures: Iterable[Future]) -> Stream:
+        return Stream(self._waiting, futures)
 
 
 def _auto_blocks(n_features, n_threads):

@@ -74,7 +74,7 @@ def open_rows(
 
     Yields
     ------
-    `InMemory` or `OnCluster`
+    Place
         Whatever was started for the fit ends with the context.
     """
     deadline = np.inf if max_time is None else time.perf_counter() + max_time
@@ -321,10 +321,8 @@ def _part_of_frame(name, frame):
             " drop them before fit."
         )
     dtype = np.dtype(np.float32 if all(d == np.float32 for d in dtypes) else np.float64)
-    if meta.ndim == 1:
-        return Part(name, frame, (np.nan,), dtype, is_frame=True)
-    shape, columns = (np.nan, len(dtypes)), tuple(meta.columns)
-    return Part(name, frame, shape, dtype, is_frame=True, columns=columns)
+    shape, names = ((np.nan, len(dtypes)), tuple(columns)) if meta.ndim == 2 else ((np.nan,), None)
+    return Part(name, frame, shape, dtype, is_frame=True, columns=names)
 
 
 def _is_real(dtype):

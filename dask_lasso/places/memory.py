@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import queue
 import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from ..rows.cells import cells_of_chunk
-from ..rows.chunk import Chunk
+from ..rows.cells import Partition, cells_of_chunk
+from ..rows.chunk import Chunk, Defect
 from ..rows.raw import raw_rows
 from ..rows.statistics import Statistics, merge_statistics, statistics_of_chunk
 from .reuse import recall, remember, reusing
@@ -24,7 +27,7 @@ _ONE_THREAD = 2**18
 
 
 class InMemory:
-    """Blocks of rows of in-memory arrays; tasks run in threads, or at once.
+    """A `Place`: blocks of rows of in-memory arrays; tasks run in threads, or at once.
 
     Parameters
     ----------
@@ -55,19 +58,20 @@ class InMemory:
         # Of a single thread too, or nothing could end before it does.
         self._executor = None if small else ThreadPoolExecutor(self.n_threads)
 
-    def __enter__(self):
-        self._limit = single_threaded_blas()
-        self._limit.__enter__()
+    def __enter__(self) -> InMemory:
+        self._limit = ExitStack()
+        self._limit.enter_context(single_threaded_blas())
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         if self._executor is not None:
             # A thread cannot be stopped; it ends with its task, for which nobody waits.
             self._executor.shutdown(wait=False, cancel_futures=True)
-        self._limit.__exit__(*exc)
+        self._limit.close()
 
-    def load_statistics(self, partition=None, few_blocks=False) -> list[Future]:
-        """One future of `Statistics` per block; of `CellStatistics` with a `Partition`."""
+    def load_statistics(
+        self, partition: Partition | None = None, few_blocks: bool = False
+    ) -> list[Future]:
         n_blocks = len(self._edges) - 1
         # What is kept must not be larger than the rows.
         reuse = (
@@ -100,8 +104,9 @@ class InMemory:
         weight = None if self._sample_weight is None else self._sample_weight[rows]
         return Chunk(_consecutive(self._X, rows), y, weight, len(y))
 
-    def load_rows(self, ones, summarise, *args):
-        """Futures of the rows of every block, and of ``summarise(rows, *args)``."""
+    def load_rows(
+        self, ones: bool, summarise: Callable, *args: Any
+    ) -> tuple[list[Future], list[Future]]:
         rows = [
             self.submit(self._raw_rows, start, stop, ones) for start, stop in pairwise(self._edges)
         ]
@@ -110,8 +115,7 @@ class InMemory:
     def _raw_rows(self, start, stop, ones):
         return [raw_rows(self._chunk(start, stop), ones=ones)]
 
-    def of_columns(self, columns):
-        """A place of the same rows, and of these columns alone."""
+    def of_columns(self, columns: np.ndarray) -> InMemory:
         return InMemory(
             self._X[:, columns],
             self._y,
@@ -121,11 +125,15 @@ class InMemory:
             deadline=self.deadline,
         )
 
-    def reduce(self, task, merge, *args, in_order=True, partition=None):
-        """``merge`` of ``task(chunks, *args)`` over parts of the rows, in order.
-
-        With a `Partition`, the last of each chunk is the labels of its rows.
-        """
+    def reduce(
+        self,
+        task: Callable,
+        merge: Callable,
+        *args: Any,
+        in_order: bool = False,
+        partition: Partition | None = None,
+    ) -> Any:
+        # Always in order: a part of the rows for each thread.
         if time.perf_counter() >= self.deadline:
             raise TimeIsUp("a pass over the rows has not begun")
         edges = np.linspace(0, len(self._y), self.n_threads + 1).astype(np.intp)
@@ -145,31 +153,36 @@ class InMemory:
         chunk = self._chunk(*rows)
         return task([chunk if partition is None else (chunk, partition.between(*rows))], *args)
 
-    def merged_statistics(self) -> Statistics:
-        """`Statistics` of all rows."""
-        return merge_statistics(self._gather(self.load_statistics()))
+    def merged_statistics(self, function: Callable | None = None) -> Statistics:
+        if function is None:
+            return merge_statistics(self._gather(self.load_statistics()))
+        return self.reduce(_merged, merge_statistics, function)
 
-    def locate(self, block, defect) -> str:
-        """Where a defect is, in the user's terms."""
+    def locate(self, block: int, defect: Defect) -> str:
         return f"row {self._edges[block] + defect.row}"
 
-    def submit(self, task, *args) -> Future:
-        """Run ``task(*args)``, with futures among the arguments replaced by their results."""
+    def submit(self, task: Callable, *args: Any) -> Future:
         if self._executor is not None:
             return self._executor.submit(_call, task, args)
-        future = Future()
+        future: Future = Future()
         future.set_result(_call(task, args))
         return future
 
-    def offer(self, calls):
-        """Threads share their memory: nobody else is better placed."""
-        return {}
+    def offer(self, calls: dict) -> dict:
+        return {}  # threads share their memory: nobody else is better placed
 
-    def release(self, future):
-        """Nothing to do: a result goes when nobody refers to it."""
+    def prefer(self, winner: Future, loser: Future) -> None:
+        pass
 
-    def as_completed(self, futures) -> _Stream:
+    def release(self, future: Future) -> None:
+        """A result goes when nobody refers to it."""
+
+    def as_completed(self, futures: Iterable[Future]) -> _Stream:
         return _Stream(futures)
+
+
+def _merged(chunks, function):
+    return merge_statistics(function(chunk) for chunk in chunks)
 
 
 def _consecutive(X, rows):
@@ -190,10 +203,10 @@ class _Stream:
         for future in futures:
             self.add(future)
 
-    def add(self, future):
+    def add(self, future: Future) -> None:
         future.add_done_callback(self._ready.put)
 
-    def next(self, deadline, one):
+    def next(self, deadline: float, one: bool) -> list[tuple[Future, Any]]:
         left = None if math.isinf(deadline) else max(0.0, deadline - time.perf_counter())
         try:
             ready = [self._ready.get(timeout=left)]

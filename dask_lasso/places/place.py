@@ -1,11 +1,111 @@
-"""What solvers and engines know of the place where rows are."""
+"""What solvers and engines know of the place where the rows of a fit are."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..rows.cells import Partition
+from ..rows.chunk import Defect
 from ..rows.statistics import Statistics
 
+# What a place makes of a task, and takes as an argument of another.
+Future = Any
 
-def usable(statistics: Statistics, place) -> Statistics:
+
+class Results(Protocol):
+    """Futures in the order in which they finish."""
+
+    def add(self, future: Future) -> None: ...
+    def next(self, deadline: float, one: bool) -> list[tuple[Future, Any]]: ...
+
+
+class Place(Protocol):
+    """Where the rows of a fit are, and what carries tasks there.
+
+    Rows are in blocks. Tasks have futures, which are arguments of further tasks. All that was
+    started ends with the place, which is a context.
+
+    Attributes
+    ----------
+    dtype : dtype
+        Of coefficients: float32 or float64.
+    y_ndim, n_targets : int
+    n_rows : int or float
+        NaN where only reading the rows tells.
+    n_features : int
+    n_threads : int
+        That work on tasks.
+    deadline : float
+        Of `time.perf_counter`, at which all that waits here raises `TimeIsUp`.
+
+    Notes
+    -----
+    `load_statistics`
+        One future of `Statistics` for each block; of `CellStatistics` with a `Partition`.
+        With `few_blocks`, of blocks that are to work: a handful for each thread by default.
+    `load_rows`
+        Futures of the raw rows of each block (with a column of `ones`), and of
+        ``summarise(rows, *args)``.
+    `reduce`
+        ``merge`` of ``task(chunks, *args)`` over parts of the rows; reads them once. Merged in
+        the order of the rows where that is asked for. With a `Partition`, the last of each
+        chunk is the labels of its rows.
+    `of_columns`
+        A place of the same rows, and of these columns alone.
+    `merged_statistics`
+        `Statistics` of all rows; of what ``function(chunk)`` makes of each chunk.
+    `locate`
+        Where a defect of a block is, in the user's terms.
+    `submit`
+        The future of ``task(*args)``, which runs before any chunk that waits to be read, and
+        where its first argument is.
+    `offer`
+        Run tasks a second time, elsewhere. `calls` has the task and arguments of each future;
+        so has what is returned, of those that there is another worker for, its future.
+    `prefer`
+        Keep a block where the future `winner` came from, which was offered, and not `loser`.
+    `release`
+        What is no longer needed.
+    """
+
+    dtype: np.dtype
+    y_ndim: int
+    n_targets: int
+    n_rows: float
+    n_features: int
+    n_threads: int
+    deadline: float
+
+    def __enter__(self) -> Place: ...
+    def __exit__(self, *exc: object) -> None: ...
+    def load_statistics(
+        self, partition: Partition | None = None, few_blocks: bool = False
+    ) -> list[Future]: ...
+    def load_rows(
+        self, ones: bool, summarise: Callable, *args: Any
+    ) -> tuple[list[Future], list[Future]]: ...
+    def reduce(
+        self,
+        task: Callable,
+        merge: Callable,
+        *args: Any,
+        in_order: bool = False,
+        partition: Partition | None = None,
+    ) -> Any: ...
+    def of_columns(self, columns: np.ndarray) -> Place: ...
+    def merged_statistics(self, function: Callable | None = None) -> Statistics: ...
+    def locate(self, block: int, defect: Defect) -> str: ...
+    def submit(self, task: Callable, *args: Any) -> Future: ...
+    def offer(self, calls: dict[Future, tuple]) -> dict[Future, Future]: ...
+    def prefer(self, winner: Future, loser: Future) -> None: ...
+    def release(self, future: Future) -> None: ...
+    def as_completed(self, futures: Iterable[Future]) -> Results: ...
+
+
+def usable(statistics: Statistics, place: Place) -> Statistics:
     """The same, of all rows of a place, if these can be fitted or scored."""
     defect = statistics.defect
     if defect is not None:

@@ -8,13 +8,11 @@ graph, to call them in one of its own. `tests/test_tasks.py` fails if dask chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_graph
-
-# A key of a graph.
-Key = Hashable
+from dask.typing import Key
 
 
 def new_task(key: Key, function: Callable, *args: Any) -> Task:

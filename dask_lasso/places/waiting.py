@@ -12,6 +12,7 @@ import asyncio
 import concurrent.futures
 import time
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +67,7 @@ class Waiting:
 
     def gather(self, futures) -> list:
         """Results of all `futures`, which are released."""
-        stream, found = self.stream(futures), {}
+        stream, found = Stream(self, futures), {}
         try:
             while len(found) < len(futures):
                 found.update(stream.next(self.deadline, one=False))
@@ -77,10 +78,6 @@ class Waiting:
         for future in futures:
             self.release(future)
         return [found[future] for future in futures]
-
-    def stream(self, futures) -> Stream:
-        """Futures in the order in which they finish; more can be added."""
-        return Stream(self, futures)
 
     def ask(self, question, *, deadline=None, **message):
         """What the scheduler answers to a `question`, the name of one of its handlers."""
@@ -141,10 +138,10 @@ class Stream:
         )
         self._looked = time.perf_counter()
 
-    def add(self, future):
+    def add(self, future) -> None:
         self._completed.add(future)
 
-    def next(self, deadline, one):
+    def next(self, deadline: float, one: bool) -> list[tuple[Any, Any]]:
         """Futures and their results, one or all that are there; at least one is waited for."""
         # as_completed has one timeout for its whole life, and a lost scheduler shows in
         # the client's status alone: look at both, a few times a second.

@@ -272,15 +272,13 @@ def _of_pandas(argument, values, names):
         dtypes = list(values.dtypes)
     is_sparse = [hasattr(dtype, "fill_value") and dtype.fill_value == 0 for dtype in dtypes]
     wanted = np.float32 if all(dtype == np.float32 for dtype in dtypes) else np.float64
+    for dtype in dtypes:
+        _check_kind(argument, dtype)
     try:
         if values.ndim == 2 and 2 * sum(is_sparse) > len(dtypes):
             return _of_sparse_columns(values, is_sparse)
-        for dtype in dtypes:
-            _check_kind(argument, dtype)
         return values.to_numpy(dtype=wanted, na_value=np.nan)
     except (TypeError, ValueError) as error:
-        if isinstance(error, Unreadable):
-            raise
         raise Unreadable(argument, f"is not numbers: {error}") from error
 
 
@@ -319,11 +317,9 @@ def _of_table(argument, values, names):
 
 
 def _of_column(column):
-    if type(column).__module__.startswith("pyarrow") and hasattr(column, "combine_chunks"):
-        return column.to_numpy()
-    if type(column).__module__.startswith("pyarrow"):
-        return column.to_numpy(zero_copy_only=False)
-    return column.to_numpy()
+    # An array of Arrow copies only on request, unlike one in chunks.
+    ask = library_of(column) == "pyarrow" and not hasattr(column, "combine_chunks")
+    return column.to_numpy(**({"zero_copy_only": False} if ask else {}))
 
 
 def _by_name(argument, frame, found, names):

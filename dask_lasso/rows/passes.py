@@ -78,22 +78,15 @@ class Residuals(NamedTuple):
         ``r.r``
     with_y : ndarray of shape (m,)
         ``r.(y - y_mean)``
+    errors : ndarray of shape (m,) or 0
+        ``r.r`` on the rows of test sets.
     """
 
     correlations: np.ndarray
     total: np.ndarray
     squares: np.ndarray
     with_y: np.ndarray
-
-
-class PathResiduals(NamedTuple):
-    """As `Residuals`, of p solutions; with the squares on the rows of their test sets."""
-
-    correlations: np.ndarray
-    total: np.ndarray
-    squares: np.ndarray
-    with_y: np.ndarray
-    errors: np.ndarray
+    errors: np.ndarray | float = 0.0
 
 
 def products(chunks, chosen: Chosen, n_new: int) -> Products:
@@ -187,8 +180,8 @@ def cells_of_columns(chunks, columns) -> CellStatistics:
     return found
 
 
-def path_residuals(chunks, chosen: Chosen, coef, intercepts, y_mean, train, test):
-    """Correlate the residuals of solutions on several sets of rows with every column.
+def path_residuals(chunks, chosen: Chosen, coef, intercepts, y_mean, train, test) -> Residuals:
+    """Correlate the residuals of p solutions on several sets of rows with every column.
 
     Parameters
     ----------
@@ -233,7 +226,7 @@ def path_residuals(chunks, chosen: Chosen, coef, intercepts, y_mean, train, test
         if np.ndim(correlations) == 0:
             correlations = np.zeros((X.shape[1], p))
         _correlate(X, weighted, correlations)
-    return PathResiduals(correlations, total, squares, with_y, errors)
+    return Residuals(correlations, total, squares, with_y, errors)
 
 
 def _codes(cells, n):

@@ -83,7 +83,7 @@ class OnCluster:
             self._set_edges(max(8, _BLOCKS_PER_THREAD * self.n_threads))
         if partition is not None and np.isnan(self.n_rows):
             return self._load_cells_of_unknown(partition)
-        futures = self._statistics(self._joined.chunks, self._edges, self._labels(partition))
+        futures = self._statistics(labels=_labels(partition, self._joined.sizes))
         hold(futures)
         return futures
 
@@ -94,26 +94,29 @@ class OnCluster:
         folds are read again, in pieces.
         """
         n_chunks = self._joined.n_chunks
-        parts = self._statistics(self._joined.chunks, np.arange(n_chunks + 1))
+        parts = self._statistics(edges=np.arange(n_chunks + 1))
         sizes = self._waiting.gather([self.submit(_n_rows, part) for part in parts])
         if partition.splits:
             partition = consecutive_folds(sum(sizes), len(partition.splits))
-        cells = []
-        for chunk, (start, stop) in enumerate(pairwise(np.r_[0, np.cumsum(sizes)])):
-            labels = partition.between(start, stop)
-            cells.append(int(labels[0][0, 2]) if len(labels[0]) == 1 else None)
-            if len(labels[0]) > 1:
-                again = self._joined.chunks.blocks[chunk]
-                (parts[chunk],) = self._statistics(again, [0, 1], [labels])
+        labels = _labels(partition, sizes)
+        again = [chunk for chunk, (runs,) in enumerate(labels) if len(runs) > 1]
+        if again:
+            found = self._joined.each("statistics", cells_of_chunk, labels).blocks[again]
+            found = self._start(blocks_of(found, np.arange(len(again) + 1), merge_cells))
+            for chunk, part in zip(again, found, strict=True):
+                parts[chunk] = part
+        cells = [int(runs[0, 2]) if len(runs) == 1 else None for (runs,) in labels]
         return [
             self.submit(collect_cells, parts[start:stop], cells[start:stop])
             for start, stop in pairwise(self._edges)
         ]
 
-    def _statistics(self, chunks, edges, labels=None, function=statistics_of_chunk):
-        if labels is None:
-            return self._start(blocks_of(chunks, edges, function, merge_statistics))
-        return self._start(blocks_of(chunks, edges, cells_of_chunk, merge_cells, labels))
+    def _statistics(self, function=statistics_of_chunk, labels=None, edges=None):
+        merge = merge_statistics
+        if labels is not None:
+            function, merge = cells_of_chunk, merge_cells
+        found = self._joined.each("statistics", function, labels)
+        return self._start(blocks_of(found, self._edges if edges is None else edges, merge))
 
     def _start(self, delayed):
         futures = self._client.compute(delayed, optimize_graph=False, retries=retries())
@@ -125,11 +128,8 @@ class OnCluster:
     ) -> tuple[list[Future], list[Future]]:
         # A block is one chunk unless `n_blocks` says otherwise: raw chunks are not moved.
         self._set_edges(auto=self._joined.n_chunks)
-        options = {"name": "rows", "at_once": self._joined.n_chunks}
-        of_chunk = partial(_as_block, ones=ones)
-        rows = self._start(
-            blocks_of(self._joined.chunks, self._edges, of_chunk, _as_one_block, **options)
-        )
+        found = self._joined.each("rows", partial(_as_block, ones=ones))
+        rows = self._start(blocks_of(found, self._edges, _as_one_block, self._joined.n_chunks))
         return rows, [self.submit(summarise, block, *args) for block in rows]
 
     def locate(self, block: int, defect: Defect) -> str:
@@ -140,23 +140,13 @@ class OnCluster:
         return f"row {int(before) + defect.row} (chunk {chunk})"
 
     def merged_statistics(self, function: Callable | None = None) -> Statistics:
-        if function is None:
-            reports = self.load_statistics()
-        else:
-            reports = self._statistics(self._joined.chunks, self._edges, function=function)
+        reports = self.load_statistics() if function is None else self._statistics(function)
         return merge_statistics(self._waiting.gather(reports))
 
     def of_columns(self, columns: np.ndarray) -> OnCluster:
         rows = self._joined if self._reading is None else self._reading.rows
         rows = rows.with_features(len(columns), _columns_of, columns)
         return OnCluster(Waiting(self._client, self.deadline), rows, self._n_blocks)
-
-    def _labels(self, partition):
-        """Each chunk's part of a `Partition`, if there is one."""
-        if partition is None:
-            return None
-        rows = pairwise(np.r_[0, np.cumsum(self._joined.sizes)])
-        return [partition.between(start, stop) for start, stop in rows]
 
     def reduce(
         self,
@@ -178,7 +168,7 @@ class OnCluster:
             chains = [Chain(range(self._joined.n_chunks), None)]
         else:
             chains = in_chains(self._waiting, self._joined.n_chunks, held_by)
-        labels = self._labels(partition)
+        labels = _labels(partition, self._joined.sizes)
         futures = self._start(reading.reduction(labels, chains, task, merge, args))
         return reading.merged(self._waiting.gather(futures), merge, labels is not None)
 
@@ -241,6 +231,13 @@ class OnCluster:
 
     def as_completed(self, futures: Iterable[Future]) -> Stream:
         return Stream(self._waiting, futures)
+
+
+def _labels(partition, sizes):
+    """Of each chunk, its part of a `Partition`, if there is one."""
+    if partition is None:
+        return None
+    return [partition.between(start, stop) for start, stop in pairwise(np.r_[0, np.cumsum(sizes)])]
 
 
 def _auto_blocks(n_features, n_threads):

@@ -102,30 +102,24 @@ def merge_tree(keys, at_once, end, add) -> list:
     return keys
 
 
-def blocks_of(
-    chunks, edges, function, merge, labels=None, *, name="statistics", at_once=_STATISTICS_AT_ONCE
-):
-    """What the chunks of every block are, merged: a list of one `Delayed` each.
+def blocks_of(found, edges, merge, at_once=_STATISTICS_AT_ONCE) -> list:
+    """What was found of the chunks of every block, merged: one `Delayed` each.
 
-    One task per chunk, fused with the tasks that produce it where dask can fuse them;
-    then merges, `at_once` at a time. Block b has the chunks ``edges[b]:edges[b + 1]``.
+    Block b has the chunks ``edges[b]:edges[b + 1]``. Where dask can, it fuses the tasks that
+    produce a chunk with that of what is found.
 
     Parameters
     ----------
-    chunks : dask Array of shape (n_chunks, 1)
-        Of one `Chunk` each.
-    function : callable
-        Of a chunk, and with `labels` of its part of them.
+    found : dask Array of shape (n_chunks, 1)
+        Of one object for each chunk, as `Joined.each` makes it.
     merge : callable
-        Of a list of what `function` returns; not called for blocks of one chunk.
-    labels : list, optional
-        Of each chunk, its part of a `Partition`.
+        Of a sequence of these objects, at most `at_once`; not called for blocks of one chunk.
     """
     from dask.delayed import Delayed
     from dask.highlevelgraph import HighLevelGraph
 
-    chunks = _per_chunk(f"lasso-{name}", function, chunks, labels)
-    name = "lasso-merge-" + chunks.name.rsplit("-", 1)[1]
+    found = optimised(found)
+    name = "lasso-merge-" + found.name.rsplit("-", 1)[1]
     layer, keys = {}, []
     for block, (start, stop) in enumerate(pairwise(edges)):
 
@@ -134,31 +128,10 @@ def blocks_of(
             layer[key] = new_task(key, _of_list, merge, *map(result, parts))
             return key
 
-        keys += merge_tree([(chunks.name, int(i), 0) for i in range(start, stop)], at_once, 1, add)
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=[chunks])
+        keys += merge_tree([(found.name, int(i), 0) for i in range(start, stop)], at_once, 1, add)
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[found])
     return [Delayed(key, graph, layer=key[0]) for key in keys]
 
 
 def _of_list(function, *parts):
     return function(parts)
-
-
-def _per_chunk(name, function, chunks, labels):
-    """What `function` makes of every chunk: a dask array of one object each."""
-    import dask.array as da
-    from dask.layers import ArrayValuesDep
-
-    args = [chunks, "ij"]
-    if labels is not None:
-        by_block = {(block, 0): part for block, part in enumerate(labels)}
-        args += [ArrayValuesDep(chunks.chunks, by_block), "ij"]
-    found = da.blockwise(
-        function,
-        "ij",
-        *args,
-        name=f"{name}-{dask.base.tokenize(function, chunks, labels)}",
-        dtype=object,
-        meta=chunks._meta,
-        align_arrays=False,
-    )
-    return optimised(found)

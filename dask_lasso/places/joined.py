@@ -9,6 +9,7 @@ and every route reads the joined collection.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,8 +54,6 @@ class Joined:
     ----------
     parts : list of Part
         All dask collections, in the same chunks.
-    chunks : dask Array of shape (n_chunks, 1)
-        Of one `Chunk` each.
     sizes : tuple
         Rows in each chunk; NaN where only reading it tells.
     n_features, y_ndim, n_targets : int
@@ -66,8 +65,30 @@ class Joined:
         X, y = parts[:2]
         self.n_features, self.dtype = X.shape[1], X.dtype
         self.y_ndim, self.n_targets = y.ndim, 1 if y.ndim == 1 else y.shape[1]
-        # The parts hold the futures of what is persisted, of which `chunks` has the keys alone.
-        self.parts, self.sizes, self.chunks = _join(parts, waiting)
+        self._join(parts, waiting)
+
+    def _join(self, parts, waiting):
+        frames = [part for part in parts if part.is_frame]
+        arrays = [part for part in parts if not part.is_frame]
+        joined = _join_frames(frames, waiting.client) if frames else None
+        lead = frames[0] if frames else next(part for part in arrays if part.is_dask)
+        lead_name, lead = lead.name, lead.values if joined is None else joined
+        sizes = _sizes(lead, arrays, waiting)
+        arrays = [part._replace(values=_in_chunks(part, sizes, lead_name)) for part in arrays]
+        arrays = [
+            part if part.is_dask else part._replace(values=send_rows(part.values, sizes, waiting))
+            for part in arrays
+        ]
+        in_chunks = {part.name: part for part in (*frames, *arrays)}
+        # They hold the futures of what is persisted, of which `each` has the keys alone.
+        self.parts, self.sizes = [in_chunks[part.name] for part in parts], sizes
+        # What is of data frames comes as one argument, and first.
+        self._values = [*([] if joined is None else [joined]), *(part.values for part in arrays)]
+        X, y = parts[:2]
+        declared = Declared(
+            self.n_features, y.shape[1] if y.ndim > 1 else None, X.columns, y.columns
+        )
+        self._pack = partial(_pack, list(in_chunks), len(frames), declared)
 
     @property
     def n_chunks(self) -> int:
@@ -82,62 +103,54 @@ class Joined:
         new = object.__new__(Joined)
         vars(new).update(vars(self))
         new.n_features = n_features
-        new.chunks = self.chunks.map_blocks(
-            _with_features, function, args, dtype=object, meta=self.chunks._meta
-        )
+        new._pack = partial(_with_features, self._pack, function, args)
         return new
 
+    def each(self, name="chunk", function=None, labels=None):
+        """``function(chunk)``, or ``function(chunk, its labels)``, of every `Chunk`.
 
-def _with_features(chunk, function, args):
-    return chunk if chunk.defect is not None else chunk._replace(X=function(chunk, *args))
+        In the task that joins the chunk: a task made of two, as dask would fuse them, costs
+        as much again as what is done with a small chunk.
 
+        Returns
+        -------
+        dask Array of shape (n_chunks, 1)
+            Of one object each.
+        """
+        import dask.array as da
+        from dask.base import tokenize
+        from dask.layers import ArrayValuesDep
 
-def _join(parts, waiting):
-    """The parts in common chunks, the rows in each, and a dask array of one `Chunk` each."""
-    import dask.array as da
-    from dask.base import tokenize
-    from dask.layers import ArrayValuesDep
-
-    frames = [part for part in parts if part.is_frame]
-    arrays = [part for part in parts if not part.is_frame]
-    joined = _join_frames(frames, waiting.client) if frames else None
-    lead = frames[0] if frames else next(part for part in arrays if part.is_dask)
-    lead_name, lead = lead.name, lead.values if joined is None else joined
-    sizes = _sizes(lead, arrays, waiting)
-    arrays = [part._replace(values=_in_chunks(part, sizes, lead_name)) for part in arrays]
-    arrays = [
-        part if part.is_dask else part._replace(values=send_rows(part.values, sizes, waiting))
-        for part in arrays
-    ]
-    # What is of data frames comes as one argument, and first.
-    names = [part.name for part in (*frames, *arrays)]
-    values = [*([] if joined is None else [joined]), *(part.values for part in arrays)]
-    declared = _declared(*parts[:2])
-    declared_rows = {(chunk, 0): size for chunk, size in enumerate(sizes)}
-    args = [ArrayValuesDep(((1,) * len(sizes), (1,)), declared_rows), "ij"]
-    for array in values:
-        args += [array, "ij"[: array.ndim]]
-    chunks = da.blockwise(
-        _pack,
         # Two-dimensional, with one chunk along the columns: dask does not fuse what makes
         # the chunks into a task that contracts an index.
-        "ij",
-        *args,
-        names=names,
-        n_frames=len(frames),
-        declared=declared,
-        name="lasso-chunk-" + tokenize(values, names, declared, sizes),
-        dtype=object,
-        meta=np.empty((0, 0), dtype=object),
-        adjust_chunks={"i": (1,) * len(sizes), "j": (1,)},
-        align_arrays=False,
-    )
-    in_chunks = {part.name: part for part in (*frames, *arrays)}
-    return [in_chunks[part.name] for part in parts], sizes, chunks
+        chunks = ((1,) * self.n_chunks, (1,))
+        args = []
+        for of_chunks in [self.sizes] if labels is None else [self.sizes, labels]:
+            by_key = {(chunk, 0): value for chunk, value in enumerate(of_chunks)}
+            args += [ArrayValuesDep(chunks, by_key), "ij"]
+        for array in self._values:
+            args += [array, "ij"[: array.ndim]]
+        return da.blockwise(
+            partial(_of_chunk, self._pack, function, labels is not None),
+            "ij",
+            *args,
+            name=f"lasso-{name}-{tokenize(self._values, self.sizes, self._pack, function, labels)}",
+            dtype=object,
+            meta=np.empty((0, 0), dtype=object),
+            adjust_chunks={"i": chunks[0], "j": chunks[1]},
+            align_arrays=False,
+        )
 
 
-def _declared(X, y):
-    return Declared(X.shape[1], None if y.ndim == 1 else y.shape[1], X.columns, y.columns)
+def _of_chunk(pack, function, with_labels, n_rows, *values):
+    labels, values = (values[:1], values[1:]) if with_labels else ((), values)
+    chunk = pack(n_rows, *values)
+    return chunk if function is None else function(chunk, *labels)
+
+
+def _with_features(pack, function, args, *values):
+    chunk = pack(*values)
+    return chunk if chunk.defect is not None else chunk._replace(X=function(chunk, *args))
 
 
 def _join_frames(frames, client):
@@ -250,7 +263,7 @@ def _unmatched(name, count, other, other_count):
     )
 
 
-def _pack(n_rows, *values, names, n_frames, declared) -> Chunk:
+def _pack(names, n_frames, declared, n_rows, *values) -> Chunk:
     """One chunk of all collections, checked against each other and what was declared."""
     partitions, arrays = (values[0], values[1:]) if n_frames else ((), values)
     given = dict(zip(names, (*partitions, *arrays), strict=True))

@@ -63,7 +63,7 @@ class Reading:
         if any(part is not before for part, before in zip(parts, rows.parts, strict=True)):
             rows = Joined(parts, waiting)
         self.rows = rows
-        self._chunks = optimised(rows.chunks)
+        self._chunks = optimised(rows.each())
         self._annotations = by_key(self._chunks.dask)
         self._graph = tasks_of(self._chunks.dask)
         self._sources = _sources(client, rows)

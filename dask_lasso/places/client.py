@@ -20,7 +20,7 @@ _MOST_ASKED = 100
 _PATIENCE = 3.0
 _HAS_PACKAGE = "__import__('importlib.util').util.find_spec('dask_lasso') is not None"
 
-_asked = weakref.WeakKeyDictionary()  # Client -> addresses that were asked
+_asked: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # Client -> addresses
 
 
 @contextmanager

@@ -102,7 +102,7 @@ class OnCluster:
         again = [chunk for chunk, (runs,) in enumerate(labels) if len(runs) > 1]
         if again:
             found = self._joined.each("statistics", cells_of_chunk, labels).blocks[again]
-            found = self._start(blocks_of(found, np.arange(len(again) + 1), merge_cells))
+            found = self._waiting.compute(blocks_of(found, np.arange(len(again) + 1), merge_cells))
             for chunk, part in zip(again, found, strict=True):
                 parts[chunk] = part
         cells = [int(runs[0, 2]) if len(runs) == 1 else None for (runs,) in labels]
@@ -116,12 +116,8 @@ class OnCluster:
         if labels is not None:
             function, merge = cells_of_chunk, merge_cells
         found = self._joined.each("statistics", function, labels)
-        return self._start(blocks_of(found, self._edges if edges is None else edges, merge))
-
-    def _start(self, delayed):
-        futures = self._client.compute(delayed, optimize_graph=False, retries=retries())
-        self._futures.update(futures)
-        return futures
+        edges = self._edges if edges is None else edges
+        return self._waiting.compute(blocks_of(found, edges, merge))
 
     def load_rows(
         self, ones: bool, summarise: Callable, *args: Any
@@ -129,7 +125,8 @@ class OnCluster:
         # A block is one chunk unless `n_blocks` says otherwise: raw chunks are not moved.
         self._set_edges(auto=self._joined.n_chunks)
         found = self._joined.each("rows", partial(_as_block, ones=ones))
-        rows = self._start(blocks_of(found, self._edges, _as_one_block, self._joined.n_chunks))
+        blocks = blocks_of(found, self._edges, _as_one_block, self._joined.n_chunks)
+        rows = self._waiting.compute(blocks)
         return rows, [self.submit(summarise, block, *args) for block in rows]
 
     def locate(self, block: int, defect: Defect) -> str:
@@ -169,7 +166,7 @@ class OnCluster:
         else:
             chains = in_chains(self._waiting, self._joined.n_chunks, held_by)
         labels = _labels(partition, self._joined.sizes)
-        futures = self._start(reading.reduction(labels, chains, task, merge, args))
+        futures = self._waiting.compute(reading.reduction(labels, chains, task, merge, args))
         return reading.merged(self._waiting.gather(futures), merge, labels is not None)
 
     def _advise_to_persist(self):
@@ -266,11 +263,9 @@ def fetch(waiting, values) -> list:
     lazy = [number for number, value in enumerate(values) if hasattr(value, "__dask_graph__")]
     futures = []
     for value in (values[number] for number in lazy):
-        options = {"retries": retries()}
-        if not hasattr(value, "expr"):
-            value, options["optimize_graph"] = optimised(value), False
-        futures.append(waiting.client.compute(value, **options))
-    waiting.futures.update(futures)
+        is_frame = hasattr(value, "expr")
+        ready = value if is_frame else optimised(value)
+        futures += waiting.compute([ready], optimize_graph=is_frame)
     try:
         computed = dict(zip(lazy, waiting.gather(futures), strict=True))
     finally:

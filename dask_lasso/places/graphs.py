@@ -120,7 +120,8 @@ def blocks_of(found, edges, merge, at_once=_STATISTICS_AT_ONCE) -> list:
 
     found = optimised(found)
     name = "lasso-merge-" + found.name.rsplit("-", 1)[1]
-    layer, keys = {}, []
+    layer: dict = {}
+    keys: list = []
     for block, (start, stop) in enumerate(pairwise(edges)):
 
         def add(parts, block=block):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..rows.chunk import Chunk, Declared, Defect, read
-from .graphs import optimised, retries
+from .graphs import optimised
 from .sending import send_rows
 from .tasks import keys_before, rename_aliases
 
@@ -65,9 +65,6 @@ class Joined:
         X, y = parts[:2]
         self.n_features, self.dtype = X.shape[1], X.dtype
         self.y_ndim, self.n_targets = y.ndim, 1 if y.ndim == 1 else y.shape[1]
-        self._join(parts, waiting)
-
-    def _join(self, parts, waiting):
         frames = [part for part in parts if part.is_frame]
         arrays = [part for part in parts if not part.is_frame]
         joined = _join_frames(frames, waiting.client) if frames else None
@@ -84,7 +81,6 @@ class Joined:
         self.parts, self.sizes = [in_chunks[part.name] for part in parts], sizes
         # What is of data frames comes as one argument, and first.
         self._values = [*([] if joined is None else [joined]), *(part.values for part in arrays)]
-        X, y = parts[:2]
         declared = Declared(
             self.n_features, y.shape[1] if y.ndim > 1 else None, X.columns, y.columns
         )
@@ -229,10 +225,7 @@ def _read_sizes(lead, waiting):
         chunks=tuple((1,) * n for n in lead.numblocks),
         meta=np.empty((0,) * lead.ndim, dtype=int),
     )
-    lengths = optimised(lengths)
-    future = waiting.client.compute(lengths, optimize_graph=False, retries=retries())
-    waiting.futures.add(future)
-    (found,) = waiting.gather([future])
+    (found,) = waiting.gather(waiting.compute([optimised(lengths)]))
     return tuple(found.ravel().tolist())
 
 

@@ -23,52 +23,36 @@ class Results(Protocol):
 
 
 class Place(Protocol):
-    """Where the rows of a fit are, and what carries tasks there.
+    """Where the rows of a fit are, in blocks, and what carries tasks there.
 
-    Rows are in blocks. Tasks have futures, which are arguments of further tasks. All that was
-    started ends with the place, which is a context.
+    Tasks have futures, which are arguments of further tasks. All that was started ends with
+    the place, which is a context.
 
     Attributes
     ----------
     dtype : dtype
         Of coefficients: float32 or float64.
-    y_ndim, n_targets : int
-    n_rows : int or float
+    n_rows : float
         NaN where only reading the rows tells.
-    n_features : int
-    n_threads : int
-        That work on tasks.
     deadline : float
         Of `time.perf_counter`, at which all that waits here raises `TimeIsUp`.
 
     Notes
     -----
-    `load_statistics`
-        One future of `Statistics` for each block; of `CellStatistics` with a `Partition`.
-        With `few_blocks`, of blocks that are to work: a handful for each thread by default.
-    `load_rows`
-        Futures of the raw rows of each block (with a column of `ones`), and of
-        ``summarise(rows, *args)``.
-    `reduce`
-        ``merge`` of ``task(chunks, *args)`` over parts of the rows; reads them once. Merged in
-        the order of the rows where that is asked for. With a `Partition`, the last of each
-        chunk is the labels of its rows.
-    `of_columns`
-        A place of the same rows, and of these columns alone.
-    `merged_statistics`
-        `Statistics` of all rows; of what ``function(chunk)`` makes of each chunk.
-    `locate`
-        Where a defect of a block is, in the user's terms.
-    `submit`
-        The future of ``task(*args)``, which runs before any chunk that waits to be read, and
-        where its first argument is.
-    `offer`
-        Run tasks a second time, elsewhere. `calls` has the task and arguments of each future;
-        so has what is returned, of those that there is another worker for, its future.
-    `prefer`
-        Keep a block where the future `winner` came from, which was offered, and not `loser`.
-    `release`
-        What is no longer needed.
+    `load_statistics` is one future of `Statistics` for each block, of `CellStatistics` with a
+    `Partition`; with `few_blocks`, a handful for each thread. `load_rows` is futures of the raw
+    rows of each block, perhaps with a column of `ones`, and of ``summarise(rows, *args)``.
+
+    `reduce` is ``merge`` of ``task(chunks, *args)`` over parts of the rows, which are read
+    once; `in_order` of the rows if need be. With a `Partition`, each chunk comes with the labels
+    of its rows. `merged_statistics` are of all rows, or of what ``function(chunk)`` makes of
+    each chunk. `of_columns` is a place of the same rows, with these columns alone, and `locate`
+    says where a defect of a block is, in the user's terms.
+
+    `submit` runs a task before any chunk that waits to be read, where its first argument is.
+    `offer` runs tasks a second time elsewhere: `calls` has the task and the arguments of each
+    future; so has what is returned the other future, if there is any. `prefer` keeps a block
+    where the `winner` was, the one that had been offered.
     """
 
     dtype: np.dtype

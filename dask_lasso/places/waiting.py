@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .._warn import warn
+from .graphs import retries
 
 # Seconds between two looks at the Client's status, and at the clock.
 _LOOK = 0.1
@@ -54,6 +55,13 @@ class Waiting:
         self.futures = set()
         self._has_warned = False
 
+    def compute(self, collections, optimize_graph=False) -> list:
+        """Futures of dask collections, which are optimised already."""
+        options = {"optimize_graph": optimize_graph, "retries": retries()}
+        futures = self.client.compute(collections, **options)
+        self.futures.update(futures)
+        return futures
+
     def release(self, future):
         # Released, not cancelled: the scheduler drops what nobody else wants, and leaves
         # alone what another fit or the user has asked for under the same key.
@@ -67,7 +75,8 @@ class Waiting:
 
     def gather(self, futures) -> list:
         """Results of all `futures`, which are released."""
-        stream, found = Stream(self, futures), {}
+        found: dict = {}
+        stream = Stream(self, futures)
         try:
             while len(found) < len(futures):
                 found.update(stream.next(self.deadline, one=False))

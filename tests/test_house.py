@@ -68,3 +68,55 @@ def test_no_import_of_the_package_is_inside_a_function(file):
                     name.name.startswith("dask_lasso") for name in node.names
                 )
             assert not inside, f"line {node.lineno}"
+
+
+def is_public(name):
+    return not name.startswith("_") or name == "__init__"
+
+
+def public_functions(tree):
+    """Public functions of a module and public methods of its public classes."""
+    for node in tree.body:
+        inside = node.body if isinstance(node, ast.ClassDef) and is_public(node.name) else [node]
+        for child in inside:
+            if isinstance(child, ast.FunctionDef) and is_public(child.name):
+                yield child
+
+
+@pytest.mark.parametrize(
+    "file", [name for name in FILES if not name.startswith(("rows", "places"))]
+)
+def test_public_functions_are_typed(file):
+    for function in public_functions(TREES[file]):
+        given = function.args
+        arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+        named = [argument for argument in arguments if argument is not None]
+        bare = [a.arg for a in named if a.annotation is None and a.arg not in ("self", "cls")]
+        assert not bare, f"{function.name}: {', '.join(bare)}"
+        assert function.returns is not None or function.name == "__init__", function.name
+
+
+@pytest.mark.slow
+def test_an_editor_knows_what_a_fit_has(tmp_path, monkeypatch):
+    api = pytest.importorskip("mypy.api", reason="mypy is in the extra `test`")
+    script = tmp_path / "fit.py"
+    script.write_text(
+        "import numpy as np\n"
+        "from dask_lasso import AsyncElasticNetRegressor, AsyncLassoCV, AsyncLassoRegressor\n"
+        "X, y = np.ones((3, 2)), np.ones(3)\n"
+        "reveal_type(AsyncLassoRegressor().fit(X, y))\n"
+        "reveal_type(AsyncLassoRegressor().fit(X, y).coef_)\n"
+        "reveal_type(AsyncElasticNetRegressor().partial_fit(X, y).dual_gap_)\n"
+        "reveal_type(AsyncLassoCV().fit(X, y).alpha_)\n"
+    )
+    monkeypatch.setenv("MYPYPATH", str(ROOT.parent))
+    settings = ROOT.parent / "pyproject.toml"
+    known, errors, _ = api.run(
+        ["--config-file", str(settings), "--cache-dir", str(tmp_path), str(script)]
+    )
+    types = [line.split('"')[1] for line in known.splitlines() if "Revealed type" in line]
+    assert len(types) == 4, known + errors
+    assert types[0].endswith("AsyncLassoRegressor")
+    assert "ndarray" in types[1]
+    assert "float" in types[2]
+    assert types[3].endswith("float")

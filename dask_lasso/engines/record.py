@@ -53,10 +53,10 @@ class Record:
         Told of each row of the history and its `Estimate`; returns True to end the fit.
     """
 
-    def __init__(self, observe: Observer):
+    def __init__(self, observe: Observer) -> None:
         self._observe = observe
         self._began = time.perf_counter()
-        self._columns = {name: [] for name in HISTORY}
+        self._columns: dict[str, list] = {name: [] for name in HISTORY}
 
     @property
     def seconds(self) -> float:

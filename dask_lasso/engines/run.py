@@ -7,11 +7,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice, takewhile
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
-from ..places.place import usable
+from ..places.place import Future, Place, usable
 from ..places.waiting import TimeIsUp
 from .record import Estimate, Record
 
@@ -32,7 +32,7 @@ class Flight(NamedTuple):
 
     block: int
     kind: str  # "report", "update" or "answer"
-    sent: object
+    sent: Any
     call: tuple | None
     time: float
 
@@ -42,43 +42,57 @@ class Result(NamedTuple):
 
     block: int
     kind: str
-    sent: object
-    value: object
+    sent: Any
+    value: Any
 
 
 class Model(Protocol):
-    """What a run computes: the estimate, from what the blocks have reported.
+    """What a run computes: the estimate, from what the blocks have reported."""
 
-    A model whose blocks report and have no more to do (`wants_updates` False) needs what is
-    above the line alone.
-    """
-
+    wants_updates: bool  # whether it is a `WorkingModel`
     estimate: Estimate | None
-    statistics: object  # of all that has been merged
     converged: bool
-    samples_seen: int
-    wants_updates: bool
 
-    def absorb_report(self, block: int, report: object) -> None: ...
+    @property
+    def statistics(self) -> Any: ...  # of all that has been merged
+    @property
+    def null_loss(self) -> np.ndarray: ...  # what `tol` is relative to
+    @property
+    def samples_seen(self) -> int: ...
+    def absorb_report(self, block: int, report: Any, /) -> None: ...
     def update(self, n_updates: int) -> dict | None: ...  # a row of the history
     def conclude(self) -> dict | None: ...  # of everything that was absorbed
 
-    # -- ADMM ------------------------------------------------------------------------
-    updates_per_report: int
 
+class WorkingModel(Model, Protocol):
+    """A model whose blocks have more to do than to report: that of ADMM."""
+
+    @property
+    def updates_per_report(self) -> int: ...
     def has_block(self, block: int) -> bool: ...
-    def task(self, block: int, data: object) -> tuple: ...  # what is sent, function, arguments
-    def absorb_update(self, block: int, sent: object, value: object) -> None: ...
-    def question(self) -> object | None: ...  # to the blocks, about a frozen estimate
-    def absorb_answer(self, question: object, answer: object) -> None: ...
+    def task(self, block: int, data: Future) -> tuple: ...  # what is sent, function, arguments
+    def absorb_update(self, block: int, sent: Any, value: Any, /) -> None: ...
+    def question(self) -> Any: ...  # to the blocks, about a frozen estimate; or None
+    def absorb_answer(self, question: Any, answer: Any) -> None: ...
     def certify(self) -> dict | None: ...  # once all have answered
+
+
+class Limits(Protocol):
+    """What a run has to know of the settings of a fit."""
+
+    @property
+    def max_iter(self) -> int: ...
+    @property
+    def max_staleness(self) -> int | None: ...
+    @property
+    def random_state(self) -> np.random.RandomState | None: ...
 
 
 class Blocks(NamedTuple):
     """Futures of each block: the data that updates work on, and its report."""
 
-    data: Sequence
-    reports: Sequence
+    data: Sequence[Future]
+    reports: Sequence[Future]
 
 
 class Run:
@@ -126,12 +140,15 @@ class Run:
     array([0.91, 0.  , 0.  ])
     """
 
-    def __init__(self, place, blocks: Blocks, model: Model, settings, record: Record):
+    def __init__(
+        self, place: Place, blocks: Blocks, model: Model, settings: Limits, record: Record
+    ) -> None:
         self.random_state = settings.random_state
         self.stopped_by: str | None = None
         self.n_updates = 0
         self.n_blocks = len(blocks.reports)
-        self._place, self._model, self._data = place, model, blocks.data
+        self._place, self._data = place, blocks.data
+        self._model = cast(WorkingModel, model)  # or no more than a `Model`: see `wants_updates`
         self._max_iter, self._max_staleness = settings.max_iter, settings.max_staleness
         self._record = record
         self._deadline = place.deadline
@@ -142,18 +159,19 @@ class Run:
         }
         # Both in the order in which they were sent: the first is the oldest, and found in O(1)
         # however many went before it, which it is not in a dict.
-        self._updating = OrderedDict()
-        self._sent = OrderedDict()  # futures of updates and answers
+        self._updating: OrderedDict[int, None] = OrderedDict()
+        self._sent: OrderedDict[Future, None] = OrderedDict()  # futures of updates and answers
         self._n_reported = 0
         # Blocks that can be sent, in the order in which they came home: O(1) a result.
-        self._at_home = OrderedDict()
+        self._at_home: OrderedDict[int, None] = OrderedDict()
         # An update is as stale as there are updates in the estimate that were not in the
         # one that its block was sent: none behind a barrier.
         self._in_estimate = 0
         self._sent_at = dict.fromkeys(range(self.n_blocks), 0)
         self._staleness = np.zeros(self.n_blocks, dtype=np.int64)
-        self._durations = deque(maxlen=_LAST)
-        self._offered = {}  # (block, kind) -> the futures that run the same task
+        self._durations: deque[float] = deque(maxlen=_LAST)
+        # (block, kind) -> the futures that run the same task
+        self._offered: dict[tuple[int, str], tuple[Future, Future]] = {}
         self._looked = now
         self._stream = place.as_completed(blocks.reports)
 
@@ -383,7 +401,7 @@ class Run:
 class Completed:
     """Iterator over results; ``batches()`` over lists of those that are there."""
 
-    def __init__(self, results: Callable[[bool], Iterator[list[Result]]]):
+    def __init__(self, results: Callable[[bool], Iterator[list[Result]]]) -> None:
         self._results = results
 
     def __iter__(self) -> Iterator[Result]:

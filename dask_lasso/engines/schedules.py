@@ -8,6 +8,7 @@ affair; engines know neither.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from .run import Run
@@ -83,4 +84,8 @@ class BatchedEngine:
             run.submit(run.idle(run.free_slots))
 
 
-ENGINES = {"sync": SyncEngine, "async": AsyncEngine, "batched": BatchedEngine}
+ENGINES: dict[str, Callable[[], Engine]] = {
+    "sync": SyncEngine,
+    "async": AsyncEngine,
+    "batched": BatchedEngine,
+}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy import sparse
@@ -18,16 +18,21 @@ from .._warn import warn
 from ..engines.record import Estimate, Observer
 from ..engines.schedules import ENGINES
 from ..places.input import beside, is_dask, memory_features, open_rows
+from ..places.place import Place
 from ..places.waiting import TimeIsUp
-from ..problem.penalties import L1, Penalty, penalty_weights
+from ..problem.degrees import degrees_of_freedom
+from ..problem.penalties import L1, Plugged, penalty_weights
 from ..rows.statistics import Statistics
 from ..solvers.fit import Fit, Problem, Settings
+from .arrays import from_arrays, statistics_of, to_arrays
 from .callbacks import Callbacks, CallbackSupport, with_callbacks
-from .from_statistics import TrainingSummary, to_arrays
 from .predict import predict_dask, predict_rows, r2_score
 
+if TYPE_CHECKING:
+    pass
 
-class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator):
+
+class LassoBase(CallbackSupport, RegressorMixin, BaseEstimator):
     """What the estimators share: a fit that leaves all or nothing behind, and predictions."""
 
     coef_: np.ndarray
@@ -44,7 +49,7 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
     statistics_: dict[str, np.ndarray]
 
     @with_callbacks
-    def fit(self, X, y, sample_weight=None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the model in one pass over the rows.
 
         Parameters
@@ -84,7 +89,7 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         return self
 
     @contextmanager
-    def _all_or_nothing(self):
+    def _all_or_nothing(self) -> Iterator[None]:
         """Put the fitted attributes back as they were if the body fails."""
         fitted = {name: value for name, value in vars(self).items() if _is_fitted_name(name)}
         try:
@@ -93,10 +98,12 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
             for name in list(vars(self)):
                 if _is_fitted_name(name):
                     delattr(self, name)
-            vars(self).update(fitted)
+            self.__dict__.update(fitted)
             raise
 
-    def _fit(self, X, y, sample_weight, solve: Callable[[object, Observer], Fit]):
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, solve: Callable[[Place, Observer], Fit]
+    ) -> None:
         """Open the rows, solve, take the attributes from the `Fit`."""
         callbacks = Callbacks(self, X, y, sample_weight)
         limits = dict(n_blocks=self.n_blocks, max_time=self.max_time)
@@ -116,7 +123,7 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         callbacks.on_end(partial(self._attributes, found.estimate, place))
 
     @contextmanager
-    def _time_in_our_words(self):
+    def _time_in_our_words(self) -> Iterator[None]:
         try:
             yield
         except TimeIsUp as error:
@@ -128,14 +135,14 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
     def _problem(self) -> Problem:
         return Problem(self._penalty(), self.fit_intercept)
 
-    def _penalty(self) -> Penalty | L1:
+    def _penalty(self) -> L1 | Plugged:
         """The penalty of the fit, or the one that it has chosen."""
-        alpha = getattr(self, "alpha_", getattr(self, "alpha", None))
+        alpha: Any = getattr(self, "alpha_", getattr(self, "alpha", None))
         l1_ratio = getattr(self, "l1_ratio_", self.l1_ratio)
         weights = penalty_weights(self.penalty_weights, self.n_features_in_, self.positive)
         return L1(alpha, l1_ratio, weights, self.positive)
 
-    def _settings(self, dtype, **beside) -> Settings:
+    def _settings(self, dtype: type | np.dtype, **beside: Any) -> Settings:
         return Settings(
             engine=ENGINES[self.engine]() if isinstance(self.engine, str) else self.engine,
             tol=self.tol,
@@ -145,19 +152,19 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
             **beside,
         )
 
-    def _validate_params(self):
+    def _validate_params(self) -> None:
         super()._validate_params()
         if isinstance(self.engine, type):
             name = self.engine.__name__
             raise ValueError(f"engine is the class {name}: pass an instance of it, {name}().")
 
-    def _take(self, found: Fit, dtype, y_ndim):
+    def _take(self, found: Fit, dtype: type | np.dtype, y_ndim: int) -> None:
         """Set the fitted attributes."""
-        vars(self).update(self._attributes_of(found.estimate, dtype, y_ndim))
+        self.__dict__.update(self._attributes_of(found.estimate, dtype, y_ndim))
         self.n_iter_ = found.n_iter
         self.n_samples_seen_ = found.n_samples_seen
         for name in ("statistics_", "history_"):
-            vars(self).pop(name, None)
+            self.__dict__.pop(name, None)
         if isinstance(found.statistics, Statistics):
             names = getattr(self, "feature_names_in_", None)
             self.statistics_ = to_arrays(found.statistics, y_ndim, names)
@@ -166,10 +173,12 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
             self.staleness_ = found.staleness
             self.n_passes_ = found.n_passes
 
-    def _attributes(self, estimate: Estimate, place):
+    def _attributes(self, estimate: Estimate, place: Place) -> dict[str, Any]:
         return self._attributes_of(estimate, place.dtype, place.y_ndim)
 
-    def _attributes_of(self, estimate, dtype, y_ndim):
+    def _attributes_of(
+        self, estimate: Estimate, dtype: type | np.dtype, y_ndim: int
+    ) -> dict[str, Any]:
         """The fitted attributes that an estimate amounts to."""
         coef, intercept = estimate.coef, estimate.intercept
         # The best intercept leaves residuals of mean zero; a rounded one adds its error squared.
@@ -185,12 +194,12 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
             "certificate_": estimate.certificate,
         }
 
-    def _warn_unless_converged(self, found: Fit):
+    def _warn_unless_converged(self, found: Fit) -> None:
         message = self._why_not_converged(found)
         if message is not None:
             warn(message, ConvergenceWarning)
 
-    def _why_not_converged(self, found: Fit):
+    def _why_not_converged(self, found: Fit) -> str | None:
         """What a `ConvergenceWarning` has to say, if anything."""
         gap, stopped_by = np.atleast_1d(found.estimate.gap), found.stopped_by
         allowed = np.atleast_1d(self.tol * found.null_loss)
@@ -228,7 +237,7 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
             " increase tol, or scale the features."
         )
 
-    def predict(self, X) -> np.ndarray:
+    def predict(self, X: Any) -> np.ndarray:
         """Predict the targets of rows.
 
         Parameters
@@ -252,7 +261,7 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
         )
         return predict_rows(X, self.coef_, self.intercept_)
 
-    def score(self, X, y, sample_weight=None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Coefficient of determination R^2 of the predictions.
 
         Parameters
@@ -270,6 +279,31 @@ class LassoBase(CallbackSupport, TrainingSummary, RegressorMixin, BaseEstimator)
             y, sample_weight = beside(X, y, sample_weight, client=self.client)
             return super().score(X, y, sample_weight)
         return r2_score(self, X, y, sample_weight)
+
+    @property
+    def train_score_(self) -> float:
+        """R^2 on the rows of the fit, averaged over the targets."""
+        statistics, coef = self._training()
+        residual = statistics.squared_residuals(coef, np.atleast_1d(self.intercept_))
+        flat = statistics.syy == 0
+        scores = 1 - residual / np.where(flat, 1.0, statistics.syy)
+        scores[flat] = np.where(residual[flat] == 0, 1.0, 0.0)
+        return float(scores.mean())
+
+    @property
+    def degrees_of_freedom_(self) -> float | np.ndarray:
+        """Degrees of freedom, per target; without the intercept's."""
+        statistics, coef = self._training()
+        problem, penalty = statistics.moments(self.fit_intercept), self._penalty()
+        if not isinstance(penalty, L1):
+            raise AttributeError("degrees_of_freedom_ are known of penalty='l1' alone.")
+        df = [degrees_of_freedom(problem, column, penalty) for column in coef.T]
+        return df[0] if self.coef_.ndim == 1 else np.array(df)
+
+    def _training(self) -> tuple[Statistics, np.ndarray]:
+        # As an attribute that is not there, where it cannot be told.
+        statistics, _ = from_arrays(statistics_of(self, AttributeError))
+        return statistics, np.atleast_2d(self.coef_).T.astype(np.float64)
 
     @property
     def sparse_coef_(self) -> sparse.csr_array:

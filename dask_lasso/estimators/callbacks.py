@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 try:
-    from sklearn.callback import CallbackSupportMixin as CallbackSupport
-    from sklearn.callback import with_callbacks
+    from sklearn import callback
 except ImportError:
+    callback = None
 
-    class CallbackSupport:
-        """Stands in for `sklearn.callback.CallbackSupportMixin`."""
+Method = TypeVar("Method", bound=Callable)
 
-    def with_callbacks(method):
-        """Stand in for `sklearn.callback.with_callbacks`."""
-        return method
+
+class CallbackSupport(getattr(callback, "CallbackSupportMixin", object)):  # type: ignore[misc]
+    """`sklearn.callback.CallbackSupportMixin`, where there is one."""
+
+
+def with_callbacks(method: Method) -> Method:
+    """`sklearn.callback.with_callbacks`, where there is one."""
+    return method if callback is None else callback.with_callbacks(method)
 
 
 class Callbacks:
@@ -24,7 +31,7 @@ class Callbacks:
     X, y, sample_weight : what `fit` was called with
     """
 
-    def __init__(self, estimator, X, y, sample_weight):
+    def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
         # The context is made even without callbacks of our own: a meta-estimator's
         # callbacks hang on it.
         self._context = None
@@ -36,7 +43,7 @@ class Callbacks:
         self._context = estimator._init_callback_context(max_subtasks=None)
         self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
 
-    def on_update(self, attributes) -> bool:
+    def on_update(self, attributes: Callable[[], dict[str, Any]]) -> bool:
         """Tell the callbacks of a new estimate; True if one of them asks to stop."""
         if self._context is None or not hasattr(self._estimator, "_skl_callbacks"):
             return False
@@ -48,7 +55,7 @@ class Callbacks:
             )
         )
 
-    def on_end(self, attributes) -> None:
+    def on_end(self, attributes: Callable[[], dict[str, Any]]) -> None:
         """Tell the callbacks that the fit has ended."""
         if self._context is not None:
             self._context.call_on_fit_task_end(

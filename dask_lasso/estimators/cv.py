@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from numbers import Integral, Real
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from sklearn.model_selection import GroupKFold
 from sklearn.model_selection import KFold as SklearnKFold
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._warn import warn
-from ..engines.record import Observer
+from ..engines.record import Estimate, Observer
+from ..engines.schedules import Engine
 from ..places.input import is_dask
+from ..places.place import Place
 from ..problem.penalties import L1, penalty_weights
-from ..rows.cells import consecutive_folds, one_cell, partition_of
+from ..rows.cells import Partition, consecutive_folds, one_cell, partition_of
 from ..solvers import selection
 from ..solvers.fit import Fit, Problem
 from ..solvers.path import Grid
@@ -27,9 +31,18 @@ from .callbacks import with_callbacks
 from .lasso import AsyncLassoRegressor
 from .path import GRID_CONSTRAINTS, check_alphas, check_values
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 
 class SelectionBase(LassoBase):
     """What the two estimators that choose their penalty share."""
+
+    alpha_: float
+    alphas_: np.ndarray
+    mse_path_: np.ndarray
+    criterion_: np.ndarray
+    noise_variance_: float
 
     max_staleness = None  # cells report once; no block is updated
 
@@ -57,7 +70,7 @@ class SelectionBase(LassoBase):
     }
 
     @with_callbacks
-    def fit(self, X, y, sample_weight=None, *, groups=None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
         """Choose the penalty and fit the model, in one pass over the rows.
 
         Parameters
@@ -96,13 +109,13 @@ class SelectionBase(LassoBase):
             self._fit(X, y, sample_weight, partial(self._solve, X, y, groups))
         return self
 
-    def _validate_params(self):
+    def _validate_params(self) -> None:
         super()._validate_params()
         check_alphas(self.alphas)
         if not isinstance(self.l1_ratio, Real):
             check_values("l1_ratio", self.l1_ratio, min_val=0.0, max_val=1.0)
 
-    def _solve(self, X, y, groups, place, observe: Observer) -> Fit:
+    def _solve(self, X: Any, y: Any, groups: Any, place: Place, observe: Observer) -> Fit:
         """Choose a solver by the width of the rows, and let it run."""
         partition = self._split(X, y, groups, place)
         weights = penalty_weights(self.penalty_weights, self.n_features_in_, self.positive)
@@ -122,7 +135,7 @@ class SelectionBase(LassoBase):
         check_width(place)
         return selection.fit(place, problem, settings, observe, choice, partition)
 
-    def _split(self, X, y, groups, place):
+    def _split(self, X: Any, y: Any, groups: Any, place: Place) -> Partition:
         """The `Partition` that the splits amount to."""
         if place.y_ndim == 2 and place.n_targets > 1:
             raise ValueError(
@@ -154,7 +167,7 @@ class SelectionBase(LassoBase):
             )
         return partition_of(int(n_rows), _pairs(cv, X, y, groups, int(n_rows)))
 
-    def _warn_unless_converged(self, found):
+    def _warn_unless_converged(self, found: Fit) -> None:
         super()._warn_unless_converged(found)
         if found.n_unconverged:
             warn(
@@ -164,7 +177,9 @@ class SelectionBase(LassoBase):
                 ConvergenceWarning,
             )
 
-    def _attributes_of(self, estimate, dtype, y_ndim):
+    def _attributes_of(
+        self, estimate: Estimate, dtype: type | np.dtype, y_ndim: int
+    ) -> dict[str, Any]:
         attributes = super()._attributes_of(estimate, dtype, y_ndim)
         if y_ndim == 2:
             attributes["intercept_"] = np.ravel(attributes["intercept_"])[0]
@@ -311,22 +326,22 @@ class AsyncLassoCV(SelectionBase):
         self,
         *,
         eps: float = 1e-3,
-        alphas=100,
-        cv=None,
+        alphas: int | ArrayLike = 100,
+        cv: Any = None,
         rule: str = "min",
         criterion: str = "cv",
-        engine="batched",
+        engine: str | Engine = "batched",
         fit_intercept: bool = True,
         positive: bool = False,
-        penalty_weights=None,
+        penalty_weights: ArrayLike | None = None,
         tol: float = 1e-6,
         max_iter: int = 1000,
         max_time: float | None = None,
         n_blocks: int | str = "auto",
-        client=None,
-        random_state=None,
+        client: Client | None = None,
+        random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
-    ):
+    ) -> None:
         self.eps = eps
         self.alphas = alphas
         self.cv = cv
@@ -393,27 +408,29 @@ class AsyncElasticNetCV(SelectionBase):
         "l1_ratio": [Interval(Real, 0, 1, closed="both"), "array-like"],
     }
 
+    l1_ratio_: float
+
     def __init__(
         self,
         *,
-        l1_ratio=0.5,
+        l1_ratio: float | Sequence[float] = 0.5,
         eps: float = 1e-3,
-        alphas=100,
-        cv=None,
+        alphas: int | ArrayLike = 100,
+        cv: Any = None,
         rule: str = "min",
         criterion: str = "cv",
-        engine="batched",
+        engine: str | Engine = "batched",
         fit_intercept: bool = True,
         positive: bool = False,
-        penalty_weights=None,
+        penalty_weights: ArrayLike | None = None,
         tol: float = 1e-6,
         max_iter: int = 1000,
         max_time: float | None = None,
         n_blocks: int | str = "auto",
-        client=None,
-        random_state=None,
+        client: Client | None = None,
+        random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
-    ):
+    ) -> None:
         self.l1_ratio = l1_ratio
         self.eps = eps
         self.alphas = alphas

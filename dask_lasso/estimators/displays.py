@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
 from ..places.input import memory_array
 from .path import GRID_CONSTRAINTS, path_of_fitted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.container import ErrorbarContainer
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.lines import Line2D
 
 
 def _axes(ax):
@@ -71,7 +79,18 @@ class PathDisplay:
     >>> display = PathDisplay(alphas, coefs).plot()
     """
 
-    def __init__(self, alphas, coefs, *, feature_names=None, alpha=None):
+    ax_: Axes
+    figure_: Figure | SubFigure
+    lines_: list[Line2D]
+
+    def __init__(
+        self,
+        alphas: ArrayLike,
+        coefs: ArrayLike,
+        *,
+        feature_names: Sequence[str] | None = None,
+        alpha: float | None = None,
+    ) -> None:
         self.alphas, self.coefs = _grid_and_values(alphas, "coefs", coefs, axis=1)
         if feature_names is not None and len(feature_names) != len(self.coefs):
             raise ValueError(
@@ -83,7 +102,13 @@ class PathDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, *, alphas=100, eps: float = 1e-3, ax=None, **line_kw
+        cls,
+        estimator: Any,
+        *,
+        alphas: int | ArrayLike = 100,
+        eps: float = 1e-3,
+        ax: Axes | None = None,
+        **line_kw: Any,
     ) -> PathDisplay:
         """Plot the path of a fitted estimator, from its statistics: the rows are not needed.
 
@@ -130,7 +155,7 @@ class PathDisplay:
             alpha=getattr(estimator, "alpha_", getattr(estimator, "alpha", None)),
         ).plot(ax, **line_kw)
 
-    def plot(self, ax=None, **line_kw) -> PathDisplay:
+    def plot(self, ax: Axes | None = None, **line_kw: Any) -> PathDisplay:
         """Draw the path.
 
         Parameters
@@ -189,7 +214,18 @@ class CVDisplay:
     >>> display = CVDisplay.from_estimator(model)
     """
 
-    def __init__(self, alphas, mse_path, *, alpha=None, label=None):
+    ax_: Axes
+    figure_: Figure | SubFigure
+    errorbar_: ErrorbarContainer
+
+    def __init__(
+        self,
+        alphas: ArrayLike,
+        mse_path: ArrayLike,
+        *,
+        alpha: float | None = None,
+        label: str | None = None,
+    ) -> None:
         self.alphas, self.mse_path = _grid_and_values(alphas, "mse_path", mse_path, axis=0)
         if np.isnan(self.mse_path).all():
             raise ValueError("mse_path has no value that is not NaN.")
@@ -197,7 +233,9 @@ class CVDisplay:
         self.label = label
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, **errorbar_kw) -> CVDisplay:
+    def from_estimator(
+        cls, estimator: Any, *, ax: Axes | None = None, **errorbar_kw: Any
+    ) -> CVDisplay:
         """Plot the errors of a fitted `AsyncLassoCV` or `AsyncElasticNetCV`.
 
         Of several l1_ratio it is the chosen one that is shown.
@@ -231,7 +269,7 @@ class CVDisplay:
         display = cls(alphas, mse_path, alpha=estimator.alpha_, label=label)
         return display.plot(ax, **errorbar_kw)
 
-    def plot(self, ax=None, **errorbar_kw) -> CVDisplay:
+    def plot(self, ax: Axes | None = None, **errorbar_kw: Any) -> CVDisplay:
         """Draw the mean error over the folds and its standard error.
 
         Parameters
@@ -304,6 +342,10 @@ class ConvergenceDisplay:
     >>> display = ConvergenceDisplay.from_estimator(model, x="samples_seen")
     """
 
+    ax_: Axes
+    figure_: Figure | SubFigure
+    line_: Line2D
+
     _LABELS = {
         "time": "Time in seconds",
         "n_updates": "Updates",
@@ -314,7 +356,14 @@ class ConvergenceDisplay:
         "rho": r"$\rho$",
     }
 
-    def __init__(self, history, *, x="time", y="objective", label=None):
+    def __init__(
+        self,
+        history: Mapping[str, np.ndarray],
+        *,
+        x: str = "time",
+        y: str = "objective",
+        label: str | None = None,
+    ) -> None:
         if not isinstance(history, Mapping):
             raise TypeError(
                 f"history is a {type(history).__name__}, not the `history_` of a fitted estimator."
@@ -332,7 +381,14 @@ class ConvergenceDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, *, x="time", y="objective", label=None, ax=None, **line_kw
+        cls,
+        estimator: Any,
+        *,
+        x: str = "time",
+        y: str = "objective",
+        label: str | None = None,
+        ax: Axes | None = None,
+        **line_kw: Any,
     ) -> ConvergenceDisplay:
         """Plot the history of a fitted estimator.
 
@@ -363,7 +419,7 @@ class ConvergenceDisplay:
             label = estimator.engine
         return cls(estimator.history_, x=x, y=y, label=label).plot(ax, **line_kw)
 
-    def plot(self, ax=None, **line_kw) -> ConvergenceDisplay:
+    def plot(self, ax: Axes | None = None, **line_kw: Any) -> ConvergenceDisplay:
         """Draw the curve.
 
         Parameters

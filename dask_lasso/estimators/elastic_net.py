@@ -1,21 +1,32 @@
-"""`AsyncElasticNetRegressor`: the elastic net, and how a fit of given alpha is solved."""
+"""`AsyncElasticNetRegressor`: the elastic net, from rows or from statistics, of a given alpha."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.base import MultiOutputMixin
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, MultiOutputMixin
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from .._warn import warn
 from ..engines.record import Observer
-from ..engines.schedules import ENGINES
+from ..engines.schedules import ENGINES, Engine
+from ..places.input import open_rows
+from ..places.place import Place, usable
+from ..problem.losses import Loss
+from ..problem.penalties import Penalty
+from ..rows.statistics import Statistics, merge_statistics
 from ..solvers import admm, exact, working_set
 from ..solvers.fit import Fit, Problem
 from ..solvers.width import check_width, is_wide
+from .arrays import check_moments, feature_names, from_arrays, statistics_of
 from .base import LassoBase
-from .from_statistics import StatisticsMixin
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 CONSTRAINTS = {
     "alpha": [Interval(Real, 0, None, closed="left")],
@@ -38,7 +49,7 @@ CONSTRAINTS = {
 }
 
 
-class AsyncElasticNetRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
+class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
     """Elastic net for data larger than one machine's memory.
 
     Minimises over the coefficients w and the intercept b::
@@ -95,18 +106,18 @@ class AsyncElasticNetRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
     }
 
-    penalty = "l1"
-    loss = "squared"
+    penalty: str | Penalty = "l1"
+    loss: str | tuple | Loss = "squared"
 
     def __init__(
         self,
         alpha: float = 1.0,
         *,
         l1_ratio: float = 0.5,
-        engine="batched",
+        engine: str | Engine = "batched",
         fit_intercept: bool = True,
         positive: bool = False,
-        penalty_weights=None,
+        penalty_weights: ArrayLike | None = None,
         tol: float = 1e-6,
         max_iter: int = 1000,
         max_time: float | None = None,
@@ -116,10 +127,10 @@ class AsyncElasticNetRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
         max_staleness: int | None = None,
         polish: bool = True,
         warm_start: bool = False,
-        client=None,
-        random_state=None,
+        client: Client | None = None,
+        random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
-    ):
+    ) -> None:
         self.alpha = alpha
         self.l1_ratio = l1_ratio
         self.engine = engine
@@ -139,7 +150,7 @@ class AsyncElasticNetRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _validate_params(self):
+    def _validate_params(self) -> None:
         super()._validate_params()
         if self.alpha == 0:
             warn(
@@ -148,7 +159,7 @@ class AsyncElasticNetRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
                 UserWarning,
             )
 
-    def _solve(self, place, observe: Observer, *, has_weights: bool) -> Fit:
+    def _solve(self, place: Place, observe: Observer, *, has_weights: bool) -> Fit:
         """Choose a solver by the problem and the width of the rows, and let it run."""
         problem = self._problem()
         settings = self._settings(
@@ -172,7 +183,7 @@ class AsyncElasticNetRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
         """Whether blocks need their raw rows, and not statistics alone."""
         return False
 
-    def _coef_init(self, n_targets) -> np.ndarray | None:
+    def _coef_init(self, n_targets: int) -> np.ndarray | None:
         if not (self.warm_start and hasattr(self, "coef_")):
             return None
         before, now = np.atleast_2d(self.coef_).shape, (n_targets, self.n_features_in_)
@@ -184,3 +195,120 @@ class AsyncElasticNetRegressor(StatisticsMixin, MultiOutputMixin, LassoBase):
                     f" {is_now}: use a new estimator or warm_start=False."
                 )
         return np.atleast_2d(self.coef_).T.astype(np.float64)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit all rows seen so far and these: the statistics merge, which is exact.
+
+        After any number of calls the coefficients are those of one fit on all the rows.
+        Rows of an earlier `fit` count as seen. The finish is the exact one, whatever
+        `polish` and `engine` are.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as for `fit`
+
+        Returns
+        -------
+        self : object
+        """
+        with self._all_or_nothing():
+            self._validate_params()
+            self._check_squared("partial_fit")
+            seen = vars(self).get("statistics_")
+            if seen is None and hasattr(self, "coef_"):
+                raise ValueError(
+                    "partial_fit cannot continue a fit that kept no statistics (more features"
+                    " than a Gram matrix should have, or another loss): use a new estimator."
+                )
+            with open_rows(
+                self, X, y, sample_weight, client=self.client, reset=seen is None
+            ) as place:
+                check_width(place)
+                new = usable(place.merged_statistics(), place)
+            parts, y_ndim = [new], place.y_ndim
+            if seen is not None:
+                old, y_ndim = from_arrays(seen)
+                if old.n_targets != new.n_targets:
+                    raise ValueError(
+                        f"y has {new.n_targets} targets, and the rows seen before had"
+                        f" {old.n_targets}: use a new estimator."
+                    )
+                parts = [old, new]
+            self._fit_merged(merge_statistics(parts), y_ndim, place.dtype)
+        return self
+
+    def fit_statistics(self, *statistics: Mapping[str, np.ndarray]) -> Self:
+        """Fit the rows that statistics are of, without the rows.
+
+        Parameters
+        ----------
+        *statistics : mappings of ndarray
+            `statistics_` of fitted estimators, or what `numpy.load` read of a file that
+            ``numpy.savez(path, **model.statistics_)`` wrote. Of disjoint rows, and of the
+            same features in the same order.
+
+        Returns
+        -------
+        self : object
+        """
+        if not statistics:
+            raise ValueError("fit_statistics needs the statistics of at least one fit.")
+        with self._all_or_nothing():
+            self._validate_params()
+            self._check_squared("fit_statistics")
+            parts, y_ndims = zip(*(from_arrays(arrays) for arrays in statistics), strict=True)
+            shapes = {(part.n_features, part.n_targets) for part in parts}
+            if len(shapes) > 1:
+                raise ValueError(
+                    "The statistics are of different numbers of features and targets:"
+                    f" {sorted(shapes)}."
+                )
+            k = parts[0].n_features
+            names = [feature_names(s, k) for s in statistics if "feature_names" in s]
+            if len(set(names)) > 1:
+                raise ValueError(
+                    "The statistics are of features with different names, or in another order."
+                )
+            for part in parts:
+                check_moments(part)
+            self.__dict__.pop("feature_names_in_", None)
+            self._target_names_ = None  # statistics know them not
+            if names:
+                self.feature_names_in_ = np.array(names[0], dtype=object)
+            self.n_features_in_ = k
+            self._fit_merged(merge_statistics(parts), y_ndims[0], np.float64)
+        return self
+
+    def merge(self, *others: BaseEstimator) -> Self:
+        """Fit the rows of this and of other fitted estimators, without moving them.
+
+        Parameters
+        ----------
+        *others : fitted estimators
+            Fits of disjoint rows, on whatever cluster or day. Only their `statistics_`
+            are used; the parameters are those of this estimator.
+
+        Returns
+        -------
+        self : object
+        """
+        return self.fit_statistics(*map(statistics_of, (self, *others)))
+
+    def _check_squared(self, method: str) -> None:
+        if self.loss != "squared":
+            raise ValueError(
+                f"{method} needs loss='squared', the only loss with sufficient statistics."
+            )
+        if self.penalty != "l1":
+            raise ValueError(f"{method} needs penalty='l1', whose solution is exact: use fit.")
+
+    def _fit_merged(self, statistics: Statistics, y_ndim: int, dtype: type | np.dtype) -> None:
+        if statistics.weight == 0:
+            raise ValueError(
+                "Found array with 0 sample(s), or only of weight zero, while a minimum of 1 is"
+                " required: pass some rows."
+            )
+        settings = self._settings(dtype, coef_init=self._coef_init(statistics.n_targets))
+        found = exact.fit_statistics(statistics, self._problem(), settings)
+        self._take(found, dtype, y_ndim)
+        self._warn_unless_converged(found)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from ..engines.schedules import Engine
 from ..problem.losses import Loss, Pair, Residual
-from ..problem.penalties import Penalty, Plugged
+from ..problem.penalties import L1, Penalty, Plugged
 from ..solvers.fit import Problem
 from .elastic_net import CONSTRAINTS, AsyncElasticNetRegressor
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 class AsyncLassoRegressor(AsyncElasticNetRegressor):
@@ -213,10 +219,10 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         self,
         alpha: float = 1.0,
         *,
-        engine="batched",
+        engine: str | Engine = "batched",
         fit_intercept: bool = True,
         positive: bool = False,
-        penalty_weights=None,
+        penalty_weights: ArrayLike | None = None,
         penalty: str | Penalty = "l1",
         loss: str | tuple | Loss = "squared",
         huber_delta: float = 1.35,
@@ -230,10 +236,10 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         max_staleness: int | None = None,
         polish: bool = True,
         warm_start: bool = False,
-        client=None,
-        random_state=None,
+        client: Client | None = None,
+        random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
-    ):
+    ) -> None:
         super().__init__(
             alpha,
             l1_ratio=1.0,
@@ -262,8 +268,8 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
     def _problem(self) -> Problem:
         return Problem(self._penalty(), self.fit_intercept, self._loss())
 
-    def _penalty(self):
-        if self.penalty == "l1":
+    def _penalty(self) -> L1 | Plugged:
+        if isinstance(self.penalty, str):
             return super()._penalty()
         for name, unused in (("positive", False), ("penalty_weights", None)):
             if getattr(self, name) is not unused:
@@ -283,7 +289,7 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
             )
         return Pair(*loss)
 
-    def _validate_params(self):
+    def _validate_params(self) -> None:
         super()._validate_params()
         for name in ("penalty", "loss"):
             value = getattr(self, name)
@@ -293,7 +299,7 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
                     f"{name} is the class {called}: pass an instance of it, {called}()."
                 )
 
-    def _needs_rows(self, problem, n_targets, has_weights):
+    def _needs_rows(self, problem: Problem, n_targets: int, has_weights: bool) -> bool:
         if self.local_solver != "lbfgs" and self.loss == "squared":
             return False
         if self.local_solver == "gram":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, validate_params
@@ -12,8 +14,11 @@ from sklearn.utils._param_validation import Interval, validate_params
 from .._warn import warn
 from ..places.input import open_rows
 from ..solvers.path import Grid, path, path_of
-from .from_statistics import from_arrays, statistics_of
+from .arrays import from_arrays, statistics_of
 from .lasso import AsyncLassoRegressor
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 # What makes a grid, wherever one is asked for.
 GRID_CONSTRAINTS = {
@@ -33,17 +38,17 @@ GRID_CONSTRAINTS = {
     prefer_skip_nested_validation=True,
 )
 def lasso_path(
-    X,
-    y,
+    X: Any,
+    y: Any,
     *,
     eps: float = 1e-3,
-    alphas=100,
+    alphas: int | ArrayLike = 100,
     fit_intercept: bool = False,
     positive: bool = False,
-    penalty_weights=None,
-    sample_weight=None,
+    penalty_weights: ArrayLike | None = None,
+    sample_weight: Any = None,
     max_iter: int = 1000,
-    client=None,
+    client: Client | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coefficients of the lasso at every alpha of a grid, in one pass over the rows.
 
@@ -105,7 +110,7 @@ def lasso_path(
     return _arrays(found, model, y_ndim)
 
 
-def check_alphas(alphas):
+def check_alphas(alphas: int | ArrayLike) -> int | np.ndarray:
     """The argument `alphas`: how many there are to be, or the values from the largest down."""
     if isinstance(alphas, Integral) and not isinstance(alphas, bool):
         return alphas
@@ -113,7 +118,7 @@ def check_alphas(alphas):
     return np.sort(check_values("alphas", alphas, **bounds))[::-1]
 
 
-def check_values(name, values, **bounds) -> np.ndarray:
+def check_values(name: str, values: Any, **bounds: Any) -> np.ndarray:
     """The list of numbers `values` of the argument `name`, each of them within bounds."""
     is_list = hasattr(values, "__len__") and getattr(values, "ndim", 1) > 0
     if isinstance(values, str) or not is_list or len(values) == 0:
@@ -125,7 +130,9 @@ def check_values(name, values, **bounds) -> np.ndarray:
     return np.array(values, dtype=np.float64)
 
 
-def path_of_fitted(model, alphas, eps):
+def path_of_fitted(
+    model: Any, alphas: int | ArrayLike, eps: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Alphas, coefficients and gaps of the path of a fitted estimator's statistics."""
     statistics, y_ndim = from_arrays(statistics_of(model))
     grid = Grid(check_alphas(alphas), eps)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -18,12 +20,12 @@ from ..rows.statistics import statistics_of_chunk, value_defect
 from ..solvers.width import is_wide
 
 
-def predict_rows(X, coef, intercept):
+def predict_rows(X: Any, coef: np.ndarray, intercept: float | np.ndarray) -> np.ndarray:
     """Predictions for rows in memory; `coef` is (k,) or (m, k)."""
     return safe_sparse_dot(X, coef.T, dense_output=True) + intercept
 
 
-def predict_dask(estimator, X, target_names):
+def predict_dask(estimator: Any, X: Any, target_names: Sequence[str] | None) -> Any:
     """Predictions for a dask collection, computed when they are asked for.
 
     Returns
@@ -107,7 +109,7 @@ def _host_floats(X):
     return X.astype(np.float64)
 
 
-def r2_score(estimator, X, y, sample_weight) -> float:
+def r2_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> float:
     """Coefficient of determination on dask collections, averaged over the targets.
 
     Not `dask_ml.metrics.r2_score`: with chunks of unknown size it fails (dask-ml 2025.1.0).

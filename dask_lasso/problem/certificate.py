@@ -10,7 +10,7 @@ import numpy as np
 
 from .linear import LeastSquares
 from .moments import Moments, Residual
-from .penalties import L1
+from .penalties import L1, Plugged
 
 # Cosine between a column that is not penalised and the residual, up to which it is rounding.
 ORTHOGONAL = 1e-9
@@ -18,17 +18,17 @@ ORTHOGONAL = 1e-9
 _ROUNDING = 16 * np.finfo(np.float64).eps
 
 
-def objective(problem: Moments, coef, penalty: L1) -> np.ndarray:
+def objective(problem: Moments, coef: np.ndarray, penalty: L1 | Plugged) -> np.ndarray:
     """The objective (m,) at coefficients (k, m)."""
     return problem.squared_residuals(coef) / (2 * problem.weight) + penalty.value(coef)
 
 
-def duality_gap(problem: Moments, coef, penalty: L1) -> np.ndarray:
+def duality_gap(problem: Moments, coef: np.ndarray, penalty: L1) -> np.ndarray:
     """How far the objective at `coef` (k, m) can be above its minimum, one per target."""
     return certify(problem, coef, penalty)[1]
 
 
-def certify(problem: Moments, coef, penalty: L1) -> tuple[np.ndarray, np.ndarray]:
+def certify(problem: Moments, coef: np.ndarray, penalty: L1) -> tuple[np.ndarray, np.ndarray]:
     """The objective at `coef` (k, m) and its duality gap, one each per target.
 
     The dual point is the residual, scaled into the dual's box (Kim, Koh, Lustig, Boyd &
@@ -87,7 +87,13 @@ def _dual_beside_free(problem, coef, penalty, free):
     return dual_value(problem, at, after, penalty, beside=free) - worth
 
 
-def dual_value(problem: Moments, coef, residual: Residual, penalty: L1, beside=None):
+def dual_value(
+    problem: Moments,
+    coef: np.ndarray,
+    residual: Residual,
+    penalty: L1,
+    beside: np.ndarray | None = None,
+) -> np.ndarray:
     """The largest value (m,) of the dual at points that a residual offers.
 
     A ridge term counts as k further rows, ``sqrt(n l2) w``; or it goes into the penalty,
@@ -101,9 +107,8 @@ def dual_value(problem: Moments, coef, residual: Residual, penalty: L1, beside=N
     beside : ndarray of bool of shape (k,), optional
         Columns that are orthogonal to the residual, and do not constrain its scale.
     """
-    weight, weights = problem.weight, 1.0
-    if penalty.weights is not None:
-        weights = penalty.weights[:, np.newaxis]
+    weight = problem.weight
+    weights = 1.0 if penalty.weights is None else penalty.weights[:, np.newaxis]
     threshold, ridge = weight * penalty.l1 * weights, weight * penalty.l2 * weights**2
     if beside is not None:
         threshold = np.broadcast_to(threshold, coef.shape)
@@ -154,7 +159,14 @@ def _scaled(problem, coef, point, threshold, ridge, penalty, beside):
     return scale_residual(squares, with_y, correlation, threshold, norms, problem.squares)[1]
 
 
-def scale_residual(squares, with_y, correlation, threshold, norms, yy):
+def scale_residual(
+    squares: np.ndarray,
+    with_y: np.ndarray,
+    correlation: np.ndarray,
+    threshold: float | np.ndarray,
+    norms: np.ndarray,
+    yy: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """Scale a residual r until its correlations are within their box.
 
     Where a box is as small as rounding, no scale does that. What is beyond it by rounding

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from .linear import unit_scale
+from .moments import Moments
+from .penalties import L1
 
 
-def degrees_of_freedom(problem, coef, penalty) -> float:
+def degrees_of_freedom(problem: Moments, coef: np.ndarray, penalty: L1) -> float:
     """Degrees of freedom of one fit: the trace of its smoother on the active columns.
 
     The number of non-zero coefficients for the lasso (Zou, Hastie & Tibshirani 2007,

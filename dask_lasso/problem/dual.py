@@ -11,10 +11,11 @@ its chords. A dual here is ``-sum_i s_i conjugate(-theta_i)``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
-from .losses import Loss, Residual
+from .losses import Certified, Loss, Residual
 
 # Shifts at which the conjugate is known. Between the first two neighbours of zero a chord is
 # within 1e-9 of the curvature; those of one are feasible where the curvature is the
@@ -26,7 +27,7 @@ def dual_of(loss: Loss) -> Quadratic | Sampled | None:
     """The dual of a loss; None where there is none."""
     if isinstance(loss, Residual):
         return Quadratic(loss.delta)
-    return Sampled(loss) if hasattr(loss, "conjugate") else None
+    return Sampled(cast(Certified, loss)) if hasattr(loss, "conjugate") else None
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,21 @@ class Quadratic:
 
     delta: float
 
-    def sums(self, eta, y, theta, curvature, weight) -> np.ndarray:
+    def sums(
+        self,
+        eta: np.ndarray,
+        y: np.ndarray,
+        theta: np.ndarray,
+        curvature: np.ndarray,
+        weight: np.ndarray | None,
+    ) -> np.ndarray:
         """What `value` needs of some rows, of shape (2, m)."""
         weighted = theta if weight is None else weight * theta
         return np.array(
             [np.einsum("it,it->t", weighted, y), np.einsum("it,it->t", weighted, theta)]
         )
 
-    def scale(self, sums, moved, feasible) -> np.ndarray:
+    def scale(self, sums: np.ndarray, moved: np.ndarray, feasible: np.ndarray) -> np.ndarray:
         """The best scale of theta, which has been moved by so much, that is feasible."""
         with_y, squares = sums
         # Within the box of Huber's loss.
@@ -50,7 +58,7 @@ class Quadratic:
         best = with_y / np.maximum(squares, np.finfo(float).tiny)
         return np.clip(best, 0.0, np.minimum(feasible, inside))
 
-    def value(self, sums, scale) -> np.ndarray:
+    def value(self, sums: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """The dual (m,) at a scale, of the sums of theta as it has been moved."""
         with_y, squares = sums
         return scale * with_y - 0.5 * scale**2 * squares
@@ -60,17 +68,24 @@ class Quadratic:
 class Sampled:
     """The dual of a loss with a conjugate; d is the curvature."""
 
-    loss: Loss
+    loss: Certified
 
-    def sums(self, eta, y, theta, curvature, weight) -> np.ndarray:
+    def sums(
+        self,
+        eta: np.ndarray,
+        y: np.ndarray,
+        theta: np.ndarray,
+        curvature: np.ndarray,
+        weight: np.ndarray | None,
+    ) -> np.ndarray:
         """Sums of the conjugate at each of the shifts, and at zero, of shape (8, m)."""
         points = [shift * curvature - theta for shift in _SHIFTS]
-        weight = 1.0 if weight is None else weight
+        s = 1.0 if weight is None else weight
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             values = [self.loss.conjugate(point, y) for point in (*points, np.zeros_like(theta))]
-        return np.array([(weight * value).sum(axis=0) for value in values])
+        return np.array([(s * value).sum(axis=0) for value in values])
 
-    def at_shift(self, sums, shift) -> np.ndarray:
+    def at_shift(self, sums: np.ndarray, shift: np.ndarray) -> np.ndarray:
         """Sums of the conjugate (m,) at most, at one shift for each target."""
         inside = np.clip(np.searchsorted(_SHIFTS, shift, side="right"), 1, len(_SHIFTS) - 1)
         low, high = _SHIFTS[inside - 1], _SHIFTS[inside]
@@ -83,7 +98,7 @@ class Sampled:
         )
         return np.where((shift < _SHIFTS[0]) | (shift > _SHIFTS[-1]), np.inf, chord)
 
-    def value(self, sums, shift, scale) -> np.ndarray:
+    def value(self, sums: np.ndarray, shift: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """The dual (m,) at least, at a shift and then a scale of at most one."""
         with np.errstate(invalid="ignore"):
             shifted = np.where(scale > 0, scale * self.at_shift(sums, shift), 0.0)

@@ -13,15 +13,18 @@ column has no part in S: it bounds t, and where t is at its bound it takes up wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import linalg
 
 from .linear import unit_scale
+from .moments import Lasso
 
 _MAX_STEPS = 50
 
 
-def solve_far(lasso, max_iter: int, coef, solve):
+def solve_far(lasso: Lasso, max_iter: int, coef: np.ndarray, solve: Callable) -> np.ndarray | None:
     """Coefficients of one target; None where the centred moments do not determine them.
 
     Parameters

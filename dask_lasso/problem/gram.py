@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from sklearn.linear_model import enet_path, lars_path_gram
 from .certificate import certify
 from .far import solve_far
 from .linear import LeastSquares, solve_positive_definite
-from .moments import Moments
+from .moments import Lasso, Moments
 from .penalties import L1
 from .unpenalised import Reduction
 
@@ -50,32 +51,13 @@ class Path(NamedTuple):
     gaps: np.ndarray
 
 
-class Lasso(NamedTuple):
-    """One target, all columns penalised alike, in sums and not means of squares.
-
-    Attributes
-    ----------
-    gram : ndarray of shape (k, k)
-    xy : ndarray of shape (k,)
-    yy : float
-    threshold, ridge : float
-        Weights of ``||w||_1`` and ``||w||^2 / 2``.
-    positive : bool
-    apart : Moments or None
-        The same with means apart from `gram`, where that has lost digits.
-    """
-
-    gram: np.ndarray
-    xy: np.ndarray
-    yy: float
-    threshold: float
-    ridge: float
-    positive: bool
-    apart: Moments | None = None
-
-
 def solve(
-    problem: Moments, penalty: L1, *, max_iter: int = 1000, coef_init=None, dtype=np.float64
+    problem: Moments,
+    penalty: L1,
+    *,
+    max_iter: int = 1000,
+    coef_init: np.ndarray | None = None,
+    dtype: type | np.dtype = np.float64,
 ) -> Solution:
     """Minimise the objective for every target.
 
@@ -158,7 +140,7 @@ def _solve_one(lasso, max_iter, coef):
     return solve_target(lasso, max_iter, coef)
 
 
-def solve_target(lasso: Lasso, max_iter: int, coef) -> np.ndarray:
+def solve_target(lasso: Lasso, max_iter: int, coef: np.ndarray) -> np.ndarray:
     """The coefficients (k,) of one target, from a first guess `coef`."""
     if lasso.yy <= 0 or not lasso.xy.any():
         return np.zeros_like(coef)
@@ -229,7 +211,14 @@ def _without_convergence_warning(solver, *args, **kwargs):
             continue
 
 
-def coordinate_descent(lasso: Lasso, penalties, l1_ratio, tol, max_iter, coef):
+def coordinate_descent(
+    lasso: Lasso,
+    penalties: Sequence[float],
+    l1_ratio: float,
+    tol: float,
+    max_iter: int,
+    coef: np.ndarray,
+) -> tuple[np.ndarray, int]:
     """scikit-learn's coordinate descent on a Gram matrix; no rows needed.
 
     Returns coefficients (k, n) for n falling penalties and the sweeps of the last one.
@@ -256,7 +245,7 @@ def coordinate_descent(lasso: Lasso, penalties, l1_ratio, tol, max_iter, coef):
     return coefs, max(1, sweeps[-1])
 
 
-def active_set(lasso: Lasso, coef) -> np.ndarray | None:
+def active_set(lasso: Lasso, coef: np.ndarray) -> np.ndarray | None:
     """The solution on the support of `coef` if it is the optimum, else None.
 
     Solves the stationarity equations of the support for the signs at hand, drops
@@ -306,7 +295,14 @@ def _corrected(lasso, active, signs, values, rows):
     return values, lasso.apart.residual(coef).correlation[:, 0]
 
 
-def solve_path(problem: Moments, penalty: L1, alphas, *, max_iter: int, coef_init=None) -> Path:
+def solve_path(
+    problem: Moments,
+    penalty: L1,
+    alphas: np.ndarray,
+    *,
+    max_iter: int,
+    coef_init: np.ndarray | None = None,
+) -> Path:
     """Solve for every alpha, from the largest down; what `penalty` has as alpha is not used.
 
     One call of coordinate descent brings the whole grid near, and the active set makes

@@ -33,7 +33,7 @@ def check_l1_ratio(penalty: L1) -> None:
         )
 
 
-def largest_correlation(correlation, sizes, positive: bool) -> float:
+def largest_correlation(correlation: np.ndarray, sizes: np.ndarray, positive: bool) -> float:
     """The largest inner product of a column and a target; zero where it is rounding.
 
     Parameters

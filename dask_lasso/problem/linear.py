@@ -33,7 +33,13 @@ class LeastSquares:
         What is added to the diagonal of `gram`.
     """
 
-    def __init__(self, gram, x_mean, weight, ridge=None):
+    def __init__(
+        self,
+        gram: np.ndarray,
+        x_mean: np.ndarray | None,
+        weight: float,
+        ridge: np.ndarray | None = None,
+    ) -> None:
         if ridge is not None:
             gram = gram + np.diag(ridge)
         self._gram, self._x_mean, self._weight = gram, x_mean, weight
@@ -49,7 +55,7 @@ class LeastSquares:
         kept = values > 4 * max(10, len(values)) * _EPS * values[-1]
         self._factor, self._basis, self._inverse = None, vectors[:, kept], 1 / values[kept]
 
-    def solve(self, xy, y_mean=None) -> np.ndarray:
+    def solve(self, xy: np.ndarray, y_mean: np.ndarray | None = None) -> np.ndarray:
         """Coefficients (k, p) for p targets of moments `xy` (k, p) and means `y_mean` (p,)."""
         if len(xy) == 0:
             return np.zeros(xy.shape)
@@ -82,7 +88,7 @@ class LeastSquares:
         return self._basis @ (self._inverse[:, np.newaxis] * (self._basis.T @ xy))
 
 
-def unit_scale(squares, x_mean=None) -> np.ndarray:
+def unit_scale(squares: np.ndarray, x_mean: np.ndarray | None = None) -> np.ndarray:
     """What to multiply columns of these squared norms with; constant ones by their means."""
     scale = np.sqrt(squares)
     if x_mean is not None:
@@ -90,7 +96,7 @@ def unit_scale(squares, x_mean=None) -> np.ndarray:
     return 1 / np.where(scale > 0, scale, 1.0)
 
 
-def solve_positive_definite(gram, rhs, ridge):
+def solve_positive_definite(gram: np.ndarray, rhs: np.ndarray, ridge: float) -> np.ndarray | None:
     """Solve ``(gram + ridge I) w = rhs``; None where the matrix is singular in effect.
 
     Writes to `gram`.

@@ -57,6 +57,12 @@ class Loss(Protocol):
     def curvature(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray: ...  # second, in eta
 
 
+class Certified(Loss, Protocol):
+    """A `Loss` that knows its conjugate, and so has a dual."""
+
+    def conjugate(self, slope: np.ndarray, y: np.ndarray) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Residual:
     """Huber's loss ``r^2 / 2`` of ``r = y - eta`` up to `delta`, and linear beyond.
@@ -67,18 +73,18 @@ class Residual:
 
     delta: float = np.inf
 
-    def value(self, eta, y):
+    def value(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
         residual = y - eta
         clipped = np.clip(residual, -self.delta, self.delta)
         return clipped * (residual - 0.5 * clipped)
 
-    def derivative(self, eta, y):
+    def derivative(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.clip(eta - y, -self.delta, self.delta)
 
-    def curvature(self, eta, y):
+    def curvature(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
         return (np.abs(y - eta) < self.delta).astype(np.float64)
 
-    def conjugate(self, slope, y):
+    def conjugate(self, slope: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.where(np.abs(slope) <= self.delta, slope * (y + 0.5 * slope), np.inf)
 
 

@@ -21,11 +21,11 @@ class Metric(NamedTuple):
     scale: np.ndarray  # (k,)
     fit_intercept: bool
 
-    def of_coef(self, coef):
+    def of_coef(self, coef: np.ndarray) -> np.ndarray:
         """The coordinates of coefficients (k, m)."""
         return coef * np.where(np.isfinite(self.scale), self.scale, 0.0)[:, np.newaxis]
 
-    def to_beta(self, v):
+    def to_beta(self, v: np.ndarray) -> np.ndarray:
         """Coefficients, and below them the intercept if there is one, of coordinates (d, m)."""
         k = len(self.scale)
         w = v[:k] / self.scale[:, np.newaxis]
@@ -33,7 +33,7 @@ class Metric(NamedTuple):
             return w
         return np.vstack([w, v[k] + self.y_shift - self.x_shift @ w])
 
-    def pull_back(self, gradient):
+    def pull_back(self, gradient: np.ndarray) -> np.ndarray:
         """The gradient (d, m) in v of a function that has this `gradient` in beta."""
         k = len(self.scale)
         scale = self.scale[:, np.newaxis]

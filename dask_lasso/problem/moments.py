@@ -8,7 +8,7 @@ is in the last four digits.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -107,7 +107,7 @@ class Moments(NamedTuple):
             weight,
         )
 
-    def residual(self, coef) -> Residual:
+    def residual(self, coef: np.ndarray) -> Residual:
         """The residual of coefficients (k, m); with one target, of each column of `coef`."""
         correlation = self.xy - self.gram @ coef
         with_y = self.yy - (coef * self.xy).sum(axis=0)
@@ -122,11 +122,11 @@ class Moments(NamedTuple):
             mean,
         )
 
-    def squared_residuals(self, coef) -> np.ndarray:
+    def squared_residuals(self, coef: np.ndarray) -> np.ndarray:
         """``||y - X w||^2``, as `residual`."""
         return self.residual(coef).squares
 
-    def rounding(self, coef, residual: Residual) -> np.ndarray:
+    def rounding(self, coef: np.ndarray, residual: Residual) -> np.ndarray:
         """How far the squares of a residual may be off where they have lost digits, else zero.
 
         Sums of large terms of opposite signs lose as many digits as the terms are larger
@@ -142,13 +142,46 @@ class Moments(NamedTuple):
         return np.where(lost > 1e-12 * self.squares, lost, 0.0)
 
 
-def intercept(means, coef, fit_intercept: bool) -> np.ndarray:
-    """The best intercept (m,) for coefficients (k, m), from `x_mean` and `y_mean` of `means`."""
+class Means(Protocol):
+    """Statistics that have the means of columns (k,) and targets (m,)."""
+
+    @property
+    def x_mean(self) -> np.ndarray: ...
+    @property
+    def y_mean(self) -> np.ndarray: ...
+
+
+class Lasso(NamedTuple):
+    """One target, all columns penalised alike, in sums and not means of squares.
+
+    Attributes
+    ----------
+    gram : ndarray of shape (k, k)
+    xy : ndarray of shape (k,)
+    yy : float
+    threshold, ridge : float
+        Weights of ``||w||_1`` and ``||w||^2 / 2``.
+    positive : bool
+    apart : Moments or None
+        The same with means apart from `gram`, where that has lost digits.
+    """
+
+    gram: np.ndarray
+    xy: np.ndarray
+    yy: float
+    threshold: float
+    ridge: float
+    positive: bool
+    apart: Moments | None = None
+
+
+def intercept(means: Means, coef: np.ndarray, fit_intercept: bool) -> np.ndarray:
+    """The best intercept (m,) for coefficients (k, m)."""
     if not fit_intercept:
         return np.zeros(coef.shape[1])
     return means.y_mean - means.x_mean @ coef
 
 
-def is_rounding(squares, mean, weight) -> np.ndarray:
+def is_rounding(squares: np.ndarray, mean: np.ndarray, weight: float) -> np.ndarray:
     """Which centred sums of squares are no variation: what rounding makes of a constant."""
     return (squares > 0) & (squares <= weight * (8 * _EPS * mean) ** 2)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @runtime_checkable
@@ -91,11 +92,11 @@ class L1:
         """Whether there is an l1 term on every column."""
         return bool(np.all(np.asarray(self.l1) > 0)) and not self.has_free
 
-    def at(self, alpha) -> L1:
+    def at(self, alpha: float | np.ndarray) -> L1:
         """The same penalty, as strong as `alpha`."""
         return replace(self, alpha=alpha)
 
-    def of(self, columns) -> L1:
+    def of(self, columns: np.ndarray) -> L1:
         """The penalty of some columns alone."""
         return self if self.weights is None else replace(self, weights=self.weights[columns])
 
@@ -103,14 +104,14 @@ class L1:
         """The weight of each of k columns."""
         return np.ones(k) if self.weights is None else self.weights
 
-    def value(self, coef) -> np.ndarray:
+    def value(self, coef: np.ndarray) -> np.ndarray:
         """The penalty (m,) of coefficients (k, m)."""
         if self.weights is not None:
             coef = coef * self.weights[:, np.newaxis]
         value = self.l1 * np.abs(coef).sum(axis=0)
         return value + 0.5 * self.l2 * (coef**2).sum(axis=0) if self.has_ridge else value
 
-    def prox(self, point, step, scale=1.0) -> np.ndarray:
+    def prox(self, point: np.ndarray, step: float, scale: float | np.ndarray = 1.0) -> np.ndarray:
         """``argmin_z penalty(z / scale) step + ||z - point||^2 / 2`` for a point (k, m).
 
         Soft thresholding, then shrinking; `scale` (k,) is that of the coordinates of z.
@@ -123,7 +124,7 @@ class L1:
             point = np.sign(point) * np.maximum(np.abs(point) - threshold, 0.0)
         return point / (1 + self.l2 * step * weights**2)
 
-    def largest_scale(self, correlation, n) -> np.ndarray:
+    def largest_scale(self, correlation: np.ndarray, n: float) -> np.ndarray:
         """How far (m,) a dual point with these ``X^T theta`` (k, m) can be scaled, feasibly.
 
         Columns without a penalty do not count: theta is orthogonal to them, or nothing helps.
@@ -146,27 +147,27 @@ class Plugged:
     is_sparse: ClassVar = False
     has_free: ClassVar = False
 
-    def value(self, coef) -> np.ndarray:
+    def value(self, coef: np.ndarray) -> np.ndarray:
         """The penalty (m,) of coefficients (k, m), in equal shares of the targets."""
         m = coef.shape[1]
         value = self.penalty.value(coef[:, 0] if m == 1 else coef)
         return np.full(m, self.alpha * value / m)
 
-    def prox(self, point, step, scale) -> np.ndarray:
+    def prox(self, point: np.ndarray, step: float, scale: np.ndarray) -> np.ndarray:
         """As of `L1`; all columns have the same scale."""
-        scale = scale[0]
-        w = point / scale
-        found = self.penalty.prox(w[:, 0] if w.shape[1] == 1 else w, self.alpha * step / scale**2)
+        unit = float(scale[0])
+        w = point / unit
+        found = self.penalty.prox(w[:, 0] if w.shape[1] == 1 else w, self.alpha * step / unit**2)
         found = np.asarray(found, dtype=np.float64)
         if found.shape not in (w.shape, w[:, 0].shape):
             raise ValueError(
                 f"penalty: prox returned an array of shape {found.shape} for one of shape"
                 f" {w.shape if w.shape[1] > 1 else w[:, 0].shape}; it must be the same."
             )
-        return scale * found.reshape(w.shape)
+        return unit * found.reshape(w.shape)
 
 
-def penalty_weights(values, n_features: int, positive: bool) -> np.ndarray | None:
+def penalty_weights(values: ArrayLike | None, n_features: int, positive: bool) -> np.ndarray | None:
     """The argument `penalty_weights`, checked; None where all weights are one."""
     if values is None:
         return None

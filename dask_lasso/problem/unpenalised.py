@@ -25,7 +25,7 @@ class Reduction:
         Of the penalised columns.
     """
 
-    def __init__(self, problem: Moments, penalty: L1):
+    def __init__(self, problem: Moments, penalty: L1) -> None:
         self._weights = penalty.weights
         if penalty.weights is None:
             self.problem = problem
@@ -43,7 +43,7 @@ class Reduction:
             x_mean=None if problem.x_mean is None else problem.x_mean / self._scale[:, 0],
         )
 
-    def _project(self, problem) -> Moments:
+    def _project(self, problem: Moments) -> Moments:
         """The columns and the targets less their regressions on the unpenalised columns.
 
         It is a change of variables whatever the regressions are, so rounding in them does
@@ -52,7 +52,7 @@ class Reduction:
         """
         free, rest = self._free, self._rest
         gram, cross = problem.gram[np.ix_(free, free)], problem.gram[np.ix_(free, rest)]
-        means = [None, None, None]
+        means: tuple = (None, None, None)
         if problem.x_mean is not None:
             means = problem.x_mean[free], problem.x_mean[rest], problem.y_mean
         squares = LeastSquares(gram, means[0], problem.weight)
@@ -76,13 +76,13 @@ class Reduction:
             y_mean = means[2] - of_targets.T @ means[0]
         return Moments(reduced, xy, np.maximum(yy, 0.0), problem.weight, x_mean, y_mean)
 
-    def reduce(self, coef) -> np.ndarray:
+    def reduce(self, coef: np.ndarray) -> np.ndarray:
         """Coefficients of the reduced problem."""
         if self._weights is None:
             return coef
         return coef[self._rest] * self._scale
 
-    def expand(self, reduced, target=slice(None)) -> np.ndarray:
+    def expand(self, reduced: np.ndarray, target: int | slice = slice(None)) -> np.ndarray:
         """Coefficients of all columns, the unpenalised ones at their best.
 
         The columns of `reduced` are the targets, or estimates for the one `target`.

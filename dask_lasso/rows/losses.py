@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -82,7 +82,8 @@ class RowLoss:
     def sums(self, beta, rows: Rows) -> Sums:
         """A chunk's part of the certificate at `beta`."""
         k, m = rows.X.shape[1], beta.shape[1]
-        loss, curved, dual = np.zeros(m), 0.0, 0
+        loss, curved = np.zeros(m), 0.0
+        dual: Any = 0
         theta = np.zeros((k + 1, m))
         is_along = self.fit_intercept and not isinstance(self.dual, Quadratic | None)
         along = np.zeros((k + 1, m)) if is_along else None
@@ -250,4 +251,5 @@ def sums(chunks: list[Rows], loss: RowLoss | ChunkLoss, beta) -> Sums:
 def add_sums(parts: list[Sums]) -> Sums:
     """The `Sums` of the union of disjoint rows."""
     columns = zip(*parts, strict=True)
-    return Sums(*(None if column[0] is None else sum(column) for column in columns))
+    totals: Any = (None if column[0] is None else sum(column) for column in columns)
+    return Sums(*totals)

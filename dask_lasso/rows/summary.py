@@ -133,7 +133,7 @@ def merge_summaries(parts: list[Summary], free=()) -> Summary:
         x_square=sum(p.x_square for p in parts) + np.einsum("ij,ij->j", means.x_off, means.x_off),
         y_mean=means.y_mean,
         start=weights @ np.array([part.start for part in parts]) / (means.weight or 1.0),
-        null=sum(part.null for part in parts),
+        null=np.sum([part.null for part in parts], axis=0),
         curvature=sum(part.curvature for part in parts),
         free=_merge_free(parts, means, free),
     )

@@ -11,12 +11,17 @@ near its weight in every direction, and ``rho`` is relative to that.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..engines.record import Estimate, Observer, Record
+from ..places.place import Future, Place
 from ..problem.metric import Metric
+from ..rows.losses import Sums
+from ..rows.statistics import Statistics
+from ..rows.summary import Summary
 from .anderson import Anderson
 from .blocks import FromRows, FromStatistics
 from .fit import Fit, Problem, Settings, drive
@@ -37,10 +42,12 @@ _GROWTH = 1.1
 _TINY = np.finfo(float).tiny
 
 
-def fit(place, problem: Problem, settings: Settings, observe: Observer, by_rows=False) -> Fit:
+def fit(
+    place: Place, problem: Problem, settings: Settings, observe: Observer, by_rows: bool = False
+) -> Fit:
     """Fit the rows of a place by consensus ADMM, from their statistics or by raw rows."""
     record = Record(observe)
-    local = (FromRows if by_rows else FromStatistics)(place, problem)
+    local = FromRows(place, problem) if by_rows else FromStatistics(place, problem)
     blocks = local.load()
     model = Consensus(local, problem, settings, len(blocks.reports))
     return drive(place, blocks, model, settings, record)
@@ -70,21 +77,25 @@ class Consensus:
 
     wants_updates = True
 
-    def __init__(self, local, problem: Problem, settings: Settings, n_blocks: int):
+    def __init__(
+        self, local: FromStatistics | FromRows, problem: Problem, settings: Settings, n_blocks: int
+    ) -> None:
         self._local = local
         self._penalty, self._fit_intercept = problem.penalty, problem.fit_intercept
         self._dtype, self._tol, self._rho = settings.dtype, settings.tol, settings.rho
         self._over_relaxation, self._coef_init = settings.over_relaxation, settings.coef_init
         self._n_blocks = n_blocks
         self._balance_at = _BALANCING_SWEEP if self._rho == "auto" else np.inf
-        self._ratios = []  # of primal to dual residual, logarithms, since the last look
+        # Of primal to dual residual, logarithms, since the last look.
+        self._ratios: list[float] = []
         self._metric = None
         self._generation = 0
-        self._new = []  # blocks that have reported since the last z
-        self._s = {}  # block -> s_i, of shape (d, m)
-        self._x = {}  # block -> x_i, where the next update starts
-        self._primal = {}  # block -> ||x_i - z||^2 when it last reported
-        self._round = {}  # block -> s_i before its update, for updates from the current z
+        self._new: list[int] = []  # blocks that have reported since the last z
+        self._s: dict[int, np.ndarray] = {}  # block -> s_i, of shape (d, m)
+        self._x: dict[int, np.ndarray] = {}  # block -> x_i, where the next update starts
+        self._primal: dict[int, float] = {}  # block -> ||x_i - z||^2 when it last reported
+        # block -> s_i before its update, for updates from the current z
+        self._round: dict[int, np.ndarray] = {}
         self._anderson = Anderson()
         self._next_check = 0
         self._question = None
@@ -94,7 +105,7 @@ class Consensus:
         self._last_residual = None  # the last relative gap, and the residual it came with
         self._all_in_metric = False
         self.converged = False
-        self.estimate = None
+        self.estimate: Estimate | None = None
         self.rho = np.nan
 
     # -- reports ---------------------------------------------------------------------
@@ -113,19 +124,19 @@ class Consensus:
         return self._local.samples_seen
 
     @property
-    def statistics(self):
+    def statistics(self) -> Statistics | Summary | None:
         """What is known of all rows that have reported; None before the first."""
         return self._local.statistics
 
     @property
-    def null_loss(self):
+    def null_loss(self) -> np.ndarray:
         """What `tol` is relative to, one per target: ``||y||^2 / n`` for the squared loss."""
         return self._local.null_loss
 
-    def has_block(self, block) -> bool:
+    def has_block(self, block: int) -> bool:
         return block in self._s
 
-    def absorb_report(self, block, report):
+    def absorb_report(self, block: int, report: Any) -> None:
         """A block that has not reported is absent, not zero: it joins at the estimate."""
         self._local.absorb(block, report)
         self._new.append(block)
@@ -188,7 +199,7 @@ class Consensus:
 
     # -- updates ---------------------------------------------------------------------
 
-    def task(self, block, data):
+    def task(self, block: int, data: Future) -> tuple[Sent, Callable, tuple]:
         """What to send for `block`: the proximal step from the current z."""
         u = self._s[block] - self._z
         task, args = self._local.task(
@@ -196,7 +207,7 @@ class Consensus:
         )
         return Sent(self._generation, self._z), task, args
 
-    def absorb_update(self, block, sent, x):
+    def absorb_update(self, block: int, sent: Sent, x: np.ndarray) -> None:
         """Move s_i by the step from the z that the task was sent, not the current one."""
         if sent.generation != self._generation:
             return  # for a rho or in coordinates that are no more; the block is sent again
@@ -209,7 +220,7 @@ class Consensus:
         self._sum = self._sum + move
         self._primal[block] = float(np.vdot(step, step))
 
-    def update(self, n_updates):
+    def update(self, n_updates: int) -> dict | None:
         """The z-update, and once a sweep the certificate."""
         if self.statistics is None or self.statistics.weight == 0:
             return None
@@ -306,11 +317,11 @@ class Consensus:
         question, self._unsent = self._unsent, None
         return question if question is not None and question.task is not None else None
 
-    def absorb_answer(self, question, answer):
+    def absorb_answer(self, question: Question, answer: Sums) -> None:
         """One block's part of the certificate."""
         question.answers.append(answer)
 
-    def certify(self):
+    def certify(self) -> dict | None:
         """The certificate of the frozen estimate, once all blocks have answered."""
         question = self._question
         if question is None:
@@ -366,7 +377,7 @@ class Consensus:
             step = np.exp(np.clip(ratio / 2, -np.log(10), np.log(10)))
             self._rescale(self._metric.scale, self.rho * step)
 
-    def conclude(self):
+    def conclude(self) -> dict | None:
         """Ask for a certificate of the current z, whatever has been asked before."""
         if self.statistics is None or self.statistics.weight == 0:
             return None

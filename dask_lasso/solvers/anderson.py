@@ -17,17 +17,17 @@ class Anderson:
     up for the plain step from the point before it.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget everything, as when the map changes."""
-        self._last = None  # (point, residual) of the last evaluation
-        self._steps = []  # differences of points
-        self._changes = []  # differences of residuals
-        self._fallback = None  # (plain step, norm of the residual it came from)
+        self._last: tuple | None = None  # (point, residual) of the last evaluation
+        self._steps: list[np.ndarray] = []  # differences of points
+        self._changes: list[np.ndarray] = []  # differences of residuals
+        self._fallback: tuple | None = None  # (plain step, norm of the residual it came from)
 
-    def next(self, point, image):
+    def next(self, point: np.ndarray, image: np.ndarray) -> np.ndarray:
         """The next point to evaluate, given ``image = F(point)``; both are 1-d."""
         residual = image - point
         norm = np.linalg.norm(residual)

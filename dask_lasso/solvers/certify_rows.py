@@ -30,7 +30,7 @@ class Certificate(NamedTuple):
 
 
 def certify_rows(
-    beta, total: Sums, rows: Summary, problem: Problem, dual: Quadratic | Sampled | None
+    beta: np.ndarray, total: Sums, rows: Summary, problem: Problem, dual: Quadratic | Sampled | None
 ) -> Certificate:
     """The certificate of an estimate `beta` (d, m), of which `total` are the sums over `rows`."""
     k, weight, penalty = len(rows.x_mean), rows.weight, problem.penalty
@@ -60,7 +60,7 @@ def _sampled(total, rows, problem, dual):
         shift = total.theta / np.maximum(total.curvature, np.finfo(float).tiny)
         correlations = correlations - shift * total.x_curvature
         correlations[rows.x_variation == 0] = 0.0
-    feasible = problem.penalty.largest_scale(correlations, rows.weight)
+    feasible = problem.l1_penalty.largest_scale(correlations, rows.weight)
     return dual.value(total.dual, shift, np.minimum(feasible, 1.0)) / rows.weight
 
 
@@ -78,11 +78,8 @@ class _Moved:
     """
 
     def __init__(self, total: Sums, rows: Summary, problem: Problem):
-        self._rows, self._penalty, self._fit_intercept = (
-            rows,
-            problem.penalty,
-            problem.fit_intercept,
-        )
+        self._rows, self._penalty = rows, problem.l1_penalty
+        self._fit_intercept = problem.fit_intercept
         weight, (with_y, squares) = rows.weight, total.dual
         self.shift = total.theta / weight if self._fit_intercept else np.zeros_like(total.theta)
         self.sums = np.array(

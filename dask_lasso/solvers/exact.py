@@ -14,7 +14,8 @@ import numpy as np
 
 from ..engines.record import Estimate, Observer, Record
 from ..engines.run import Blocks
-from ..problem.gram import solve
+from ..places.place import Place
+from ..problem.gram import Solution, solve
 from ..problem.moments import Moments, intercept
 from ..rows.statistics import Statistics, merge_statistics
 from .fit import Fit, Problem, Settings, drive
@@ -24,7 +25,7 @@ from .fit import Fit, Problem, Settings, drive
 _ESTIMATES_SHARE = 0.03
 
 
-def fit(place, problem: Problem, settings: Settings, observe: Observer) -> Fit:
+def fit(place: Place, problem: Problem, settings: Settings, observe: Observer) -> Fit:
     """Fit the rows of a place in one pass."""
     record = Record(observe)
     reports = place.load_statistics()
@@ -47,30 +48,31 @@ class Exact:
 
     wants_updates = False
 
-    def __init__(self, problem: Problem, settings: Settings, n_blocks: int):
+    def __init__(self, problem: Problem, settings: Settings, n_blocks: int) -> None:
         self._problem, self._settings = problem, settings
         self._n_blocks = n_blocks
         self._n_reported = 0
-        self._waiting = []
+        self._waiting: list[Statistics] = []
         self._spent = 0.0
         self._began = time.perf_counter()
         self._coef = settings.coef_init
-        self.statistics = None
-        self.estimate = None
+        self.statistics: Statistics | None = None
+        self.estimate: Estimate | None = None
         self.converged = False
-        self.null_loss = None  # what `tol` is relative to, one per target: ``||y||^2 / n``
+        # What `tol` is relative to, one per target: ``||y||^2 / n``.
+        self.null_loss: np.ndarray | None = None
 
     @property
     def samples_seen(self) -> int:
         merged = 0 if self.statistics is None else self.statistics.n_rows
         return merged + sum(part.n_rows for part in self._waiting)
 
-    def absorb_report(self, block, statistics):
+    def absorb_report(self, block: int, statistics: Statistics) -> None:
         """Keep a block's statistics for the next estimate."""
         self._waiting.append(statistics)
         self._n_reported += 1
 
-    def update(self, n_updates):
+    def update(self, n_updates: int) -> dict | None:
         """Solve for the rows seen so far, unless that was done a moment ago."""
         now = time.perf_counter()
         self.converged = self._n_reported == self._n_blocks
@@ -80,7 +82,7 @@ class Exact:
         self._spent += time.perf_counter() - now
         return row
 
-    def conclude(self):
+    def conclude(self) -> dict | None:
         """The exact lasso of all rows that have been reported."""
         merged = [] if self.statistics is None else [self.statistics]
         self.statistics = merge_statistics(merged + self._waiting)
@@ -96,11 +98,13 @@ class Exact:
         return {"samples_seen": self.samples_seen, "objective": value.sum()}
 
 
-def solve_problem(moments: Moments, problem: Problem, settings: Settings, coef_init=None):
+def solve_problem(
+    moments: Moments, problem: Problem, settings: Settings, coef_init: np.ndarray | None = None
+) -> Solution:
     """`solve`, as the settings of a fit want it."""
     return solve(
         moments,
-        problem.penalty,
+        problem.l1_penalty,
         max_iter=settings.max_iter,
         coef_init=coef_init,
         dtype=settings.dtype,

@@ -10,16 +10,27 @@ import numpy as np
 from ..engines.record import Estimate, Record
 from ..engines.run import Blocks, Model, Run
 from ..engines.schedules import Engine
-from ..problem.losses import SQUARED, Loss
-from ..problem.penalties import Penalty
+from ..places.place import Place
+from ..problem.losses import SQUARED, Loss, Pair
+from ..problem.penalties import L1, Plugged
+from ..rows.columns import ColumnMoments
+from ..rows.statistics import Statistics
+from ..rows.summary import Summary
 
 
 class Problem(NamedTuple):
     """The objective: a mean loss over the rows, and a penalty."""
 
-    penalty: Penalty
+    penalty: L1 | Plugged
     fit_intercept: bool
-    loss: Loss = SQUARED
+    loss: Loss | Pair = SQUARED
+
+    @property
+    def l1_penalty(self) -> L1:
+        """The penalty, for solvers that know no other."""
+        if not isinstance(self.penalty, L1):
+            raise ValueError("This needs penalty='l1': other penalties are fitted by ADMM alone.")
+        return self.penalty
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ class Fit(NamedTuple):
     """
 
     estimate: Estimate
-    statistics: object
+    statistics: Statistics | ColumnMoments | Summary
     null_loss: np.ndarray
     converged: bool
     n_samples_seen: int
@@ -89,7 +100,7 @@ class Fit(NamedTuple):
         return max(1, self.n_updates // len(self.staleness))
 
 
-def drive(place, blocks: Blocks, model: Model, settings: Settings, record: Record) -> Fit:
+def drive(place: Place, blocks: Blocks, model: Model, settings: Settings, record: Record) -> Fit:
     """Let the engine of the settings run a model on blocks, until it ends."""
     run = Run(place, blocks, model, settings, record)
     settings.engine.run(run)

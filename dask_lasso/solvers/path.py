@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from ..places.place import usable
+from ..places.place import Place, usable
 from ..problem.gram import solve_path
 from ..problem.grid import alpha_grid
 from ..rows.cells import one_cell
@@ -32,16 +32,17 @@ class Grid(NamedTuple):
     alphas: int | np.ndarray
     eps: float
 
-    def of(self, make) -> np.ndarray:
+    def of(self, make: Callable[..., np.ndarray]) -> np.ndarray:
         """The alphas; ``make(eps=, n_alphas=)`` where only their number is given."""
-        if isinstance(self.alphas, Integral):
-            return make(eps=self.eps, n_alphas=self.alphas)
-        return self.alphas
+        if isinstance(self.alphas, np.ndarray):
+            return self.alphas
+        return make(eps=self.eps, n_alphas=self.alphas)
 
 
-def path(place, problem: Problem, grid: Grid, max_iter: int) -> Path:
+def path(place: Place, problem: Problem, grid: Grid, max_iter: int) -> Path:
     """The path of the rows of a place."""
-    if not (is_wide_path(place) and not problem.penalty.has_free and np.all(grid.alphas > 0)):
+    penalty = problem.l1_penalty
+    if not (is_wide_path(place) and not penalty.has_free and np.all(grid.alphas > 0)):
         check_width(place)
         return path_of(usable(place.merged_statistics(), place), problem, grid, max_iter)
     if place.n_targets > 1:
@@ -50,15 +51,15 @@ def path(place, problem: Problem, grid: Grid, max_iter: int) -> Path:
             " so many columns for each target by itself."
         )
     paths = WidePath(place, one_cell(), problem, max_iter=max_iter)
-    alphas = grid.of(lambda **grid: paths.grid(problem.penalty, **grid))
-    found = paths.run(alphas, problem.penalty)
+    alphas = grid.of(lambda **grid: paths.grid(penalty, **grid))
+    found = paths.run(alphas, penalty)
     coefs, gaps = found.coefs.toarray()[np.newaxis], found.gaps[:1]
     return Path(alphas, coefs, gaps, paths.null_loss)
 
 
 def path_of(statistics: Statistics, problem: Problem, grid: Grid, max_iter: int) -> Path:
     """The path of the rows that statistics are of."""
-    moments, penalty = statistics.moments(problem.fit_intercept), problem.penalty
+    moments, penalty = statistics.moments(problem.fit_intercept), problem.l1_penalty
     alphas = grid.of(lambda **grid: alpha_grid(moments, penalty, **grid))
     coefs, gaps = solve_path(moments, penalty, alphas, max_iter=max_iter)
     return Path(alphas, coefs, gaps, moments.null_loss)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg, optimize
 
 from ..problem.metric import Metric
+from ..rows.losses import ChunkLoss, RowLoss
 from ..rows.raw import Rows
 from ..rows.statistics import Statistics
 
@@ -46,13 +48,19 @@ def factorize(statistics: Statistics, metric: Metric) -> Factor:
     return Factor(basis, np.maximum(curvature, 0.0), basis.T @ linear)
 
 
-def gram_update(factor: Factor, point, rho: float):
+def gram_update(factor: Factor, point: np.ndarray, rho: float) -> np.ndarray:
     """``argmin_v f_i(v) + rho/2 ||v - point||^2`` for a quadratic f_i."""
     rotated = factor.linear + rho * (factor.basis.T @ point)
     return factor.basis @ (rotated / (factor.curvature + rho)[:, np.newaxis])
 
 
-def local_update(evaluate, x, centre, rho: float, curvature: float):
+def local_update(
+    evaluate: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    x: np.ndarray,
+    centre: np.ndarray,
+    rho: float,
+    curvature: float,
+) -> np.ndarray:
     """``argmin_x f(x) + rho/2 ||x - centre||^2`` by L-BFGS, from a first guess `x`.
 
     Parameters
@@ -106,7 +114,15 @@ def local_update(evaluate, x, centre, rho: float, curvature: float):
     return x + unit * found.x.reshape(x.shape)
 
 
-def rows_update(chunks: list[Rows], loss, metric: Metric, x, centre, rho, curvature):
+def rows_update(
+    chunks: list[Rows],
+    loss: RowLoss | ChunkLoss,
+    metric: Metric,
+    x: np.ndarray,
+    centre: np.ndarray,
+    rho: float,
+    curvature: float,
+) -> np.ndarray:
     """`local_update` on the raw chunks of a block, in the coordinates of `metric`."""
 
     def evaluate(v):

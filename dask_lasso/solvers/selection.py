@@ -7,6 +7,7 @@ many columns every path goes through working sets.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -15,13 +16,15 @@ import numpy as np
 
 from ..engines.record import Estimate, Observer, Record
 from ..engines.run import Blocks
+from ..places.place import Place
 from ..places.waiting import TimeIsUp
 from ..problem.degrees import degrees_of_freedom
 from ..problem.gram import solve, solve_path
 from ..problem.grid import alpha_grid
 from ..problem.moments import intercept
 from ..problem.penalties import L1
-from ..rows.cells import merge_cells, union_of_cells
+from ..rows.cells import CellStatistics, Partition, merge_cells, union_of_cells
+from ..rows.statistics import Statistics
 from .exact import solve_problem
 from .fit import Fit, Problem, Settings, drive
 from .path import Grid
@@ -45,12 +48,12 @@ class Choice(NamedTuple):
     rule: str
     criterion: str
 
-    def grids(self, penalty: L1, make) -> np.ndarray:
+    def grids(self, penalty: L1, make: Callable[..., np.ndarray]) -> np.ndarray:
         """A row of alphas for each l1_ratio; ``make(penalty, eps=, n_alphas=)`` makes one."""
         penalties = (replace(penalty, l1_ratio=l1_ratio) for l1_ratio in self.l1_ratios)
         return np.array([self.grid.of(partial(make, of_ratio)) for of_ratio in penalties])
 
-    def by_errors(self, grids, mse) -> dict:
+    def by_errors(self, grids: np.ndarray, mse: np.ndarray) -> dict:
         """The penalty of the least mean error; splits that are NaN do not count."""
         used = mse[..., ~np.isnan(mse[0, 0])]
         n_used = used.shape[-1]
@@ -58,10 +61,10 @@ class Choice(NamedTuple):
         ratio, best = np.unravel_index(np.argmin(mean), mean.shape)
         if self.rule == "1se" and n_used > 1:
             error = used[ratio, best].std(ddof=1) / np.sqrt(n_used)
-            best = int(np.argmax(mean[ratio] <= mean[ratio, best] + error))
+            best = np.intp(np.argmax(mean[ratio] <= mean[ratio, best] + error))
         return self._of(grids, ratio, best, mse_path_=mse)
 
-    def by_values(self, grids, values, noise) -> dict:
+    def by_values(self, grids: np.ndarray, values: np.ndarray, noise: float) -> dict:
         """The penalty of the least value of a criterion."""
         ratio, best = np.unravel_index(np.argmin(values), values.shape)
         return self._of(grids, ratio, best, criterion_=values, noise_variance_=noise)
@@ -71,7 +74,14 @@ class Choice(NamedTuple):
         return {**chosen, "alphas_": grids, **found}
 
 
-def fit(place, problem, settings, observe: Observer, choice: Choice, partition) -> Fit:
+def fit(
+    place: Place,
+    problem: Problem,
+    settings: Settings,
+    observe: Observer,
+    choice: Choice,
+    partition: Partition,
+) -> Fit:
     """Choose the penalty, and fit all rows, in one pass."""
     record = Record(observe)
     reports = place.load_statistics(partition)
@@ -79,10 +89,17 @@ def fit(place, problem, settings, observe: Observer, choice: Choice, partition) 
     return drive(place, Blocks(reports, reports), model, settings, record)
 
 
-def fit_wide(place, problem, settings, observe: Observer, choice: Choice, partition) -> Fit:
+def fit_wide(
+    place: Place,
+    problem: Problem,
+    settings: Settings,
+    observe: Observer,
+    choice: Choice,
+    partition: Partition,
+) -> Fit:
     """The same of rows with many columns: every path through working sets."""
     record = Record(observe)
-    penalty = problem.penalty
+    penalty = problem.l1_penalty
     paths = WidePath(place, partition, problem, max_iter=settings.max_iter)
     grids = choice.grids(penalty, paths.grid)
     found, stopped_by = [], None
@@ -135,11 +152,20 @@ class Selection:
 
     wants_updates = False
 
-    def __init__(self, problem: Problem, settings: Settings, n_blocks, choice: Choice, partition):
+    def __init__(
+        self,
+        problem: Problem,
+        settings: Settings,
+        n_blocks: int,
+        choice: Choice,
+        partition: Partition,
+    ) -> None:
         self._problem, self._settings = problem, settings
         self._n_blocks, self._choice, self._partition = n_blocks, choice, partition
-        self._reports = []
-        self.statistics = self.estimate = self.null_loss = None
+        self._reports: list[CellStatistics] = []
+        self.statistics: Statistics | None = None
+        self.estimate: Estimate | None = None
+        self.null_loss: np.ndarray | None = None
         self.converged = False
         self.n_unconverged = 0  # solutions on the paths whose gap is above `tol`
 
@@ -147,16 +173,16 @@ class Selection:
     def samples_seen(self) -> int:
         return sum(part.n_rows for part in self._reports)
 
-    def absorb_report(self, block, cells):
+    def absorb_report(self, block: int, cells: CellStatistics) -> None:
         """Keep the statistics of a block's cells."""
         self._reports.append(cells)
 
-    def update(self, n_updates):
+    def update(self, n_updates: int) -> dict | None:
         """Nothing until the last cell is in: an alpha chosen early would be thrown away."""
         self.converged = len(self._reports) == self._n_blocks
         return self.conclude() if self.converged else None
 
-    def conclude(self):
+    def conclude(self) -> dict | None:
         """Choose the penalty from the rows that have been reported, and solve for it."""
         cells = merge_cells(self._reports)
         self.statistics = union_of_cells(cells, 0)
@@ -164,7 +190,7 @@ class Selection:
             self.statistics, self.converged = self.statistics or cells, False
             return None
         moments = self.statistics.moments(self._problem.fit_intercept)
-        grids = self._choice.grids(self._problem.penalty, partial(alpha_grid, moments))
+        grids = self._choice.grids(self._problem.l1_penalty, partial(alpha_grid, moments))
         by = self._by_cross_validation if self._choice.criterion == "cv" else self._by_information
         chosen = by(cells, moments, grids)
         penalty = self._of_ratio(chosen["l1_ratio_"]).at(chosen["alpha_"])
@@ -176,7 +202,7 @@ class Selection:
         return {"samples_seen": self.samples_seen, "objective": value.sum()}
 
     def _of_ratio(self, l1_ratio) -> L1:
-        return replace(self._problem.penalty, l1_ratio=l1_ratio)
+        return replace(self._problem.l1_penalty, l1_ratio=l1_ratio)
 
     def _solve_paths(self, moments, grids):
         allowed = self._settings.tol * moments.null_loss[0]
@@ -237,7 +263,7 @@ class Selection:
                 f" {self.statistics.n_weighted} rows of {len(moments.gram)} features cannot tell:"
                 ' use criterion="cv".'
             )
-        full = solve(moments, self._problem.penalty.at(0.0), max_iter=self._settings.max_iter)
+        full = solve(moments, self._problem.l1_penalty.at(0.0), max_iter=self._settings.max_iter)
         squares = moments.squared_residuals(full.coef)[0]
         noise = squares * (self.statistics.n_weighted / moments.weight) / left
         if squares <= _EXACT * len(moments.gram) * moments.yy[0]:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from ..places.place import Place
+
 # Columns up to which rows are read once, for the Gram of all.
 MAX_GRAM = 2000
 # Columns up to which it can be had where there is no other way.
 MAX_MOMENTS = 10_000
 
 
-def is_wide(place) -> bool:
+def is_wide(place: Place) -> bool:
     """Whether rows are fitted through working sets and not through the Gram of all columns."""
     return place.n_features > MAX_GRAM
 
 
-def is_wide_path(place) -> bool:
+def is_wide_path(place: Place) -> bool:
     """Whether paths go through working sets: where one pass for all moments is too much."""
     k = place.n_features
     return k > MAX_MOMENTS or (k > MAX_GRAM and place.n_rows < k)
 
 
-def check_width(place):
+def check_width(place: Place) -> None:
     """Raise where the Gram of all columns is needed, and is too large."""
     if place.n_features > MAX_MOMENTS:
         raise ValueError(

@@ -24,11 +24,11 @@ import numpy as np
 from scipy import sparse
 
 from ..engines.record import Estimate, Observer, Record
-from ..places.place import usable
+from ..places.place import Place, usable
 from ..places.waiting import TimeIsUp
 from ..problem.certificate import scale_residual
 from ..problem.moments import Moments, intercept, is_rounding
-from ..rows.columns import column_moments, merge_columns
+from ..rows.columns import ColumnMoments, column_moments, merge_columns
 from ..rows.passes import Chosen, merge_sums, products, residuals
 from . import admm
 from .exact import solve_problem
@@ -59,7 +59,7 @@ def n_joining(k: int) -> int:
     return int(np.clip(_JOIN * np.sqrt(k), FEWEST, _MOST))
 
 
-def first_pass(place, fit_intercept):
+def first_pass(place: Place, fit_intercept: bool) -> tuple[ColumnMoments, ColumnMoments]:
     """Moments of every column by itself: about the means, and about where they are centred.
 
     Raises
@@ -86,7 +86,9 @@ def first_pass(place, fit_intercept):
     )
 
 
-def fit(place, problem: Problem, settings: Settings, observe: Observer, by_admm=False) -> Fit:
+def fit(
+    place: Place, problem: Problem, settings: Settings, observe: Observer, by_admm: bool = False
+) -> Fit:
     """Fit rows with many columns, each of which has an l1 penalty.
 
     The problem of a working set is solved exactly, from the Gram of its columns, or by
@@ -126,9 +128,11 @@ class _WorkingSet:
         None if the certificate holds.
     """
 
-    def __init__(self, place, problem, settings, record, by_admm):
+    def __init__(
+        self, place: Place, problem: Problem, settings: Settings, record: Record, by_admm: bool
+    ) -> None:
         self._place, self._problem, self._settings = place, problem, settings
-        penalty = self._penalty = problem.penalty
+        penalty = self._penalty = problem.l1_penalty
         self._by_admm, self.record = by_admm, record
         self._l1, self._l2, self._positive = penalty.l1, penalty.l2, penalty.positive
         # Columns are divided by their weights, and then penalised alike.
@@ -144,7 +148,7 @@ class _WorkingSet:
         self.staleness = np.zeros(1, dtype=np.int64)
         self.stopped_by = self.estimate = None
 
-    def run(self):
+    def run(self) -> None:
         """Read the rows as often as the certificate needs, and time allows."""
         try:
             self._run()
@@ -401,9 +405,9 @@ class _WorkingSet:
 
     @property
     def _n_active(self) -> int:
-        return np.count_nonzero(self._set_coef.any(axis=1))
+        return int(np.count_nonzero(self._set_coef.any(axis=1)))
 
     @property
-    def null_loss(self):
+    def null_loss(self) -> np.ndarray:
         """What `tol` is relative to, one per target: ``||y||^2 / n``."""
         return self._yy / self.statistics.weight

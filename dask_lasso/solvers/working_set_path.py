@@ -18,13 +18,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
+from ..places.place import Place
 from ..places.waiting import TimeIsUp
 from ..problem.certificate import scale_residual
 from ..problem.gram import solve_path
 from ..problem.grid import check_l1_ratio, grid_from, largest_correlation
 from ..problem.moments import intercept
 from ..problem.penalties import L1
-from ..rows.cells import merge_cells, union_of_cells
+from ..rows.cells import Partition, merge_cells, union_of_cells
 from ..rows.passes import Chosen, cells_of_columns, merge_sums, path_residuals
 from .fit import Problem
 from .working_set import FEWEST, SLACK, first_pass, n_joining
@@ -76,14 +77,16 @@ class WidePath:
         How often the rows were read; solutions, one for each alpha and training set.
     """
 
-    def __init__(self, place, partition, problem: Problem, *, max_iter: int):
+    def __init__(
+        self, place: Place, partition: Partition, problem: Problem, *, max_iter: int
+    ) -> None:
         if np.isnan(place.n_rows):
             raise ValueError(
                 f"X has {place.n_features} columns and chunks of unknown size: call"
                 " X.compute_chunk_sizes() before a path or a cross-validation of so many."
             )
         self._place, self._partition = place, partition
-        penalty, fit_intercept = problem.penalty, problem.fit_intercept
+        penalty, fit_intercept = problem.l1_penalty, problem.fit_intercept
         self._positive, self._fit_intercept = penalty.positive, fit_intercept
         self._weights = penalty.column_weights(place.n_features)
         self._max_iter = max_iter
@@ -109,12 +112,13 @@ class WidePath:
         largest = largest_correlation(correlation, sizes, self._positive)
         return grid_from(largest / self.statistics.weight, penalty, eps=eps, n_alphas=n_alphas)
 
-    def run(self, alphas, penalty: L1) -> Paths:
+    def run(self, alphas: np.ndarray, penalty: L1) -> Paths:
         """Solve for falling `alphas`, of a penalty with this l1_ratio."""
         k, n_sets = self._place.n_features, len(self._train)
         few = int(max(1, min(_AT_ONCE, _MOST_VALUES // (k * n_sets))))
         chosen = self._first_columns(alphas[:few].min() * penalty.l1_ratio)
-        coefs, gaps, errors, objectives = [], [], [], []
+        coefs: list[sparse.csc_array] = []
+        gaps, errors, objectives = [], [], []
         for start in range(0, len(alphas), few):
             try:
                 found = self._solve(alphas[start : start + few], penalty, chosen)
@@ -131,8 +135,8 @@ class WidePath:
                 used = chosen[np.any([s.any(axis=1) for s in solutions], axis=0)]
                 following = alphas[start + few :][:few].min() * penalty.l1_ratio
                 chosen = np.union1d(used, nearest(following))
-        coefs = sparse.hstack(coefs, format="csc")
-        return Paths(coefs, np.hstack(gaps), np.vstack(errors), np.hstack(objectives))
+        of_all = sparse.hstack(coefs, format="csc")
+        return Paths(of_all, np.hstack(gaps), np.vstack(errors), np.hstack(objectives))
 
     def _first_columns(self, l1):
         score = np.abs(self._centre.xy[:, 0]) / self._weights

@@ -180,26 +180,6 @@ def test_logistic_loss(data):
     assert reached == pytest.approx(minimise(f, gradient, X.shape[1], 0.02), rel=1e-6)
 
 
-def test_rows_without_statistics_may_be_sparse_or_have_several_targets(data):
-    X, y = data
-    X = np.where(np.abs(X - 3) > X.std(axis=0), X, 0.0)
-    Y = np.c_[y, -2 * y[::-1]]
-    model = AsyncLassoRegressor(ALPHA, local_solver="lbfgs", tol=1e-9, n_blocks=3)
-    reference = Lasso(ALPHA, tol=1e-12, max_iter=10_000).fit(X, Y)
-    for rows in (X, sparse.csr_array(X)):
-        assert model.fit(rows, Y).predict(X) == pytest.approx(reference.predict(X), abs=2e-2)
-
-
-def test_no_intercept(data):
-    X, y = data[0] - 3.0, data[1]
-    model = AsyncLassoRegressor(
-        ALPHA, local_solver="lbfgs", fit_intercept=False, tol=1e-9, n_blocks=3
-    ).fit(X, y)
-    reference = Lasso(ALPHA, tol=1e-12, fit_intercept=False, max_iter=10_000).fit(X, y)
-    assert model.intercept_ == 0.0
-    assert model.predict(X) == pytest.approx(reference.predict(X), abs=1e-2)
-
-
 def test_statistics_solve_the_squared_loss_when_asked(data):
     reference = Lasso(ALPHA, tol=1e-12, max_iter=10_000).fit(*data).coef_
     for kwargs in ({}, {"local_solver": "gram"}, {"local_solver": "gram", "polish": False}):
@@ -223,14 +203,6 @@ def test_statistics_solve_the_squared_loss_when_asked(data):
 def test_what_cannot_be_fitted_says_so(data, kwargs, weight, message):
     with pytest.raises(ValueError, match=message):
         AsyncLassoRegressor(ALPHA, **kwargs).fit(*data, sample_weight=weight)
-
-
-def test_a_defect_in_raw_rows_is_located(data, client):
-    X, y = data[0].copy(), data[1]
-    X[1500, 3] = np.nan
-    rows = da.from_array(X, chunks=(500, -1)), da.from_array(y, chunks=500)
-    with pytest.raises(ValueError, match=r"X contains NaN in column 3, row 1500 \(chunk 3\)"):
-        AsyncLassoRegressor(ALPHA, loss="huber", client=client).fit(*rows)
 
 
 def test_a_users_error_reaches_the_user(data, client):

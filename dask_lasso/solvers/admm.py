@@ -2,7 +2,7 @@
 
 One vector per block, ``s_i = x_i + u_i``, the Douglas-Rachford variable (Boyd, Parikh,
 Chu, Peleato & Eckstein 2011, section 7.1; over-relaxation section 3.4.3), and their
-running sum. A block's task is a proximal step of its own part of the loss (`_local`), the
+running sum. A block's task is a proximal step of its own part of the loss (`blocks`), the
 estimate a proximal step of the penalty at the mean of the reported blocks' s_i.
 
 Everything below is in the coordinates of a `Metric`. There the curvature of a block is

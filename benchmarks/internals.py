@@ -13,10 +13,10 @@ from unittest import mock
 
 import dask
 
+from dask_lasso.engines import record as _record
 from dask_lasso.engines import run as _engines
-from dask_lasso.engines.run import Run
+from dask_lasso.engines.run import Blocks, Run
 from dask_lasso.engines.schedules import ENGINES
-from dask_lasso.estimators import base as _estimator
 from dask_lasso.places import memory as _memory
 from dask_lasso.places.cluster import OnCluster
 from dask_lasso.places.input import part_of
@@ -25,7 +25,8 @@ from dask_lasso.places.memory import InMemory
 from dask_lasso.places.waiting import TimeIsUp, Waiting
 from dask_lasso.rows.statistics import merge_statistics as merge
 from dask_lasso.rows.statistics import statistics_of_rows as from_rows
-from dask_lasso.solvers import working_set as _working_set
+from dask_lasso.solvers import fit as _fit
+from dask_lasso.solvers import width as _width
 from dask_lasso.solvers.anderson import Anderson
 
 __all__ = [
@@ -72,25 +73,20 @@ def fitted_inside(place=InMemory, run=Run, clock=time):
     """Fits of rows in memory use another place, another run, another clock."""
     with (
         mock.patch.object(_memory, "InMemory", place),
-        mock.patch.object(_estimator, "Run", run),
+        mock.patch.object(_fit, "Run", run),
         mock.patch.object(_engines, "time", clock),
+        mock.patch.object(_record, "time", clock),
     ):
         yield
 
 
 def run_engine(engine, place, load, model, run=Run, clock=time):
     """A model of the caller's own, without an estimator around it, until it has converged."""
-    with mock.patch.object(_engines, "time", clock):
-        found = run(
-            place,
-            load=load,
-            max_iter=10**9,
-            max_staleness=None,
-            random_state=None,
-            on_update=lambda row: False,
-        )
-        found.start(model)
-        ENGINES[engine]().run(found)
+    with mock.patch.object(_engines, "time", clock), mock.patch.object(_record, "time", clock):
+        schedule = ENGINES[engine]()
+        settings = _fit.Settings(schedule, tol=0.0, max_iter=10**9)
+        record = _record.Record(lambda row, estimate: False)
+        schedule.run(run(place, Blocks(*load(place)), model, settings, record))
 
 
 def without_acceleration():
@@ -98,6 +94,6 @@ def without_acceleration():
     return mock.patch.object(Anderson, "next", lambda self, point, image: image)
 
 
-def widest_gram(n_columns=_working_set.MAX_GRAM):
+def widest_gram(n_columns=_width.MAX_GRAM):
     """From one column more on, fits use working sets."""
-    return mock.patch.object(_working_set, "MAX_GRAM", n_columns)
+    return mock.patch.object(_width, "MAX_GRAM", n_columns)

@@ -225,7 +225,7 @@ class Sweeps:
 
     def question(self): ...
 
-    def task(self, block, data, place):
+    def task(self, block, data):
         return None, nothing, (data,)
 
     def update(self, n_updates):

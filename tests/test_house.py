@@ -83,9 +83,7 @@ def public_functions(tree):
                 yield child
 
 
-@pytest.mark.parametrize(
-    "file", [name for name in FILES if not name.startswith(("rows", "places"))]
-)
+@each_file
 def test_public_functions_are_typed(file):
     for function in public_functions(TREES[file]):
         given = function.args

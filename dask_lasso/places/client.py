@@ -7,12 +7,16 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from .threads import single_threaded_blas
-from .waiting import TimeIsUp, in_our_words
+from .waiting import TimeIsUp, Waiting, in_our_words
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 # At most so many workers are asked before a fit whether they have this package; seconds
 # that all together may take to answer.
@@ -24,7 +28,7 @@ _asked: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # Client -> add
 
 
 @contextmanager
-def client_for_fit(client, *rows):
+def client_for_fit(client: Client | None, *rows: Any) -> Iterator[Client]:
     """The Client to fit on: `client`, that of the rows, the active one, or one made for it."""
     import distributed
 
@@ -80,7 +84,7 @@ def _client_here(stack):
     return client
 
 
-def client_of(*collections, client=None):
+def client_of(*collections: Any, client: Client | None = None) -> Client | None:
     """The Client whose workers hold the futures in collections; None where there are none.
 
     Parameters
@@ -95,7 +99,7 @@ def client_of(*collections, client=None):
     ValueError
         If no Client has all of them, or `client` is not of their cluster.
     """
-    found = {}  # address of a scheduler -> one of its Clients
+    found: dict[str, Any] = {}  # address of a scheduler -> one of its Clients
     for future in _futures(collections):
         # Of a future that came out of a pickle nobody knows where it was.
         owner = future.client
@@ -117,7 +121,7 @@ def client_of(*collections, client=None):
     return client
 
 
-def check_here(*collections):
+def check_here(*collections: Any) -> None:
     """Raise ValueError if collections hold futures of no Client of this process."""
     if any(future.client is None for future in _futures(collections)):
         raise ValueError(
@@ -253,7 +257,7 @@ def _start(stack):
 # -- workers without the package -----------------------------------------------------------
 
 
-def check_package(waiting, workers):
+def check_package(waiting: Waiting, workers: Iterable[str]) -> None:
     """Raise where the scheduler or one of `workers` lacks this package; each is asked once.
 
     It would die of its first task, and the next worker of the same, until there is none.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ..rows.raw import raw_rows
 from ..rows.statistics import Statistics, merge_statistics, statistics_of_chunk
 from .client import check_package
 from .graphs import blocks_of, optimised, retries
+from .joined import Joined
 from .reading import Chain, Reading, fits_in_memory, in_chains
 from .reuse import hold
 from .waiting import Stream, Waiting
@@ -43,16 +44,18 @@ class OnCluster:
     n_blocks : int or "auto"
     """
 
-    def __init__(self, waiting, rows, n_blocks="auto"):
+    def __init__(self, waiting: Waiting, rows: Joined, n_blocks: int | str = "auto") -> None:
         self._waiting, self._client = waiting, waiting.client
         self.deadline = waiting.deadline
         self._joined = rows
         self._futures = self._waiting.futures
-        self._reading = None  # the rows as passes read them
+        self._reading: Reading | None = None  # the rows as passes read them
         self._advised = False
-        self._offers = {}  # future -> (key of its data, worker, the worker that lagged)
-        self._home = {}  # key of a block's data -> the worker that took the block over
-        self._slow = set()  # workers that a block was taken from
+        # future -> (key of its data, worker, the worker that lagged)
+        self._offers: dict[Future, tuple] = {}
+        # key of a block's data -> the worker that took the block over
+        self._home: dict[Any, str] = {}
+        self._slow: set[str] = set()  # workers that a block was taken from
         self.dtype = np.dtype(np.float32 if rows.dtype == np.float32 else np.float64)
         self.y_ndim, self.n_targets = rows.y_ndim, rows.n_targets
         threads = self._waiting.ask("ncores")
@@ -258,7 +261,7 @@ def _as_one_block(blocks):
     return [rows for block in blocks for rows in block]
 
 
-def fetch(waiting, values) -> list:
+def fetch(waiting: Waiting, values: Sequence) -> list:
     """The same values, those of dask collections computed and in this process."""
     lazy = [number for number, value in enumerate(values) if hasattr(value, "__dask_graph__")]
     futures = []

@@ -6,7 +6,9 @@ Which workers may run a task, with what resources and priority, and how often it
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import dask
 
@@ -18,7 +20,7 @@ _RETRIES = 2
 _STATISTICS_AT_ONCE = 32
 
 
-def optimised(array):
+def optimised(array: Any) -> Any:
     """`dask.optimize` of an array, which keeps the annotations of what it is made of.
 
     Dask fuses layers of tasks, with their annotations, and then tasks, without. A fused
@@ -61,7 +63,7 @@ def _can_be_fused(graph) -> bool:
     return not workers or bool(set.intersection(*workers))
 
 
-def by_key(graph) -> dict:
+def by_key(graph: Any) -> dict:
     """The annotations of the tasks of an optimised array's graph that have any."""
     found = {}
     for layer in graph.layers.values():
@@ -74,7 +76,7 @@ def by_key(graph) -> dict:
     return found
 
 
-def fused(*annotations) -> dict:
+def fused(*annotations: dict) -> dict:
     """Those of one task that does the work of several."""
     from dask.blockwise import _fuse_annotations
 
@@ -95,14 +97,16 @@ def retries() -> int:
     return max(_RETRIES, dask.get_annotations().get("retries", 0))
 
 
-def merge_tree(keys, at_once, end, add) -> list:
+def merge_tree(keys: list, at_once: int, end: int, add: Callable[[list], Any]) -> list:
     """Merge `at_once` neighbours with ``add(keys)``, until `end` or fewer are left."""
     while len(keys) > end:
         keys = [add(keys[i : i + at_once]) for i in range(0, len(keys), at_once)]
     return keys
 
 
-def blocks_of(found, edges, merge, at_once=_STATISTICS_AT_ONCE) -> list:
+def blocks_of(
+    found: Any, edges: Sequence[int], merge: Callable, at_once: int = _STATISTICS_AT_ONCE
+) -> list:
     """What was found of the chunks of every block, merged: one `Delayed` each.
 
     Block b has the chunks ``edges[b]:edges[b + 1]``. Where dask can, it fuses the tasks that

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Number, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -22,18 +24,22 @@ from sklearn.utils.validation import (
 
 from ..rows.chunk import check_mask, is_table, library_of, not_real, numbers
 from .joined import Joined, Part
+from .place import Place
 from .waiting import Waiting
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 # Bytes that are joined of column chunks in one task.
 _JOINED_BYTES = 2**27
 
 
-def is_dask(*objects) -> bool:
+def is_dask(*objects: Any) -> bool:
     """Whether any of `objects` is a dask collection, or an xarray DataArray of one."""
     return any(hasattr(unwrap(obj), "__dask_graph__") for obj in objects)
 
 
-def unwrap(values):
+def unwrap(values: Any) -> Any:
     """The array that an xarray DataArray holds; anything else as it is."""
     if library_of(values) == "xarray" and hasattr(values, "data"):
         return values.data
@@ -66,8 +72,16 @@ def _check_are_rows(*values):
 
 @contextmanager
 def open_rows(
-    estimator, X, y, sample_weight, *, client=None, n_blocks="auto", max_time=None, reset=True
-):
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    client: Client | None = None,
+    n_blocks: int | str = "auto",
+    max_time: float | None = None,
+    reset: bool = True,
+) -> Iterator[Place]:
     """Check the input of a fit and yield the place where its rows are.
 
     In the place no wait goes on for longer than `max_time`, counted from now.
@@ -103,7 +117,9 @@ def open_rows(
             yield place
 
 
-def fetched(client, y, sample_weight, deadline=np.inf):
+def fetched(
+    client: Client | None, y: Any, sample_weight: Any, deadline: float = np.inf
+) -> tuple[Any, Any]:
     """What belongs to an X in memory, in memory too: less travels than if X were sent."""
     values = y, sample_weight
     if not is_dask(*values):
@@ -113,10 +129,11 @@ def fetched(client, y, sample_weight, deadline=np.inf):
 
     values = tuple(map(unwrap, values))
     with client_for_fit(client, *values) as client:
-        return fetch(Waiting(client, deadline), values)
+        y, sample_weight = fetch(Waiting(client, deadline), values)
+        return y, sample_weight
 
 
-def beside(X, y, sample_weight, *, client):
+def beside(X: Any, y: Any, sample_weight: Any, *, client: Client | None) -> tuple[Any, Any]:
     """What X in memory is scored with, in memory; all values are checked."""
     _check_are_rows(X, y, sample_weight)
     y, sample_weight = fetched(client, y, per_row(sample_weight))
@@ -138,11 +155,11 @@ def beside(X, y, sample_weight, *, client):
     return y, sample_weight
 
 
-def per_row(sample_weight):
+def per_row(sample_weight: Any) -> Any:
     """The argument `sample_weight`; None for a number."""
     if not isinstance(sample_weight, Number):
         return sample_weight
-    if not (isinstance(sample_weight, Real) and 0 < sample_weight < np.inf):
+    if not (isinstance(sample_weight, Real) and 0 < sample_weight < np.inf):  # type: ignore[operator]
         raise ValueError(
             f"sample_weight is {sample_weight!r}: use a positive number, a weight for each row,"
             " or None."
@@ -150,7 +167,9 @@ def per_row(sample_weight):
     return None  # as scikit-learn's Lasso: the same weight for all is none
 
 
-def memory_rows(estimator, X, y, sample_weight, *, reset=True):
+def memory_rows(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool = True
+) -> tuple[Any, np.ndarray, np.ndarray | None]:
     """In-memory input as arrays; finiteness is left to the pass over the rows."""
     if y is None:
         raise ValueError(_no_target(estimator))
@@ -176,7 +195,7 @@ def memory_rows(estimator, X, y, sample_weight, *, reset=True):
     return X, y, sample_weight
 
 
-def memory_features(estimator, X, *, reset, **checks):
+def memory_features(estimator: Any, X: Any, *, reset: bool, **checks: Any) -> Any:
     """An X in memory as an array; its names and width are remembered (`reset`) or compared."""
     values = memory_array("X", X, dtype=[np.float64, np.float32], estimator=estimator, **checks)
     names = X if hasattr(X, "shape") else values
@@ -184,7 +203,7 @@ def memory_features(estimator, X, *, reset, **checks):
     return values
 
 
-def same_length(**arrays):
+def same_length(**arrays: Any) -> None:
     """Raise unless all have as many rows as the first."""
     (first, n_rows), *others = ((name, _num_samples(array)) for name, array in arrays.items())
     for name, n in others:
@@ -195,7 +214,7 @@ def same_length(**arrays):
             )
 
 
-def memory_array(name, values, **checks):
+def memory_array(name: str, values: Any, **checks: Any) -> Any:
     """scikit-learn's `check_array`, which does not name the argument in all its messages."""
     values = memory_numbers(name, values)
     try:
@@ -207,7 +226,7 @@ def memory_array(name, values, **checks):
         raise kind(f"{name}: {error}") from error
 
 
-def memory_numbers(name, values):
+def memory_numbers(name: str, values: Any) -> Any:
     """What scikit-learn cannot read, or reads otherwise than a chunk is read, as an array."""
     _check_is_rows(name, values)
     values = unwrap(values)
@@ -228,7 +247,9 @@ def _no_target(estimator):
     )
 
 
-def dask_parts(estimator, X, y, sample_weight, *, reset=True):
+def dask_parts(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool = True
+) -> list[Part]:
     """Dask input as X, y and perhaps weights that `Joined` can join; nothing is computed."""
     if y is None:
         raise ValueError(_no_target(estimator))
@@ -255,7 +276,7 @@ def _target_names(y):
     return None if name is None else [name]
 
 
-def dask_features(estimator, X, *, reset):
+def dask_features(estimator: Any, X: Any, *, reset: bool) -> Part:
     """Feature matrix of a fit (`reset`) or a prediction, checked."""
     names = getattr(X, "_meta", X) if hasattr(X, "columns") else None
     part = part_of("X", X)
@@ -280,7 +301,7 @@ def dask_features(estimator, X, *, reset):
     return part
 
 
-def part_of(name, values):
+def part_of(name: str, values: Any) -> Part:
     """One argument, checked to be of numbers."""
     import dask.array as da
 

@@ -8,7 +8,7 @@ and every route reads the joined collection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from ..rows.chunk import Chunk, Declared, Defect, read
 from .graphs import optimised
 from .sending import send_rows
 from .tasks import keys_before, rename_aliases
+from .waiting import Waiting
 
 
 class Part(NamedTuple):
@@ -61,7 +62,7 @@ class Joined:
         Of X.
     """
 
-    def __init__(self, parts: Sequence[Part], waiting):
+    def __init__(self, parts: Sequence[Part], waiting: Waiting) -> None:
         X, y = parts[:2]
         self.n_features, self.dtype = X.shape[1], X.dtype
         self.y_ndim, self.n_targets = y.ndim, 1 if y.ndim == 1 else y.shape[1]
@@ -91,10 +92,10 @@ class Joined:
         return len(self.sizes)
 
     @property
-    def n_rows(self):
+    def n_rows(self) -> float:
         return sum(self.sizes)
 
-    def with_features(self, n_features, function, *args) -> Joined:
+    def with_features(self, n_features: int, function: Callable, *args: Any) -> Joined:
         """The same rows, whose X is ``function(chunk, *args)`` of each `Chunk`."""
         new = object.__new__(Joined)
         vars(new).update(vars(self))
@@ -102,7 +103,9 @@ class Joined:
         new._pack = partial(_with_features, self._pack, function, args)
         return new
 
-    def each(self, name="chunk", function=None, labels=None):
+    def each(
+        self, name: str = "chunk", function: Callable | None = None, labels: list | None = None
+    ) -> Any:
         """``function(chunk)``, or ``function(chunk, its labels)``, of every `Chunk`.
 
         In the task that joins the chunk: a task made of two, as dask would fuse them, costs
@@ -258,7 +261,8 @@ def _unmatched(name, count, other, other_count):
 
 def _pack(names, n_frames, declared, n_rows, *values) -> Chunk:
     """One chunk of all collections, checked against each other and what was declared."""
-    partitions, arrays = (values[0], values[1:]) if n_frames else ((), values)
+    partitions: tuple = values[0] if n_frames else ()
+    arrays = values[1:] if n_frames else values
     given = dict(zip(names, (*partitions, *arrays), strict=True))
     chunk = read(given["X"], given["y"], given.get("sample_weight"), declared)
     if chunk.defect is not None:

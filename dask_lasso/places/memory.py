@@ -41,7 +41,16 @@ class InMemory:
         Of `time.perf_counter`.
     """
 
-    def __init__(self, X, y, sample_weight, n_blocks="auto", *, given, deadline=math.inf):
+    def __init__(
+        self,
+        X: Any,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        n_blocks: int | str = "auto",
+        *,
+        given: tuple | None,
+        deadline: float = math.inf,
+    ) -> None:
         self.deadline = deadline
         self._given = given
         self._X, self._y, self._sample_weight = X, y, sample_weight
@@ -51,10 +60,10 @@ class InMemory:
         self.n_rows, self.n_features = n, k
         small = n * k <= _ONE_THREAD
         self.n_threads = 1 if small else spare_threads()
-        if n_blocks == "auto":
+        if isinstance(n_blocks, str):
             n_blocks = 1 if small else 4 * self.n_threads
-        n_blocks = max(1, min(n_blocks, n))
-        self._edges = np.linspace(0, n, n_blocks + 1).astype(np.intp)
+        count = max(1, min(n_blocks, n))
+        self._edges = np.linspace(0, n, count + 1).astype(np.intp)
         # Of a single thread too, or nothing could end before it does.
         self._executor = None if small else ThreadPoolExecutor(self.n_threads)
 

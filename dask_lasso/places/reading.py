@@ -10,7 +10,7 @@ the link before it. What the chains end with is merged in a tree, whose root is 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from inspect import signature
 from itertools import count
@@ -24,10 +24,11 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
 from scipy import sparse
 
-from ..rows.marks import marks_of
+from ..rows.marks import Marks, marks_of
 from .graphs import by_key, fused, merge_tree, optimised, per_key
 from .joined import Joined
 from .tasks import call, data_in, keys_before, new_task, passes_on, result, take_out, tasks_of
+from .waiting import Waiting
 
 # Results of chains that are merged at once: few, for they may be long.
 _VECTORS_AT_ONCE = 4
@@ -38,7 +39,7 @@ _OWN_ARGS = 2**18
 class Chain(NamedTuple):
     """Chunks to take one after the other, and the worker that has them all, if one has."""
 
-    chunks: Sequence[int]
+    chunks: Sequence[int] | np.ndarray
     worker: str | None
 
 
@@ -50,7 +51,7 @@ class Reading:
     rows : Joined
     """
 
-    def __init__(self, waiting, rows):
+    def __init__(self, waiting: Waiting, rows: Joined) -> None:
         self._waiting, client = waiting, waiting.client
         # What a graph holds as a NumPy or SciPy array would be sent with every pass; it goes
         # to the workers once, for as long as the result is kept.
@@ -67,9 +68,9 @@ class Reading:
         self._annotations = by_key(self._chunks.dask)
         self._graph = tasks_of(self._chunks.dask)
         self._sources = _sources(client, rows)
-        self._marks = {}  # of the first pass, and of the first with labels
+        self._marks: dict[bool, Marks] = {}  # of the first pass, and of the first with labels
 
-    def merged(self, parts, merge, with_labels):
+    def merged(self, parts: Sequence, merge: Callable, with_labels: bool) -> Any:
         """What a pass found, from what is left of `reduction`; raises if rows have changed."""
         found, marks = _merge_parts((None, merge, None), *parts)
         if getattr(found, "defect", None) is None:
@@ -83,7 +84,7 @@ class Reading:
                     )
         return found
 
-    def holders(self):
+    def holders(self) -> list[str] | None:
         """The worker that has each chunk of X in memory, or None if some chunk is in none."""
         if self._sources is None:
             return None
@@ -92,7 +93,9 @@ class Reading:
         found = [next(iter(workers.get(key) or ()), None) for key in self._sources]
         return None if None in found else found
 
-    def reduction(self, labels, chains, task, merge, args):
+    def reduction(
+        self, labels: list | None, chains: list[Chain], task: Callable, merge: Callable, args: tuple
+    ) -> list:
         """Parts that `merged` joins to what ``task(chunks, *args)`` finds on all chunks.
 
         Returns
@@ -112,7 +115,8 @@ class Reading:
         from dask.delayed import Delayed
 
         name = "lasso-pass-" + uuid4().hex
-        shared, of_shared = (task, merge, args), []
+        shared: Any = (task, merge, args)
+        of_shared = []
         in_memory = chains[0].worker is not None
         if not in_memory or sizeof(args) > _OWN_ARGS:
             # A task of its own, not to be sent with each of the others; which they wait for.
@@ -260,7 +264,7 @@ def _source(graph, key, futures):
     return found.pop() if len(found) == 1 else None
 
 
-def in_chains(waiting, n_chunks, held_by) -> list[Chain]:
+def in_chains(waiting: Waiting, n_chunks: int, held_by: list[str] | None) -> list[Chain]:
     """The chunks in chains, one for each thread.
 
     Parameters
@@ -281,7 +285,7 @@ def in_chains(waiting, n_chunks, held_by) -> list[Chain]:
     return found
 
 
-def fits_in_memory(waiting, rows) -> bool:
+def fits_in_memory(waiting: Waiting, rows: Joined) -> bool:
     """Whether the chunks of X may fit in the workers' memory; true where nobody knows."""
     from distributed import Scheduler
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import uuid
 import weakref
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .place import Future
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 class Held:
     """What one `reuse_statistics` in progress holds in one process."""
 
-    def __init__(self):
-        self.futures = []  # of statistics on a cluster
-        self.in_memory = {}  # key of rows -> references to them, futures of their statistics
+    def __init__(self) -> None:
+        self.futures: list[Future] = []  # of statistics on a cluster
+        # key of rows -> references to them, futures of their statistics
+        self.in_memory: dict[tuple, tuple] = {}
 
-    def release(self):
+    def release(self) -> None:
         for future in self.futures:
             future.release()
 
@@ -23,7 +31,7 @@ _held: dict[str, Held] = {}
 
 
 @contextmanager
-def reuse_statistics(client=None):
+def reuse_statistics(client: Client | None = None) -> Iterator[None]:
     """Keep statistics for further fits of the same rows.
 
     Inside the context the fits of the same rows read them once. They may differ in all that
@@ -111,7 +119,7 @@ def reusing() -> bool:
     return bool(_held)
 
 
-def hold(futures) -> None:
+def hold(futures: Sequence[Future]) -> None:
     """Keep the results of `futures` until every `reuse_statistics` in progress has ended."""
     from distributed import Future
 
@@ -119,7 +127,7 @@ def hold(futures) -> None:
         held.futures += [Future(future.key, client=future.client) for future in futures]
 
 
-def recall(arrays, n_blocks):
+def recall(arrays: Sequence, n_blocks: int) -> list[Future] | None:
     """Futures of the statistics of the very same in-memory `arrays`, if they are held."""
     key = _key(arrays, n_blocks)
     for held in list(_held.values()):
@@ -136,7 +144,7 @@ def _is_there(future):
     return future.done() and not future.cancelled() and future.exception() is None
 
 
-def remember(arrays, n_blocks, futures) -> None:
+def remember(arrays: Sequence, n_blocks: int, futures: Sequence[Future]) -> None:
     """Hold `futures`, of the statistics of in-memory `arrays`, while those arrays live."""
     key = _key(arrays, n_blocks)
     for held in list(_held.values()):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from .graphs import retries
 from .reuse import hold
+from .waiting import Waiting
 
 # Bytes up to which values go along with the tasks that need them.
 _ALONG = 2**20
@@ -15,7 +17,7 @@ _ALONG = 2**20
 _MESSAGE = 2**22
 
 
-def send_rows(values, sizes, waiting):
+def send_rows(values: Any, sizes: tuple, waiting: Waiting) -> Any:
     """Rows in memory as a dask array in chunks of so many rows, kept until `waiting` releases.
 
     Many values are tasks of their own, and not scattered: the scheduler can send them again
@@ -27,7 +29,9 @@ def send_rows(values, sizes, waiting):
     array = da.from_array(values, chunks=(tuple(sizes), *rest), asarray=False)
     if not isinstance(values, np.ndarray) or values.nbytes <= _ALONG:
         return array
-    name, pieces, graph = "lasso-sent-" + array.name, {}, {}
+    name = "lasso-sent-" + array.name
+    pieces: dict[tuple, np.ndarray] = {}
+    graph: dict = {}
     for chunk, (start, stop) in enumerate(pairwise(np.r_[0, np.cumsum(sizes)])):
         key = (name, chunk) + (0,) * (values.ndim - 1)
         parts = _pieces(np.asarray(values[start:stop]))

@@ -25,7 +25,7 @@ def result(key: Key) -> TaskRef:
     return TaskRef(key)
 
 
-def tasks_of(graph) -> dict[Key, GraphNode]:
+def tasks_of(graph: Any) -> dict[Key, GraphNode]:
     """The tasks of a graph, those of all its layers."""
     return convert_legacy_graph(dict(graph))
 
@@ -43,12 +43,12 @@ def keys_before(node: GraphNode) -> Iterable[Key]:
     return getattr(node, "dependencies", ())
 
 
-def call(node: GraphNode, results: dict[Key, Any]):
+def call(node: GraphNode, results: dict[Key, Any]) -> Any:
     """What a task computes from the results that it takes."""
     return node(results)
 
 
-def data_in(node: GraphNode):
+def data_in(node: GraphNode) -> Any:
     """The value that lies in the graph in place of a task; None of a task."""
     return node() if isinstance(node, DataNode) else None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -102,7 +103,7 @@ os.register_at_fork(after_in_child=_forget_other_threads)
 
 
 @contextmanager
-def single_threaded_blas():
+def single_threaded_blas() -> Iterator[None]:
     """Run the body with one BLAS thread in the whole process.
 
     For the threads that fit, not for their tasks. Fits at the same time share the limit, and

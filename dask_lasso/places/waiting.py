@@ -11,13 +11,18 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._warn import warn
 from .graphs import retries
+from .place import Future
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 # Seconds between two looks at the Client's status, and at the clock.
 _LOOK = 0.1
@@ -50,30 +55,31 @@ class Waiting:
         Those that have not been released.
     """
 
-    def __init__(self, client, deadline=np.inf):
-        self.client, self.deadline = client, deadline
-        self.futures = set()
+    def __init__(self, client: Client, deadline: float = np.inf) -> None:
+        self.client: Any = client
+        self.deadline = deadline
+        self.futures: set[Future] = set()
         self._has_warned = False
 
-    def compute(self, collections, optimize_graph=False) -> list:
+    def compute(self, collections: Sequence, optimize_graph: bool = False) -> list:
         """Futures of dask collections, which are optimised already."""
         options = {"optimize_graph": optimize_graph, "retries": retries()}
         futures = self.client.compute(collections, **options)
         self.futures.update(futures)
         return futures
 
-    def release(self, future):
+    def release(self, future: Future) -> None:
         # Released, not cancelled: the scheduler drops what nobody else wants, and leaves
         # alone what another fit or the user has asked for under the same key.
         self.futures.discard(future)
         if self.client.status != "closed":
             future.release()
 
-    def release_all(self):
+    def release_all(self) -> None:
         for future in list(self.futures):
             self.release(future)
 
-    def gather(self, futures) -> list:
+    def gather(self, futures: Sequence[Future]) -> list:
         """Results of all `futures`, which are released."""
         found: dict = {}
         stream = Stream(self, futures)
@@ -88,7 +94,7 @@ class Waiting:
             self.release(future)
         return [found[future] for future in futures]
 
-    def ask(self, question, *, deadline=None, **message):
+    def ask(self, question: str, *, deadline: float | None = None, **message: Any) -> Any:
         """What the scheduler answers to a `question`, the name of one of its handlers."""
         deadline = self.deadline if deadline is None else deadline
         with in_our_words(self.client):
@@ -109,7 +115,7 @@ class Waiting:
             finally:
                 answer.cancel()
 
-    def explain(self):
+    def explain(self) -> None:
         """Warn, once, if there is a reason for which no chunk may ever arrive."""
         if self._has_warned:
             return
@@ -138,7 +144,7 @@ class Waiting:
 class Stream:
     """`distributed.as_completed` with a deadline, raising what a task raised."""
 
-    def __init__(self, waiting, futures):
+    def __init__(self, waiting: Waiting, futures: Iterable[Future]) -> None:
         from distributed import as_completed
 
         self._waiting = waiting
@@ -147,7 +153,7 @@ class Stream:
         )
         self._looked = time.perf_counter()
 
-    def add(self, future) -> None:
+    def add(self, future: Future) -> None:
         self._completed.add(future)
 
     def next(self, deadline: float, one: bool) -> list[tuple[Any, Any]]:
@@ -192,7 +198,7 @@ class Stream:
         return value
 
 
-def check(client, or_else=()):
+def check(client: Client, or_else: tuple[str, ...] = ()) -> None:
     """Raise unless the Client is connected to its scheduler."""
     if client.status != "running" and client.status not in or_else:
         raise _lost(client)
@@ -215,7 +221,7 @@ def _wait_for_loss(client, error):
 
 
 @contextmanager
-def in_our_words(client):
+def in_our_words(client: Client) -> Iterator[None]:
     """Say in one error what distributed says in many: that the cluster is gone."""
     from distributed import CancelledError
     from distributed.comm import CommClosedError

@@ -8,8 +8,9 @@ they are shared out among several labellings, each of which puts every row in a 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -25,11 +26,18 @@ _MANY_RUNS = 64
 class Labelling:
     """The cell of every row, in runs of rows (`edges`, `cells`) or one by one (`codes`)."""
 
-    def __init__(self, n_cells, *, edges=None, cells=None, codes=None):
+    def __init__(
+        self,
+        n_cells: int,
+        *,
+        edges: np.ndarray | None = None,
+        cells: np.ndarray | None = None,
+        codes: np.ndarray | None = None,
+    ) -> None:
         self.n_cells = n_cells
         self._edges, self._cells, self._codes = edges, cells, codes
 
-    def between(self, start, stop) -> np.ndarray:
+    def between(self, start: int, stop: int) -> np.ndarray:
         """Cells of the rows ``start:stop``: runs of shape (r, 3), or codes of shape (n,).
 
         A run is (first row, last row + 1, cell), counted from `start`.
@@ -68,7 +76,7 @@ class Partition(NamedTuple):
     def n_cells(self) -> int:
         return sum(labelling.n_cells for labelling in self.labellings)
 
-    def between(self, start, stop) -> list[np.ndarray]:
+    def between(self, start: int, stop: int) -> list[np.ndarray]:
         """What the chunk of rows ``start:stop`` needs to know."""
         return [labelling.between(start, stop) for labelling in self.labellings]
 
@@ -93,14 +101,15 @@ def one_cell() -> Partition:
     return Partition([Labelling(1, edges=np.zeros(1, dtype=int), cells=np.zeros(1, int))], [])
 
 
-def partition_of(n_rows: int, pairs) -> Partition:
+def partition_of(n_rows: int, pairs: Iterable[tuple[Any, Any]]) -> Partition:
     """The coarsest cells for (train, test) pairs of indices or masks; indices may repeat."""
     pairs = list(pairs)
     if not pairs:
         raise ValueError("cv yields no split: pass at least one (train, test) pair.")
     limit = 2 * len(pairs) + 1
     labellings, splits = [], []
-    codes, members = np.zeros(n_rows, dtype=np.intp), []
+    codes = np.zeros(n_rows, dtype=np.intp)
+    members: list[list[dict[int, int]]] = []
     for train, test in pairs:
         counts = _count(train, n_rows), _count(test, n_rows)
         refined = _refine(codes, *counts)
@@ -171,7 +180,7 @@ class CellStatistics(NamedTuple):
     defect: Defect | None = None
 
 
-def cells_of_chunk(chunk, labels: list[np.ndarray]) -> CellStatistics:
+def cells_of_chunk(chunk: Chunk, labels: list[np.ndarray]) -> CellStatistics:
     """Statistics of the rows of one chunk; `labels` are those of `Partition.between`."""
     if chunk.defect is not None:
         return CellStatistics(chunk.n_rows, 1, {}, chunk.defect)
@@ -180,7 +189,7 @@ def cells_of_chunk(chunk, labels: list[np.ndarray]) -> CellStatistics:
         X = X.tocsr()
     elif any(rows.ndim == 1 for rows in labels):  # rows here and there, not runs of them
         X = to_host(X)
-    cells = {}
+    cells: dict[tuple[int, int], Statistics] = {}
     for labelling, rows in enumerate(labels):
         for cell, index in _rows_of_cells(rows):
             weight = None if sample_weight is None else sample_weight[index]
@@ -207,7 +216,7 @@ def _rows_of_cells(rows):
                 yield cell, order[start:stop]
 
 
-def merge_cells(parts) -> CellStatistics:
+def merge_cells(parts: Iterable[CellStatistics]) -> CellStatistics:
     """Statistics of the union of disjoint rows, cell by cell."""
     parts = list(parts)
     counts = merge_counts(parts)
@@ -221,7 +230,9 @@ def merge_cells(parts) -> CellStatistics:
     return CellStatistics(**counts, cells=cells)
 
 
-def collect_cells(parts, cells) -> CellStatistics:
+def collect_cells(
+    parts: Iterable[Statistics | CellStatistics], cells: Iterable[int | None]
+) -> CellStatistics:
     """`CellStatistics` from those of some chunks, and `Statistics` of others and their cells."""
     return merge_cells(
         part
@@ -231,7 +242,9 @@ def collect_cells(parts, cells) -> CellStatistics:
     )
 
 
-def union_of_cells(statistics: CellStatistics, labelling: int, counts=None) -> Statistics | None:
+def union_of_cells(
+    statistics: CellStatistics, labelling: int, counts: dict[int, int] | None = None
+) -> Statistics | None:
     """Statistics of a set of cells, each counted so often; of all rows without `counts`."""
     if counts is None:
         parts = [part for key, part in statistics.cells.items() if key[0] == labelling]

@@ -8,7 +8,8 @@ that is an array of numbers already is copied.
 from __future__ import annotations
 
 import sys
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -29,7 +30,7 @@ class Defect(NamedTuple):
 class Unreadable(ValueError):
     """A `Defect` as an error, for rows that are read at once; `row` None is no row by itself."""
 
-    def __init__(self, argument: str, problem: str, row: int | None = None):
+    def __init__(self, argument: str, problem: str, row: int | None = None) -> None:
         super().__init__(argument, problem, row)
 
     def __str__(self):
@@ -81,20 +82,20 @@ class Chunk(NamedTuple):
     defect : Defect or None
     """
 
-    X: object
+    X: Any
     y: np.ndarray
     sample_weight: np.ndarray | None
     n_rows: int
     defect: Defect | None = None
 
-    def arrays(self):
+    def arrays(self) -> tuple[Any, np.ndarray, np.ndarray | None]:
         """X, y and sample_weight; raises `Unreadable` where there is a defect."""
         if self.defect is not None:
             raise Unreadable(self.defect.argument, self.defect.problem, self.defect.row)
         return self.X, self.y, self.sample_weight
 
 
-def read(X, y, sample_weight=None, declared: Declared = _NOTHING) -> Chunk:
+def read(X: Any, y: Any, sample_weight: Any = None, declared: Declared = _NOTHING) -> Chunk:
     """The rows of one chunk, in whatever collection they came.
 
     Parameters
@@ -121,7 +122,7 @@ def read(X, y, sample_weight=None, declared: Declared = _NOTHING) -> Chunk:
     return Chunk(X, y, sample_weight, X.shape[0])
 
 
-def read_features(X, declared: Declared = _NOTHING):
+def read_features(X: Any, declared: Declared = _NOTHING) -> Any:
     """The X of a `Chunk`; raises `Unreadable`."""
     X = numbers("X", X, declared.features)
     if X.ndim != 2:
@@ -176,17 +177,17 @@ def _length(X):
     return int(shape[0]) if shape else 0
 
 
-def is_table(values) -> bool:
+def is_table(values: Any) -> bool:
     """Whether `values` are a frame or series, or an array of the library sparse."""
     return library_of(values) in ("pandas", "polars", "pyarrow", "sparse")
 
 
-def library_of(values) -> str:
+def library_of(values: Any) -> str:
     """The package that the class of `values` is from."""
     return type(values).__module__.split(".")[0]
 
 
-def numbers(argument: str, values, names=None):
+def numbers(argument: str, values: Any, names: Sequence | None = None) -> Any:
     """Numbers of one argument, without a copy where they are; raises `Unreadable`.
 
     Parameters
@@ -237,7 +238,7 @@ def _check_kind(argument, dtype):
         raise Unreadable(argument, f"has dtype {dtype}, {not_real(argument, dtype)}")
 
 
-def not_real(argument, dtype) -> str:
+def not_real(argument: str, dtype: np.dtype) -> str:
     """Why values of a dtype cannot be read, and what to do."""
     seconds = 'np.timedelta64(1, "s")'
     cure = {
@@ -248,7 +249,7 @@ def not_real(argument, dtype) -> str:
     return f"which is not a real number. {cure}"
 
 
-def check_mask(argument, values):
+def check_mask(argument: str, values: Any) -> None:
     """What lies under a mask is no number of the user's."""
     mask = np.ma.getmask(values)
     if mask is np.ma.nomask or not mask.any():
@@ -375,7 +376,7 @@ def _canonical(argument, X):
     return X
 
 
-def namespace(X):
+def namespace(X: Any) -> Any:
     """The array-API namespace of an array that is neither NumPy's nor sparse; else None."""
     if isinstance(X, np.ndarray) or sparse.issparse(X):
         return None
@@ -387,7 +388,7 @@ def namespace(X):
     return None
 
 
-def to_host(array):
+def to_host(array: Any) -> Any:
     """An array, wherever it is, in NumPy's memory; SciPy's stay as they are."""
     if sparse.issparse(array):
         return array
@@ -399,7 +400,7 @@ def to_host(array):
     return np.asarray(array)
 
 
-def to_device(array, like):
+def to_device(array: Any, like: Any) -> Any:
     """A NumPy array where `like`, of another library, is."""
     xp = namespace(like)
     where = {} if xp.__name__ == "cupy" else {"device": like.device}  # CuPy has a current device

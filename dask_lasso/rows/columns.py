@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-from .chunk import Defect, namespace, to_device, to_host
+from .chunk import Chunk, Defect, namespace, to_device, to_host
 from .merging import merge_counts, merge_means
 from .statistics import value_defect
 from .tiles import CACHE_ITEMS, aligned, on_device
@@ -51,7 +51,7 @@ class ColumnMoments(NamedTuple):
     defect: Defect | None = None
 
 
-def column_moments(chunks) -> ColumnMoments:
+def column_moments(chunks: Iterable[Chunk]) -> ColumnMoments:
     """Moments of the columns of some chunks.
 
     Parameters
@@ -262,7 +262,7 @@ def _merge_two(*parts) -> ColumnMoments:
     )
 
 
-def add_product(X, r, into):
+def add_product(X: Any, r: np.ndarray, into: np.ndarray) -> None:
     """Add ``X^T r`` to `into`."""
     if r.ndim == 2 and r.shape[1] == 1:  # half the time of a product of matrices
         into[:, 0] += X.T @ r[:, 0]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from ..problem.dual import Quadratic, dual_of
+from ..problem.dual import Quadratic, Sampled, dual_of
 from ..problem.losses import Loss, Pair, Residual
 from ..problem.metric import Metric
 from .raw import Rows
@@ -66,11 +66,11 @@ class RowLoss:
     has_ones: ClassVar = False  # a column of ones in X
 
     @cached_property
-    def dual(self):
+    def dual(self) -> Quadratic | Sampled | None:
         """The dual; None for a loss whose conjugate is not known."""
         return dual_of(self.loss)
 
-    def value_and_gradient(self, beta, rows: Rows):
+    def value_and_gradient(self, beta: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
         """The loss, summed over rows and targets, and its gradient, shaped as `beta` (d, m)."""
         value, gradient = 0.0, np.zeros(beta.shape)
         for tile, X, eta in _tiles(rows, beta):
@@ -79,7 +79,7 @@ class RowLoss:
             _add_products(X, weight * self.loss.derivative(eta, y), gradient)
         return value, gradient
 
-    def sums(self, beta, rows: Rows) -> Sums:
+    def sums(self, beta: np.ndarray, rows: Rows) -> Sums:
         """A chunk's part of the certificate at `beta`."""
         k, m = rows.X.shape[1], beta.shape[1]
         loss, curved = np.zeros(m), 0.0
@@ -106,7 +106,9 @@ class RowLoss:
         beside = (along[k], along[:k]) if is_along else (None, None)
         return Sums(loss, curved, theta[k], theta[:k], *beside, dual)
 
-    def start(self, rows: Rows, y_mean, of_columns) -> Start:
+    def start(
+        self, rows: Rows, y_mean: np.ndarray, of_columns: tuple[np.ndarray, np.ndarray]
+    ) -> Start:
         """The loss of the best constant, or of zero without an intercept."""
         weight = _weight(rows, slice(None))
         eta = self._constant(rows.y, weight, y_mean)
@@ -147,7 +149,7 @@ class ChunkLoss:
         """Users' functions see the intercept as a column of ones."""
         return self.fit_intercept
 
-    def value_and_gradient(self, beta, rows: Rows):
+    def value_and_gradient(self, beta: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
         """The loss, summed over the rows, and its gradient of shape (d, 1)."""
         value = self._value(beta, rows)
         gradient = np.asarray(self.pair.fprime(beta[:, 0], rows.X, rows.y[:, 0]))
@@ -159,7 +161,7 @@ class ChunkLoss:
             )
         return value, gradient.astype(np.float64)[:, np.newaxis]
 
-    def sums(self, beta, rows: Rows) -> Sums:
+    def sums(self, beta: np.ndarray, rows: Rows) -> Sums:
         """The loss alone."""
         value = self._value(beta, rows)
         if np.isnan(value):
@@ -175,7 +177,9 @@ class ChunkLoss:
             )
         return float(value.item())
 
-    def start(self, rows: Rows, y_mean, of_columns) -> Start:
+    def start(
+        self, rows: Rows, y_mean: np.ndarray, of_columns: tuple[np.ndarray, np.ndarray]
+    ) -> Start:
         """The curvature near zero, by a difference of gradients.
 
         Along a random vector of signs, ``d.H d / k`` is on average the mean of H's diagonal
@@ -243,7 +247,7 @@ def _add_products(X, values, into):
         into[k] += values.sum(axis=0)
 
 
-def sums(chunks: list[Rows], loss: RowLoss | ChunkLoss, beta) -> Sums:
+def sums(chunks: list[Rows], loss: RowLoss | ChunkLoss, beta: np.ndarray) -> Sums:
     """A block's part of the certificate at `beta`."""
     return add_sums([loss.sums(beta, rows) for rows in chunks])
 

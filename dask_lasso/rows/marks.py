@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from .chunk import namespace
+from .chunk import Chunk, namespace
 
 # Columns of X that are looked at where X is computed anew.
 _FEW = 4
@@ -41,7 +41,7 @@ class Marks(NamedTuple):
         n = min(len(self.sums), len(other.sums))
         return Marks(*(a[:n] + b[:n] for a, b in zip(self, other, strict=True)))
 
-    def differ(self, others, placed) -> bool:
+    def differ(self, others: Marks, placed: bool) -> bool:
         """Whether other rows must have been read; with `placed`, or in other places."""
         n = min(len(self.sums), len(others.sums))
         pairs = [(self.sums, others.sums), (self.placed, others.placed)]
@@ -49,7 +49,7 @@ class Marks(NamedTuple):
         return any((~(np.abs(a[:n] - b[:n]) <= limit)).any() for a, b in pairs[: 1 + placed])
 
 
-def marks_of(chunk, with_features) -> Marks:
+def marks_of(chunk: Chunk, with_features: bool) -> Marks:
     """Marks of the y and the weights of a chunk, and of a few columns of its X."""
     columns = [np.ones(chunk.n_rows), *chunk.y.T]
     if chunk.sample_weight is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 
-def merge_counts(parts) -> dict:
+def merge_counts(parts: Sequence[Any]) -> dict:
     """Rows, chunks and the first defect, placed among all rows, of parts that follow each other."""
     n_rows = n_chunks = 0
     defect = None
@@ -34,7 +35,7 @@ class Means(NamedTuple):
     y_off: np.ndarray  # (p, m)
 
 
-def merge_means(parts) -> Means:
+def merge_means(parts: Sequence[Any]) -> Means:
     """The pairwise update of Chan, Golub & LeVeque (1983, eq. 2.1) for all parts at once.
 
     Of differences from one part's means, not of the means themselves: exact for a column

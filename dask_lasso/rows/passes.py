@@ -10,13 +10,14 @@ worked on where it is.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from .cells import CellStatistics, cells_of_chunk, merge_cells
-from .chunk import namespace, to_device, to_host
+from .chunk import Chunk, namespace, to_device, to_host
 from .columns import add_product
 from .tiles import CACHE_ITEMS, aligned, on_device
 
@@ -89,11 +90,13 @@ class Residuals(NamedTuple):
     errors: np.ndarray | float = 0.0
 
 
-def products(chunks, chosen: Chosen, n_new: int) -> Products:
+def products(chunks: Iterable[Chunk], chosen: Chosen, n_new: int) -> Products:
     """Gram rows of the last `n_new` of the columns, on some chunks."""
     c = len(chosen.columns)
-    gram, raw, sums, weight = 0, 0, np.zeros(c), 0.0
-    position = of_tile = None
+    gram: Any = 0
+    raw, sums, weight = 0, np.zeros(c), 0.0
+    position: np.ndarray | None = None
+    of_tile: np.ndarray | None = None
     for chunk in chunks:
         X, _, sample_weight = chunk.arrays()
         if not sparse.issparse(X):
@@ -137,7 +140,9 @@ def _apart(taken, chosen, weights):
     return sparse.csr_array(taken @ kept), gram
 
 
-def residuals(chunks, chosen: Chosen, coef, y_mean) -> Residuals:
+def residuals(
+    chunks: Iterable[Chunk], chosen: Chosen, coef: np.ndarray, y_mean: np.ndarray
+) -> Residuals:
     """Correlate the residual of `coef` (c, m), both of `chosen`, with every column."""
     correlations = total = squares = with_y = of_all = None
     for chunk in chunks:
@@ -163,7 +168,9 @@ def residuals(chunks, chosen: Chosen, coef, y_mean) -> Residuals:
     return Residuals(correlations, total, squares, with_y)
 
 
-def cells_of_columns(chunks, columns) -> CellStatistics:
+def cells_of_columns(
+    chunks: Iterable[tuple[Chunk, list[np.ndarray]]], columns: np.ndarray
+) -> CellStatistics:
     """Statistics of some columns, cell by cell.
 
     Parameters
@@ -180,7 +187,15 @@ def cells_of_columns(chunks, columns) -> CellStatistics:
     return found
 
 
-def path_residuals(chunks, chosen: Chosen, coef, intercepts, y_mean, train, test) -> Residuals:
+def path_residuals(
+    chunks: Iterable[tuple[Chunk, list[np.ndarray]]],
+    chosen: Chosen,
+    coef: np.ndarray,
+    intercepts: np.ndarray,
+    y_mean: np.ndarray,
+    train: list,
+    test: list,
+) -> Residuals:
     """Correlate the residuals of p solutions on several sets of rows with every column.
 
     Parameters
@@ -194,7 +209,8 @@ def path_residuals(chunks, chosen: Chosen, coef, intercepts, y_mean, train, test
     train, test : list of (labelling, ndarray)
         How often the rows of each cell are in each set.
     """
-    correlations, position, p = 0.0, None, coef.shape[1]
+    correlations: Any = 0.0
+    position, p = None, coef.shape[1]
     total, squares, with_y, errors = np.zeros((4, p))
     for chunk, labels in chunks:
         X, y, sample_weight = chunk.arrays()
@@ -264,7 +280,7 @@ def _tiles(X, chosen, scale=None):
         yield rows, tile
 
 
-def take_columns(X, columns):
+def take_columns(X: Any, columns: np.ndarray) -> Any:
     """Columns of a chunk, an array of the same library."""
     xp = namespace(X)
     if xp is None:
@@ -318,7 +334,7 @@ def _correlate(X, r, into):
         add_product(tile.astype(np.float64, copy=False), r[rows], into)
 
 
-def merge_sums(parts):
+def merge_sums(parts: Iterable) -> Any:
     """What a pass over the union of disjoint rows finds: `Products` or `Residuals`."""
     parts = list(parts)
     merged = parts[0]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from .chunk import Defect, to_host
+from .chunk import Chunk, Defect, to_host
 
 
 class Rows(NamedTuple):
@@ -23,7 +23,7 @@ class Rows(NamedTuple):
         return None if self.weight is None else self.weight[tile]
 
 
-def raw_rows(chunk, *, ones=False) -> Rows:
+def raw_rows(chunk: Chunk, *, ones: bool = False) -> Rows:
     """One chunk as `Rows` of NumPy, without a copy where it is a float array already."""
     if chunk.defect is not None:
         nothing = np.empty((chunk.n_rows, 0))

@@ -8,7 +8,7 @@ certificate, cross-validation) sees only the result.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -75,7 +75,7 @@ class Statistics(NamedTuple):
         means = (None, None) if fit_intercept else (self.x_mean, self.y_mean)
         return Moments(sxx, sxy, syy, weight, *means)
 
-    def squared_residuals(self, coef, intercept) -> np.ndarray:
+    def squared_residuals(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
         """Weighted sums of squared residuals, one for each column of `coef` (k, p)."""
         off = self.y_mean - self.x_mean @ coef - intercept
         return self.moments(True).squared_residuals(coef) + self.weight * off**2
@@ -85,7 +85,7 @@ class Statistics(NamedTuple):
         return self.syy.shape[0]
 
 
-def statistics_of_rows(X, y, sample_weight=None) -> Statistics:
+def statistics_of_rows(X: Any, y: Any, sample_weight: Any = None) -> Statistics:
     """Statistics of rows in any collection that `read` knows."""
     return statistics_of_chunk(read(X, y, sample_weight))
 
@@ -302,7 +302,7 @@ def _n_weighted(n, sample_weight) -> int:
     return n if sample_weight is None else int(np.count_nonzero(sample_weight))
 
 
-def value_defect(X, y, sample_weight) -> Defect:
+def value_defect(X: Any, y: Any, sample_weight: Any) -> Defect:
     """Find what made the moments non-finite; runs only after something has."""
     if sample_weight is not None:
         for bad, problem in (

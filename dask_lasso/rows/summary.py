@@ -32,7 +32,7 @@ class Summary(NamedTuple):
     free: Free | None = None
 
     @property
-    def x_variation(self):
+    def x_variation(self) -> np.ndarray:
         """`x_square`, and zero where it is what rounding makes of a constant column."""
         return np.where(is_rounding(self.x_square, self.x_mean, self.weight), 0.0, self.x_square)
 
@@ -117,7 +117,7 @@ def _column_moments(X, weight):
     return shift + first / total, np.maximum(second - first**2 / total, 0.0)
 
 
-def merge_summaries(parts: list[Summary], free=()) -> Summary:
+def merge_summaries(parts: list[Summary], free: np.ndarray | tuple = ()) -> Summary:
     """The `Summary` of the union of disjoint rows (Chan, Golub & LeVeque 1983)."""
     if len(parts) == 1:
         return parts[0]

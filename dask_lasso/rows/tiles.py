@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from .chunk import namespace
@@ -14,7 +17,7 @@ BUFFER_ITEMS = 2**23
 DEVICE_ITEMS = 2**26
 
 
-def aligned(X, rows, columns, buffer):
+def aligned(X: Any, rows: slice, columns: slice, buffer: np.ndarray | None) -> np.ndarray:
     """Part of a dense chunk, in `buffer` where its values do not lie at multiples of their size.
 
     So they may where a chunk came with a message. NumPy and BLAS copy it then as a whole,
@@ -34,7 +37,7 @@ def aligned(X, rows, columns, buffer):
     return tile
 
 
-def on_device(X):
+def on_device(X: Any) -> Iterator[tuple[slice, Any]]:
     """Slices of the rows of an X of another library, and these rows there, in float64."""
     xp = namespace(X)
     n, height = X.shape[0], max(1, DEVICE_ITEMS // X.shape[1])

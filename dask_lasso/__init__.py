@@ -7,6 +7,7 @@ from .estimators.cv import AsyncElasticNetCV, AsyncLassoCV
 from .estimators.displays import ConvergenceDisplay, CVDisplay, PathDisplay
 from .estimators.elastic_net import AsyncElasticNetRegressor
 from .estimators.lasso import AsyncLassoRegressor
+from .estimators.logistic import AsyncLogisticRegression
 from .estimators.path import lasso_path
 from .places.reuse import reuse_statistics
 from .problem.losses import Loss
@@ -17,6 +18,7 @@ __all__ = [
     "AsyncElasticNetRegressor",
     "AsyncLassoCV",
     "AsyncLassoRegressor",
+    "AsyncLogisticRegression",
     "CVDisplay",
     "ConvergenceDisplay",
     "Engine",

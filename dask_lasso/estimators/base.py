@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from scipy import sparse
@@ -21,19 +21,20 @@ from ..places.input import beside, is_dask, memory_features, open_rows
 from ..places.place import Place
 from ..places.waiting import TimeIsUp
 from ..problem.degrees import degrees_of_freedom
+from ..problem.losses import Mean
 from ..problem.penalties import L1, Plugged, penalty_weights
 from ..rows.statistics import Statistics
 from ..solvers.fit import Fit, Problem, Settings
 from .arrays import from_arrays, statistics_of, to_arrays
 from .callbacks import Callbacks, CallbackSupport, with_callbacks
-from .predict import predict_dask, predict_rows, r2_score
+from .predict import d2_score, dtype_of_predictions, predict_dask, predict_rows, r2_score
 
 if TYPE_CHECKING:
     pass
 
 
-class LassoBase(CallbackSupport, RegressorMixin, BaseEstimator):
-    """What the estimators share: a fit that leaves all or nothing behind, and predictions."""
+class LinearBase(CallbackSupport, BaseEstimator):
+    """What all estimators share: a fit that leaves all or nothing behind."""
 
     coef_: np.ndarray
     intercept_: float | np.ndarray
@@ -47,46 +48,6 @@ class LassoBase(CallbackSupport, RegressorMixin, BaseEstimator):
     history_: dict[str, np.ndarray]
     staleness_: np.ndarray
     statistics_: dict[str, np.ndarray]
-
-    @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit the model in one pass over the rows.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
-                (n_samples, n_features)
-            Any chunking; chunks may be NumPy or SciPy sparse, and of unknown size.
-        y : {array-like, dask Array, dask Series, dask DataFrame} of shape (n_samples,) or \
-                (n_samples, n_targets)
-            Each target is a lasso of its own.
-        sample_weight : float or array-like of shape (n_samples,), default=None
-            Non-negative weights; only their ratios matter. A float is no weights.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            For parameters or data that cannot be used; what the estimator had from an
-            earlier fit is kept.
-        TimeoutError
-            If there was nothing to estimate from after `max_time`.
-        RuntimeError
-            If the cluster went away, or cancelled what the fit needs.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If the duality gap is above `tol`, or `max_iter` or `max_time` ended the fit.
-        """
-        with self._all_or_nothing():
-            self._validate_params()
-            solve = partial(self._solve, has_weights=sample_weight is not None)
-            self._fit(X, y, sample_weight, solve)
-        return self
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -237,7 +198,84 @@ class LassoBase(CallbackSupport, RegressorMixin, BaseEstimator):
             " increase tol, or scale the features."
         )
 
-    def predict(self, X: Any) -> np.ndarray:
+    @property
+    def sparse_coef_(self) -> sparse.csr_array:
+        """Sparse representation of `coef_`."""
+        return sparse.csr_array(np.atleast_2d(self.coef_))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # A Client can be neither copied nor pickled: copies share it, a pickle lacks it.
+
+    def __copy__(self):
+        new = type(self).__new__(type(self))
+        vars(new).update(vars(self))
+        return new
+
+    def __deepcopy__(self, memo):
+        memo[id(self.client)] = self.client
+        new = memo[id(self)] = copy.copy(self)
+        vars(new).update(copy.deepcopy(vars(self), memo))
+        return new
+
+    def __sklearn_clone__(self):
+        bare = copy.copy(self)
+        bare.client = None
+        new = super(LinearBase, bare).__sklearn_clone__()
+        new.client = self.client
+        return new
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "client": None}
+
+
+class LassoBase(RegressorMixin, LinearBase):
+    """What the regressors share."""
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the model in one pass over the rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
+                (n_samples, n_features)
+            Any chunking; chunks may be NumPy or SciPy sparse, and of unknown size.
+        y : {array-like, dask Array, dask Series, dask DataFrame} of shape (n_samples,) or \
+                (n_samples, n_targets)
+            Each target is a lasso of its own.
+        sample_weight : float or array-like of shape (n_samples,), default=None
+            Non-negative weights; only their ratios matter. A float is no weights.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            For parameters or data that cannot be used; what the estimator had from an
+            earlier fit is kept.
+        TimeoutError
+            If there was nothing to estimate from after `max_time`.
+        RuntimeError
+            If the cluster went away, or cancelled what the fit needs.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the duality gap is above `tol`, or `max_iter` or `max_time` ended the fit.
+        """
+        with self._all_or_nothing():
+            self._validate_params()
+            solve = partial(self._solve, has_weights=sample_weight is not None)
+            self._fit(X, y, sample_weight, solve)
+        return self
+
+    def predict(self, X: Any) -> Any:
         """Predict the targets of rows.
 
         Parameters
@@ -254,15 +292,29 @@ class LassoBase(CallbackSupport, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if is_dask(X):
-            return predict_dask(self, X, getattr(self, "_target_names_", None))
+            compute = partial(
+                predict_rows,
+                coef=self.coef_,
+                intercept=self.intercept_,
+                inverse_link=self._inverse_link(),
+            )
+            names = getattr(self, "_target_names_", None)
+            dtype = dtype_of_predictions(self, X)
+            if self.coef_.ndim == 1:
+                return predict_dask(self, X, compute, dtype, name=names and names[0])
+            return predict_dask(self, X, compute, dtype, names or range(len(self.coef_)))
         # A partition of a frame may be empty.
         X = memory_features(
             self, X, reset=False, accept_sparse=["csr", "csc"], ensure_min_samples=0
         )
-        return predict_rows(X, self.coef_, self.intercept_)
+        return predict_rows(X, self.coef_, self.intercept_, self._inverse_link())
+
+    def _inverse_link(self):
+        """What makes means of linear predictors; None where they are the same."""
+        return
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Coefficient of determination R^2 of the predictions.
+        """Coefficient of determination R^2 of the predictions; D^2 of a loss that is a deviance.
 
         Parameters
         ----------
@@ -275,6 +327,9 @@ class LassoBase(CallbackSupport, RegressorMixin, BaseEstimator):
             Averaged uniformly over the targets.
         """
         check_is_fitted(self)
+        loss = self._problem().loss
+        if hasattr(loss, "constant"):
+            return d2_score(self, X, y, sample_weight, cast(Mean, loss))
         if not is_dask(X):
             y, sample_weight = beside(X, y, sample_weight, client=self.client)
             return super().score(X, y, sample_weight)
@@ -304,39 +359,6 @@ class LassoBase(CallbackSupport, RegressorMixin, BaseEstimator):
         # As an attribute that is not there, where it cannot be told.
         statistics, _ = from_arrays(statistics_of(self, AttributeError))
         return statistics, np.atleast_2d(self.coef_).T.astype(np.float64)
-
-    @property
-    def sparse_coef_(self) -> sparse.csr_array:
-        """Sparse representation of `coef_`."""
-        return sparse.csr_array(np.atleast_2d(self.coef_))
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
-    # A Client can be neither copied nor pickled: copies share it, a pickle lacks it.
-
-    def __copy__(self):
-        new = type(self).__new__(type(self))
-        vars(new).update(vars(self))
-        return new
-
-    def __deepcopy__(self, memo):
-        memo[id(self.client)] = self.client
-        new = memo[id(self)] = copy.copy(self)
-        vars(new).update(copy.deepcopy(vars(self), memo))
-        return new
-
-    def __sklearn_clone__(self):
-        bare = copy.copy(self)
-        bare.client = None
-        new = super(LassoBase, bare).__sklearn_clone__()
-        new.client = self.client
-        return new
-
-    def __getstate__(self):
-        return {**super().__getstate__(), "client": None}
 
 
 def _is_fitted_name(name):

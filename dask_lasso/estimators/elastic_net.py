@@ -16,10 +16,10 @@ from ..engines.record import Observer
 from ..engines.schedules import ENGINES, Engine
 from ..places.input import open_rows
 from ..places.place import Place, usable
-from ..problem.losses import Loss
+from ..problem.losses import Gamma, Loss, Pair, Poisson, Residual, Tweedie
 from ..problem.penalties import Penalty
 from ..rows.statistics import Statistics, merge_statistics
-from ..solvers import admm, exact, working_set
+from ..solvers import admm, exact, newton, working_set
 from ..solvers.fit import Fit, Problem
 from ..solvers.width import check_width, is_wide
 from .arrays import check_moments, feature_names, from_arrays, statistics_of
@@ -34,6 +34,15 @@ CONSTRAINTS = {
     "fit_intercept": ["boolean"],
     "positive": ["boolean"],
     "penalty_weights": ["array-like", None],
+    "loss": [
+        StrOptions({"squared", "huber", "poisson", "gamma", "tweedie"}),
+        tuple,
+        list,
+        HasMethods(["value", "derivative", "curvature"]),
+    ],
+    "huber_delta": [Interval(Real, 0, None, closed="neither")],
+    "tweedie_power": [Interval(Real, 1, 2, closed="both")],
+    "local_solver": [StrOptions({"auto", "gram", "lbfgs"})],
     "tol": [Interval(Real, 0, None, closed="left")],
     "max_iter": [Interval(Integral, 1, None, closed="left")],
     "max_time": [Interval(Real, 0, None, closed="neither"), None],
@@ -73,7 +82,8 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         ``||penalty_weights * w||``, as if the columns were divided by it. 0 is no penalty,
         and not for `positive`; None is 1 for all.
 
-    engine, fit_intercept, positive, tol, max_iter, max_time, rho, over_relaxation, \
+    engine, fit_intercept, positive, loss, huber_delta, tweedie_power, local_solver, tol, \
+            max_iter, max_time, rho, over_relaxation, \
             n_blocks, max_staleness, polish, warm_start, client, random_state, verbose
         As in `AsyncLassoRegressor`.
 
@@ -107,7 +117,6 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
     }
 
     penalty: str | Penalty = "l1"
-    loss: str | tuple | Loss = "squared"
 
     def __init__(
         self,
@@ -118,6 +127,10 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         fit_intercept: bool = True,
         positive: bool = False,
         penalty_weights: ArrayLike | None = None,
+        loss: str | tuple | Loss = "squared",
+        huber_delta: float = 1.35,
+        tweedie_power: float = 1.5,
+        local_solver: str = "auto",
         tol: float = 1e-6,
         max_iter: int = 1000,
         max_time: float | None = None,
@@ -137,6 +150,10 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         self.fit_intercept = fit_intercept
         self.positive = positive
         self.penalty_weights = penalty_weights
+        self.loss = loss
+        self.huber_delta = huber_delta
+        self.tweedie_power = tweedie_power
+        self.local_solver = local_solver
         self.tol = tol
         self.max_iter = max_iter
         self.max_time = max_time
@@ -158,6 +175,37 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
                 " LinearRegression is the better estimator (a model with no regularization).",
                 UserWarning,
             )
+        self._check_no_class("loss")
+
+    def _check_no_class(self, name):
+        value = getattr(self, name)
+        if isinstance(value, type):
+            called = value.__name__
+            raise ValueError(f"{name} is the class {called}: pass an instance of it, {called}().")
+
+    def _problem(self) -> Problem:
+        return Problem(self._penalty(), self.fit_intercept, self._loss())
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = self.loss in ("poisson", "gamma", "tweedie")
+        return tags
+
+    def _inverse_link(self):
+        return getattr(self._loss(), "inverse_link", None)
+
+    def _loss(self) -> Loss | Pair:
+        loss = self.loss
+        if isinstance(loss, str):
+            return _named_loss(loss, self.huber_delta, self.tweedie_power)
+        if not isinstance(loss, tuple | list):
+            return loss
+        if len(loss) != 2 or not all(callable(function) for function in loss):
+            raise ValueError(
+                "loss must be one of the names, an object with the methods of dask_lasso.Loss, or"
+                f" a pair of functions (f, fprime), got {loss!r}."
+            )
+        return Pair(*loss)
 
     def _solve(self, place: Place, observe: Observer, *, has_weights: bool) -> Fit:
         """Choose a solver by the problem and the width of the rows, and let it run."""
@@ -169,7 +217,13 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
             over_relaxation=self.over_relaxation,
             coef_init=self._coef_init(place.n_targets),
         )
-        if self._needs_rows(problem, place.n_targets, has_weights):
+        is_squared = isinstance(problem.loss, Residual) and np.isinf(problem.loss.delta)
+        if self.local_solver == "lbfgs" or not is_squared:
+            self._check_raw_rows(problem.loss, place.n_targets, has_weights)
+            newton_will_do = self.polish and self.local_solver == "auto" and self.penalty == "l1"
+            if newton_will_do and newton.has_newton(problem.loss):
+                check_width(place)
+                return newton.fit(place, problem, settings, observe)
             return admm.fit(place, problem, settings, observe, by_rows=True)
         if problem.penalty.is_sparse and is_wide(place):
             by_admm = not self.polish
@@ -179,9 +233,22 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
             return exact.fit(place, problem, settings, observe)
         return admm.fit(place, problem, settings, observe)
 
-    def _needs_rows(self, problem: Problem, n_targets: int, has_weights: bool) -> bool:
-        """Whether blocks need their raw rows, and not statistics alone."""
-        return False
+    def _check_raw_rows(self, loss, n_targets: int, has_weights: bool) -> None:
+        """Raise where a fit from raw rows cannot be."""
+        if self.local_solver == "gram":
+            raise ValueError(
+                "local_solver='gram' needs loss='squared', the only loss with sufficient"
+                " statistics: use local_solver='lbfgs' or 'auto'."
+            )
+        if isinstance(loss, Pair) and has_weights:
+            raise ValueError(
+                "sample_weight cannot be used with loss=(f, fprime): f is summed over the rows"
+                " of a chunk. Put the weights into X or y, or use a loss of a row."
+            )
+        if isinstance(loss, Pair) and n_targets != 1:
+            raise ValueError(
+                f"y has {n_targets} targets; loss=(f, fprime) is of one: fit each by itself."
+            )
 
     def _coef_init(self, n_targets: int) -> np.ndarray | None:
         if not (self.warm_start and hasattr(self, "coef_")):
@@ -312,3 +379,15 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         found = exact.fit_statistics(statistics, self._problem(), settings)
         self._take(found, dtype, y_ndim)
         self._warn_unless_converged(found)
+
+
+def _named_loss(name, huber_delta, tweedie_power):
+    if name == "tweedie":
+        name = {1: "poisson", 2: "gamma"}.get(tweedie_power, name)
+    return {
+        "squared": Residual(),
+        "huber": Residual(float(huber_delta)),
+        "poisson": Poisson(),
+        "gamma": Gamma(),
+        "tweedie": Tweedie(float(tweedie_power)),
+    }[name]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from ..engines.schedules import Engine
-from ..problem.losses import Loss, Pair, Residual
+from ..problem.losses import Loss
 from ..problem.penalties import L1, Penalty, Plugged
-from ..solvers.fit import Problem
 from .elastic_net import CONSTRAINTS, AsyncElasticNetRegressor
 
 if TYPE_CHECKING:
@@ -57,9 +55,12 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         ``prox(w, step)``; see `dask_lasso.Penalty`. `polish`, `positive` and
         `penalty_weights` are of "l1" alone.
 
-    loss : {"squared", "huber"}, object or tuple (f, fprime), default="squared"
+    loss : {"squared", "huber", "poisson", "gamma", "tweedie"}, object or tuple (f, fprime), \
+            default="squared"
         What is summed over the rows in place of ``1/2 (y_i - x_i w - b)^2``. "huber" is
-        ``r^2 / 2`` for residuals r up to `huber_delta` and linear beyond. An object with
+        ``r^2 / 2`` for residuals r up to `huber_delta` and linear beyond. "poisson", "gamma"
+        and "tweedie" are half the deviance of a mean ``exp(x_i w + b)``, which is what
+        `predict` returns then, and `score` is D^2. An object with
         the methods of `dask_lasso.Loss` is any other smooth convex loss of a row; with its
         conjugate it has a duality gap. A pair of functions
         ``f(beta, X, y) -> float`` and ``fprime(beta, X, y) -> ndarray`` is a
@@ -68,6 +69,9 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
 
     huber_delta : float, default=1.35
         Where Huber's loss turns linear, in the units of y.
+
+    tweedie_power : float, default=1.5
+        Power of the variance function of "tweedie": 1 is "poisson", 2 is "gamma".
 
     local_solver : {"auto", "gram", "lbfgs"}, default="auto"
         How a block is worked on: "gram" from its sufficient statistics, for the squared
@@ -205,14 +209,6 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
     _parameter_constraints: dict = {
         **CONSTRAINTS,
         "penalty": [StrOptions({"l1"}), HasMethods(["value", "prox"])],
-        "loss": [
-            StrOptions({"squared", "huber"}),
-            tuple,
-            list,
-            HasMethods(["value", "derivative", "curvature"]),
-        ],
-        "huber_delta": [Interval(Real, 0, None, closed="neither")],
-        "local_solver": [StrOptions({"auto", "gram", "lbfgs"})],
     }
 
     def __init__(
@@ -226,6 +222,7 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         penalty: str | Penalty = "l1",
         loss: str | tuple | Loss = "squared",
         huber_delta: float = 1.35,
+        tweedie_power: float = 1.5,
         local_solver: str = "auto",
         tol: float = 1e-6,
         max_iter: int = 1000,
@@ -247,6 +244,10 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
             fit_intercept=fit_intercept,
             positive=positive,
             penalty_weights=penalty_weights,
+            loss=loss,
+            huber_delta=huber_delta,
+            tweedie_power=tweedie_power,
+            local_solver=local_solver,
             tol=tol,
             max_iter=max_iter,
             max_time=max_time,
@@ -261,12 +262,6 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
             verbose=verbose,
         )
         self.penalty = penalty
-        self.loss = loss
-        self.huber_delta = huber_delta
-        self.local_solver = local_solver
-
-    def _problem(self) -> Problem:
-        return Problem(self._penalty(), self.fit_intercept, self._loss())
 
     def _penalty(self) -> L1 | Plugged:
         if isinstance(self.penalty, str):
@@ -276,45 +271,6 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
                 raise ValueError(f"{name} is of penalty='l1' alone: put it into the penalty.")
         return Plugged(self.alpha, self.penalty)
 
-    def _loss(self) -> Loss | Pair:
-        loss = self.loss
-        if isinstance(loss, str):
-            return Residual(np.inf if loss == "squared" else float(self.huber_delta))
-        if not isinstance(loss, tuple | list):
-            return loss
-        if len(loss) != 2 or not all(callable(function) for function in loss):
-            raise ValueError(
-                "loss must be 'squared', 'huber', an object with the methods of dask_lasso.Loss, or"
-                f" a pair of functions (f, fprime), got {loss!r}."
-            )
-        return Pair(*loss)
-
     def _validate_params(self) -> None:
         super()._validate_params()
-        for name in ("penalty", "loss"):
-            value = getattr(self, name)
-            if isinstance(value, type):
-                called = value.__name__
-                raise ValueError(
-                    f"{name} is the class {called}: pass an instance of it, {called}()."
-                )
-
-    def _needs_rows(self, problem: Problem, n_targets: int, has_weights: bool) -> bool:
-        if self.local_solver != "lbfgs" and self.loss == "squared":
-            return False
-        if self.local_solver == "gram":
-            raise ValueError(
-                "local_solver='gram' needs loss='squared', the only loss with sufficient"
-                " statistics: use local_solver='lbfgs' or 'auto'."
-            )
-        is_pair = isinstance(problem.loss, Pair)
-        if is_pair and has_weights:
-            raise ValueError(
-                "sample_weight cannot be used with loss=(f, fprime): f is summed over the rows"
-                " of a chunk. Put the weights into X or y, or use loss='squared' or 'huber'."
-            )
-        if is_pair and n_targets != 1:
-            raise ValueError(
-                f"y has {n_targets} targets; loss=(f, fprime) is of one: fit each by itself."
-            )
-        return True
+        self._check_no_class("penalty")

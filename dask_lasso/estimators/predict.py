@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,38 +15,68 @@ from .._warn import warn
 from ..places.input import dask_features, open_rows
 from ..places.place import usable
 from ..places.reuse import reusing
+from ..problem.losses import Mean
 from ..rows.chunk import Chunk, Declared, Unreadable, read_features, to_host
+from ..rows.newton import Points, merge_newton, newton_pass
 from ..rows.statistics import statistics_of_chunk, value_defect
 from ..solvers.width import is_wide
 
 
-def predict_rows(X: Any, coef: np.ndarray, intercept: float | np.ndarray) -> np.ndarray:
+def predict_rows(
+    X: Any,
+    coef: np.ndarray,
+    intercept: float | np.ndarray,
+    inverse_link: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray:
     """Predictions for rows in memory; `coef` is (k,) or (m, k)."""
-    return safe_sparse_dot(X, coef.T, dense_output=True) + intercept
+    eta = safe_sparse_dot(X, coef.T, dense_output=True) + intercept
+    return eta if inverse_link is None else inverse_link(eta)
 
 
-def predict_dask(estimator: Any, X: Any, target_names: Sequence[str] | None) -> Any:
+def predict_dask(
+    estimator: Any,
+    X: Any,
+    compute: Callable[[Any], np.ndarray],
+    dtype: np.dtype,
+    columns: Sequence | None = None,
+    name: str | None = None,
+) -> Any:
     """Predictions for a dask collection, computed when they are asked for.
+
+    Parameters
+    ----------
+    compute : callable
+        Of rows in memory.
+    dtype : dtype
+        Of what it returns.
+    columns : sequence or None
+        Names of its columns, for frames; None where it has one dimension.
+    name : str or None
+        Of the Series then.
 
     Returns
     -------
-    dask Array, or, for a dask DataFrame, Series (DataFrame for several targets)
+    dask Array, or, for a dask DataFrame, Series (DataFrame where there are columns)
         With the index and the partitions of X.
     """
     part = dask_features(estimator, X, reset=False)
-    coef, intercept = estimator.coef_, estimator.intercept_
-    single = part.dtype == np.float32 and coef.dtype == np.float32
-    dtype = np.dtype(np.float32 if single else np.float64)
-    predict = partial(_predict_chunk, coef=coef, intercept=intercept, dtype=dtype)
+    predict = partial(_predict_chunk, compute=compute, dtype=dtype)
     if part.is_frame:
-        return _predict_frame(X, predict, coef, dtype, target_names)
-    return _predict_array(part.values, predict, coef, dtype)
+        return _predict_frame(X, predict, dtype, columns, name)
+    return _predict_array(part.values, predict, dtype, columns)
 
 
-def _predict_array(X, predict, coef, dtype):
+def dtype_of_predictions(estimator: Any, X: Any) -> np.dtype:
+    """Float32 where X and the coefficients are."""
+    dtypes = getattr(X, "dtypes", [getattr(X, "dtype", None)])
+    single = all(dtype == np.float32 for dtype in (*dtypes, estimator.coef_.dtype))
+    return np.dtype(np.float32 if single else np.float64)
+
+
+def _predict_array(X, predict, dtype, columns):
     import dask.array as da
 
-    out = "i" if coef.ndim == 1 else "it"
+    out = "i" if columns is None else "it"
     numbers = da.arange(X.numblocks[0], chunks=1)
     return da.blockwise(
         _predict_block,
@@ -57,9 +87,9 @@ def _predict_array(X, predict, coef, dtype):
         "i",
         predict=predict,
         declared=Declared(X.shape[1]),
-        new_axes={} if coef.ndim == 1 else {"t": len(coef)},
+        new_axes={} if columns is None else {"t": len(columns)},
         dtype=dtype,
-        meta=np.empty((0,) * coef.ndim, dtype=dtype),
+        meta=np.empty((0,) * len(out), dtype=dtype),
         align_arrays=False,
     )
 
@@ -69,15 +99,15 @@ def _predict_block(X, number, predict, declared):
     return predict(X, number[0], declared)
 
 
-def _predict_frame(X, predict, coef, dtype, target_names):
+def _predict_frame(X, predict, dtype, columns, name):
     import pandas as pd
 
-    index = X._meta.index
-    values = np.empty((0, *coef.shape[:-1]), dtype=dtype)
-    if coef.ndim == 1:
-        meta = pd.Series(values, index=index[:0], name=target_names and target_names[0])
+    index = X._meta.index[:0]
+    if columns is None:
+        meta = pd.Series(np.empty(0, dtype), index=index, name=name)
     else:
-        meta = pd.DataFrame(values, index=index[:0], columns=target_names)
+        values = np.empty((0, len(columns)), dtype)
+        meta = pd.DataFrame(values, index=index, columns=columns)
     declared = Declared(X.shape[1], features=tuple(X.columns))
     return X.map_partitions(
         _predict_partition, predict=predict, declared=declared, template=meta, meta=meta
@@ -92,14 +122,14 @@ def _predict_partition(X, predict, declared, template, partition_info=None):
     return type(template)(values, index=X.index, columns=template.columns)
 
 
-def _predict_chunk(X, number, declared, *, coef, intercept, dtype):
+def _predict_chunk(X, number, declared, *, compute, dtype):
     try:
         X = _host_floats(read_features(X, declared))
     except Unreadable as error:
         argument, problem, row = error.args
         where = f"in chunk {number}" if row is None else f"row {row} of chunk {number}"
         raise ValueError(f"Input {argument} {problem}, {where}.") from error
-    return predict_rows(X, coef, intercept).astype(dtype, copy=False)
+    return compute(X).astype(dtype, copy=False)
 
 
 def _host_floats(X):
@@ -119,10 +149,7 @@ def r2_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> float:
 
     coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
     with open_rows(estimator, X, y, sample_weight, client=estimator.client, reset=False) as place:
-        if place.n_targets != len(coef):
-            raise ValueError(
-                f"y has {place.n_targets} targets, and the model was fitted to {len(coef)}."
-            )
+        _check_targets(place, coef)
         if reusing() and not is_wide(place):
             merged = usable(place.merged_statistics(), place)
             of_residual = merged.squared_residuals(coef.T, intercept)
@@ -138,6 +165,50 @@ def r2_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> float:
     # scikit-learn's convention for a target that does not vary.
     scores[flat] = np.where(of_residual[flat] == 0, 1.0, 0.0)
     return float(scores.mean())
+
+
+def d2_score(estimator: Any, X: Any, y: Any, sample_weight: Any, loss: Mean) -> float:
+    """Share of the null deviance that is explained, averaged over the targets; in one pass."""
+    coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
+    beta = np.vstack([coef.T, np.broadcast_to(intercept, len(coef))]).astype(np.float64)
+    with open_rows(estimator, X, y, sample_weight, client=estimator.client, reset=False) as place:
+        _check_targets(place, coef)
+        args = loss, Points(beta, beta=beta), True
+        found = place.reduce(newton_pass, merge_newton, *args)
+        if found.defect is not None:
+            found = place.reduce(newton_pass, merge_newton, *args, in_order=True)
+        usable(found, place)
+    mean = found.y / found.weight
+    null = loss.value(loss.constant(mean), mean) * found.weight + found.at_zero
+    return float(np.mean(1 - (found.loss + found.at_zero) / null))
+
+
+def accuracy(estimator: Any, X: Any, y: Any, sample_weight: Any) -> float:
+    """Weighted share of the rows whose class, 0 or 1, is predicted; in one pass."""
+    coef, intercept = estimator.coef_, estimator.intercept_
+    with open_rows(estimator, X, y, sample_weight, client=estimator.client, reset=False) as place:
+        task = partial(_of_hits, coef=coef, intercept=intercept)
+        return float(usable(place.merged_statistics(task), place).y_mean[0])
+
+
+def _of_hits(chunk, coef, intercept):
+    """Statistics of whether predictions hit."""
+    if chunk.defect is not None:
+        return statistics_of_chunk(chunk)
+    X, y, sample_weight = chunk.arrays()
+    eta = predict_rows(_host_floats(X), coef, intercept)
+    hits = ((eta > 0) == y) * 1.0
+    found = statistics_of_chunk(Chunk(eta, hits, sample_weight, chunk.n_rows))
+    if found.defect is not None:  # what is wrong is in the rows
+        return found._replace(defect=value_defect(to_host(X), y, sample_weight))
+    return found
+
+
+def _check_targets(place, coef):
+    if place.n_targets != len(coef):
+        raise ValueError(
+            f"y has {place.n_targets} targets, and the model was fitted to {len(coef)}."
+        )
 
 
 def _of_residuals(chunk, coef, intercept):

@@ -172,13 +172,24 @@ class OnCluster:
         futures = self._waiting.compute(reading.reduction(labels, chains, task, merge, args))
         return reading.merged(self._waiting.gather(futures), merge, labels is not None)
 
+    def sample(self, task: Callable, merge: Callable, *args: Any, share: float) -> Any:
+        # Some chunks from all over the rows, each to be looked at in part.
+        if self._reading is None:
+            self._reading = Reading(self._waiting, self._joined)
+        rows = self._reading.rows
+        # At least one for each thread, which takes no longer than one.
+        count = min(rows.n_chunks, max(self.n_threads, round(share * rows.n_chunks)))
+        some = rows.of_chunks(np.linspace(0, rows.n_chunks - 1, count).round().astype(int))
+        with OnCluster(Waiting(self._client, self.deadline), some, self._n_blocks) as place:
+            return place.reduce(task, merge, *args, min(1.0, share * rows.n_chunks / count))
+
     def _advise_to_persist(self):
         rows = self._joined
         if not self._advised and fits_in_memory(self._waiting, rows):
             warn(
-                f"X has {rows.n_features} columns, so fit reads its rows several times, and X is"
-                " not in the workers' memory: it is computed again each time. If it fits there,"
-                " call X = X.persist() before fit.",
+                f"fit reads the rows of X ({rows.n_features} columns) several times, and X is not"
+                " in the workers' memory: it is computed again each time. If it fits there, call"
+                " X = X.persist() before fit.",
                 UserWarning,
             )
         self._advised = True

@@ -103,6 +103,14 @@ class Joined:
         new._pack = partial(_with_features, self._pack, function, args)
         return new
 
+    def of_chunks(self, numbers: np.ndarray) -> Joined:
+        """The rows of some chunks alone."""
+        new = object.__new__(Joined)
+        vars(new).update(vars(self))
+        new._values = [values.blocks[numbers] for values in self._values]
+        new.sizes = tuple(self.sizes[number] for number in numbers)
+        return new
+
     def each(
         self, name: str = "chunk", function: Callable | None = None, labels: list | None = None
     ) -> Any:

@@ -151,6 +151,9 @@ class InMemory:
         ]
         return merge(self._gather(parts))
 
+    def sample(self, task: Callable, merge: Callable, *args: Any, share: float) -> Any:
+        return self.reduce(task, merge, *args, share)
+
     def _gather(self, futures):
         """Results of all `futures`, in time."""
         stream, n_found = self.as_completed(futures), 0

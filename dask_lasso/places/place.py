@@ -45,9 +45,10 @@ class Place(Protocol):
 
     `reduce` is ``merge`` of ``task(chunks, *args)`` over parts of the rows, which are read
     once; `in_order` of the rows if need be. With a `Partition`, each chunk comes with the labels
-    of its rows. `merged_statistics` are of all rows, or of what ``function(chunk)`` makes of
-    each chunk. `of_columns` is a place of the same rows, with these columns alone, and `locate`
-    says where a defect of a block is, in the user's terms.
+    of its rows. `sample` is the same of some chunks, and ``task(chunks, *args, share)``, which
+    is to look at that share of their rows. `merged_statistics` are of all rows, or of what
+    ``function(chunk)`` makes of each chunk. `of_columns` is a place of the same rows, with these
+    columns alone, and `locate` says where a defect of a block is, in the user's terms.
 
     `submit` runs a task before any chunk that waits to be read, where its first argument is.
     `offer` runs tasks a second time elsewhere: `calls` has the task and the arguments of each
@@ -79,6 +80,7 @@ class Place(Protocol):
         in_order: bool = False,
         partition: Partition | None = None,
     ) -> Any: ...
+    def sample(self, task: Callable, merge: Callable, *args: Any, share: float) -> Any: ...
     def of_columns(self, columns: np.ndarray) -> Place: ...
     def merged_statistics(self, function: Callable | None = None) -> Statistics: ...
     def locate(self, block: int, defect: Defect) -> str: ...

@@ -75,7 +75,8 @@ class Reading:
         found, marks = _merge_parts((None, merge, None), *parts)
         if getattr(found, "defect", None) is None:
             for key, placed in ((False, False), (True, True)) if with_labels else ((False, False),):
-                if self._marks.setdefault(key, marks).differ(marks, placed):
+                before = self._marks.setdefault(key, marks)
+                if before is not marks and before.differ(marks, placed):
                     raise ValueError(
                         "The rows change from one pass to the next: X, y or sample_weight are"
                         " computed again in each, and come out differently. Persist them together"

@@ -17,10 +17,10 @@ import numpy as np
 
 from .losses import Certified, Loss, Residual
 
-# Shifts at which the conjugate is known. Between the first two neighbours of zero a chord is
-# within 1e-9 of the curvature; those of one are feasible where the curvature is the
-# conjugate's domain around theta (logistic, Poisson).
-_SHIFTS = np.array([-1.0, -1e-2, -1e-4, 0.0, 1e-4, 1e-2, 1.0])
+# Shifts at which the conjugate is known. Between zero and its neighbours a chord is as much off
+# as the shift is from them, squared, of the curvature; those of one are feasible where the
+# curvature is the conjugate's domain around theta (logistic, Poisson).
+_SHIFTS = np.array([-1.0, -1e-3, 0.0, 1e-3, 1.0])
 
 
 def dual_of(loss: Loss) -> Quadratic | Sampled | None:
@@ -78,11 +78,17 @@ class Sampled:
         curvature: np.ndarray,
         weight: np.ndarray | None,
     ) -> np.ndarray:
-        """Sums of the conjugate at each of the shifts, and at zero, of shape (8, m)."""
-        points = [shift * curvature - theta for shift in _SHIFTS]
+        """Sums of the conjugate at each of the shifts, and at zero, of shape (6, m)."""
         s = 1.0 if weight is None else weight
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            values = [self.loss.conjugate(point, y) for point in (*points, np.zeros_like(theta))]
+            # Not shifted, Fenchel's inequality is an equation.
+            values = [
+                self.loss.conjugate(shift * curvature - theta, y)
+                if shift
+                else -theta * eta - self.loss.value(eta, y)
+                for shift in _SHIFTS
+            ]
+            values.append(self.loss.conjugate(np.zeros_like(theta), y))
         return np.array([(s * value).sum(axis=0) for value in values])
 
     def at_shift(self, sums: np.ndarray, shift: np.ndarray) -> np.ndarray:

@@ -124,6 +124,13 @@ class L1:
             point = np.sign(point) * np.maximum(np.abs(point) - threshold, 0.0)
         return point / (1 + self.l2 * step * weights**2)
 
+    def conjugate(self, correlation: np.ndarray, n: float) -> np.ndarray:
+        """n times the conjugate (m,) at ``X^T theta / n``, with a ridge term on every column."""
+        weights = self.column_weights(len(correlation))[:, np.newaxis]
+        beyond = correlation if self.positive else np.abs(correlation)
+        beyond = np.maximum(beyond / weights - n * self.l1, 0.0)
+        return (beyond**2).sum(axis=0) / (2 * n * self.l2)
+
     def largest_scale(self, correlation: np.ndarray, n: float) -> np.ndarray:
         """How far (m,) a dual point with these ``X^T theta`` (k, m) can be scaled, feasibly.
 

@@ -90,8 +90,7 @@ class RowLoss:
         for tile, X, eta in _tiles(rows, beta):
             y, weight = rows.y[tile], _weight(rows, tile)
             loss += (weight * self.loss.value(eta, y)).sum(axis=0)
-            of_rows = -self.loss.derivative(eta, y)
-            curvature = self.loss.curvature(eta, y)
+            of_rows, curvature = -self.loss.derivative(eta, y), self.loss.curvature(eta, y)
             curved += float((weight * curvature).sum() / m)
             _add_products(X, weight * of_rows, theta)
             if is_along:
@@ -106,6 +105,19 @@ class RowLoss:
         beside = (along[k], along[:k]) if is_along else (None, None)
         return Sums(loss, curved, theta[k], theta[:k], *beside, dual)
 
+    def values_between(
+        self, beta: np.ndarray, other: np.ndarray, shares: np.ndarray, rows: Rows
+    ) -> np.ndarray:
+        """The loss (s, m) at points that are these shares of the way from `beta` to `other`."""
+        found = np.zeros((len(shares), beta.shape[1]))
+        ends = np.hstack([beta, other - beta])
+        m = beta.shape[1]
+        for tile, _, eta in _tiles(rows, ends):
+            for values, share in zip(found, shares, strict=True):
+                at = self.loss.value(eta[:, :m] + share * eta[:, m:], rows.y[tile])
+                values += (_weight(rows, tile) * at).sum(axis=0)
+        return found
+
     def start(
         self, rows: Rows, y_mean: np.ndarray, of_columns: tuple[np.ndarray, np.ndarray]
     ) -> Start:
@@ -113,7 +125,11 @@ class RowLoss:
         weight = _weight(rows, slice(None))
         eta = self._constant(rows.y, weight, y_mean)
         at = np.broadcast_to(eta, rows.y.shape)
-        null = 2 * (weight * self.loss.value(at, rows.y)).sum(axis=0)
+        null = weight * self.loss.value(at, rows.y)
+        if self.dual is not None and not isinstance(self.dual, Quadratic):
+            # Above what no estimate is better than: half the deviance.
+            null = null + weight * self.dual.loss.conjugate(np.zeros_like(at), rows.y)
+        null = 2 * null.sum(axis=0)
         curvature = self.loss.curvature(at, rows.y)
         if not (np.isfinite(null).all() and np.isfinite(curvature).all()):
             raise ValueError(_undefined("value or curvature is not finite at a constant eta"))
@@ -125,6 +141,11 @@ class RowLoss:
             return np.zeros_like(y_mean)
         if isinstance(self.loss, Residual):
             return y_mean
+        if hasattr(self.loss, "constant"):
+            # As if there were one row more, of half the range, where all are at an end of it.
+            n = len(y)
+            inside = (n * y_mean + 0.5) / (n + 1)
+            return self.loss.constant(np.where(self.loss.is_endless(y_mean), inside, y_mean))
         eta = np.zeros_like(y_mean)
         for _ in range(_STEPS):
             at = np.broadcast_to(eta, y.shape)

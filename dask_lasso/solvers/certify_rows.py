@@ -38,30 +38,38 @@ def certify_rows(
     intercept = beta[k] if problem.fit_intercept else np.zeros(coef.shape[1])
     objective = total.loss / weight + penalty.value(coef)
     lower = None
+    if isinstance(dual, Sampled):
+        lower = sampled_bound(total, weight, problem, dual)
     # Scaling makes no dual point feasible where the penalty allows no correlation.
-    if isinstance(penalty, L1) and penalty.alpha > 0 and not penalty.has_ridge:
-        if isinstance(dual, Sampled) and not penalty.has_free:
-            lower = _sampled(total, rows, problem, dual)
-        elif isinstance(dual, Quadratic):
-            moved = _Moved(total, rows, problem)
-            if np.isinf(dual.delta):
-                # The shift of the residuals is the best intercept's too.
-                intercept = intercept + moved.shift
-                objective = 0.5 * moved.sums[1] / weight + penalty.value(coef)
-            lower = np.clip(moved.lower_bound(dual), 0.0, objective)
+    elif isinstance(dual, Quadratic) and _has_l1(penalty):
+        moved = _Moved(total, rows, problem)
+        if np.isinf(dual.delta):
+            # The shift of the residuals is the best intercept's too.
+            intercept = intercept + moved.shift
+            objective = 0.5 * moved.sums[1] / weight + penalty.value(coef)
+        lower = np.clip(moved.lower_bound(dual), 0.0, objective)
     gap = None if lower is None else np.maximum(objective - lower, 0.0)
     return Certificate(coef, intercept, objective, gap)
 
 
-def _sampled(total, rows, problem, dual):
-    """The dual (m,) of a loss that is known by its conjugate at a few shifts."""
+def _has_l1(penalty):
+    return isinstance(penalty, L1) and penalty.alpha > 0 and not penalty.has_ridge
+
+
+def sampled_bound(total: Sums, weight: float, problem: Problem, dual: Sampled):
+    """The dual (m,) of a loss that is known by its conjugate at a few shifts; None without one."""
+    penalty = problem.penalty
+    if not isinstance(penalty, L1) or penalty.has_free or penalty.alpha == 0:
+        return None
     shift, correlations = np.zeros(total.theta.shape), total.x_theta
     if problem.fit_intercept:
         shift = total.theta / np.maximum(total.curvature, np.finfo(float).tiny)
         correlations = correlations - shift * total.x_curvature
-        correlations[rows.x_variation == 0] = 0.0
-    feasible = problem.l1_penalty.largest_scale(correlations, rows.weight)
-    return dual.value(total.dual, shift, np.minimum(feasible, 1.0)) / rows.weight
+    if penalty.has_ridge:
+        value = dual.value(total.dual, shift, np.ones(shift.shape))
+        return (value - penalty.conjugate(correlations, weight)) / weight
+    feasible = penalty.largest_scale(correlations, weight)
+    return dual.value(total.dual, shift, np.minimum(feasible, 1.0)) / weight
 
 
 class _Moved:

@@ -1,0 +1,351 @@
+"""Proximal Newton: losses that are no parabola, in a handful of passes over the rows.
+
+A pass at an estimate finds the loss' quadratic there, as weighted statistics, and the
+duality gap of the estimate. The lasso of those statistics, exact, is the next estimate (Lee,
+Sun & Saunders 2014, algorithm 1; Friedman, Hastie & Tibshirani 2010, section 3). The first
+one is nearly free: each thread solves for a small share of its rows, and these are averaged.
+A step that does not lower the objective is shortened, in a pass that looks at the loss alone.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+import numpy as np
+
+from ..engines.record import Estimate, Observer, Record
+from ..places.place import usable
+from ..places.waiting import TimeIsUp
+from ..problem.certificate import ORTHOGONAL
+from ..problem.gram import solve
+from ..problem.losses import Certified, Loss, Mean, Residual
+from ..rows.losses import RowLoss
+from ..rows.newton import (
+    NewtonPass,
+    Points,
+    losses_between,
+    merge_newton,
+    newton_pass,
+    sample_of,
+)
+from ..rows.raw import raw_rows
+from ..rows.statistics import Statistics
+from .fit import Fit, Problem, Settings
+
+# Share of the rows that the first estimate is from, at least so many rows of each thread.
+_SHARE, _ENOUGH = 0.05, 1000
+# Passes over them, and the change of the objective, relatively, that is small enough there.
+_FIRST_PASSES, _FIRST_CHANGE = 20, 1e-4
+# Shares of a step that are tried where all of it is too much.
+_SHORTER = 0.5 ** np.arange(1, 13)
+# Passes without progress after which there will be none; what progress is, of the objective.
+_MOST_IDLE, _ROUNDING = 3, 1e-14
+# Decrements, relative to the null loss, from which on the curvature is not taken again, and at
+# which coefficients are exact: to about the root of it.
+_NEAR, _EXACT = 1e-6, 1e-17
+_TINY = np.finfo(float).tiny
+
+
+def has_newton(loss) -> bool:
+    """Whether a loss has what a certified Newton's method needs; a residual has no curvature."""
+    return isinstance(loss, Loss) and hasattr(loss, "conjugate") and not isinstance(loss, Residual)
+
+
+def fit(place, problem: Problem, settings: Settings, observe: Observer) -> Fit:
+    """Fit the rows of a place."""
+    newton = _Newton(place, problem, settings, Record(observe))
+    newton.run()
+    return Fit(
+        newton.estimate,
+        newton.found,
+        newton.null_loss,
+        newton.converged,
+        newton.found.n_rows,
+        n_passes=newton.n_passes,
+        n_updates=newton.n_passes,
+        history=newton.record.history,
+        staleness=np.zeros(1, dtype=np.int64),
+        stopped_by=newton.stopped_by,
+    )
+
+
+class _Newton:
+    """Estimates on all rows of a place, until one is certified."""
+
+    def __init__(self, place, problem, settings, record):
+        self._place, self._problem, self._settings = place, problem, settings
+        self._loss = RowLoss(problem.loss, problem.fit_intercept)
+        self.record = record
+        self.estimate = self.found = self.stopped_by = self.null_loss = None
+        self.converged = False
+        self.n_passes = 0
+        self._lower = -np.inf
+
+    def run(self):
+        """Read the rows as often as the certificate needs, and time allows."""
+        try:
+            self._run()
+        except TimeIsUp:
+            if self.estimate is None:
+                raise TimeIsUp("the first pass over the rows is not complete") from None
+            self.stopped_by = "max_time"  # with the last estimate that has a certificate
+
+    def _run(self):
+        points, light = Points(minimum=self._first()), False
+        best, objective, n_idle = None, np.inf, 0
+        while True:
+            # What is certified is what the user gets.
+            beta = points.minimum.astype(self._settings.dtype).astype(np.float64)
+            points = points._replace(beta=beta)
+            found = self._read(points, light)
+            value = _objective(found, beta, self._problem).sum()
+            if not value <= objective + _ROUNDING * abs(objective):
+                if self.estimate is not None and self._is_within(self.estimate.gap):
+                    self.converged = True  # it is rounding that is left
+                    return
+                shorter = self._shorten(best, beta, objective, found.weight)
+                if shorter is None:
+                    self.stopped_by = self.stopped_by or "standstill"
+                    return
+                points, light = Points(minimum=shorter), False
+                continue
+            n_idle = 0 if value < objective - _ROUNDING * abs(objective) else n_idle + 1
+            best, objective = beta, value
+            if light:
+                statistics = [_renewed(old, found, t) for t, old in enumerate(self._statistics)]
+            else:
+                statistics, curved = found.statistics, beta
+            self._statistics = statistics
+            after = step(statistics, beta, found.weight, self._problem, self._settings.max_iter)
+            decrement = self._decrement(statistics, beta, after, found.weight)
+            if self._has_ended(found, points, decrement, n_idle):
+                return
+            # Near the solution the curvature does not change, and is not taken again.
+            light = bool((decrement <= _NEAR * self.null_loss).all())
+            points = Points(after, before=beta, curved=curved)
+
+    def _first(self):
+        """A first estimate, from a small share of the rows."""
+        args = self._problem, self._settings.coef_init
+        sums = self._place.sample(_first_estimate, _add, *args, share=_SHARE)
+        if sums is None:  # a defect, or no rows: the first pass tells
+            d = self._place.n_features + self._problem.fit_intercept
+            return np.zeros((d, self._place.n_targets))
+        weight, estimate, null = sums
+        self.null_loss = null / weight
+        return estimate / weight
+
+    def _read(self, points: Points, light: bool) -> Any:
+        self.n_passes += 1
+        args = self._problem.loss, points, light
+        found = self._place.reduce(newton_pass, merge_newton, *args)
+        if found.defect is not None:
+            # Where a defect is can be told only of rows that are merged in their order.
+            found = self._place.reduce(newton_pass, merge_newton, *args, in_order=True)
+        return usable(found, self._place)
+
+    def _decrement(self, statistics, beta, after, weight):
+        """By how much the minimum of the quadratic is lower, about: of first order."""
+        k, moved = self._place.n_features, after - beta
+        value = self._problem.penalty.value
+        falls = value(beta[:k]) - value(after[:k])
+        for target, of_rows in enumerate(statistics):
+            slope = of_rows.sxy[:, 0] + of_rows.weight * of_rows.x_mean * of_rows.y_mean
+            falls[target] += slope @ moved[:k, target] / weight
+            if self._problem.fit_intercept:
+                falls[target] += of_rows.weight * of_rows.y_mean[0] * moved[k, target] / weight
+        return np.abs(falls)
+
+    def _has_ended(self, found, points, decrement, n_idle):
+        """Measure the gap, tell of the estimate; True when the fit has ended."""
+        k, beta = self._place.n_features, points.beta
+        objective = _objective(found, beta, self._problem)
+        if found.at_zero is not None:
+            self._at_zero = found.at_zero
+            if hasattr(self._problem.loss, "constant"):
+                self.null_loss = _null_loss(found, self._problem)
+        if found.dual is not None:
+            # Whatever dual point a pass has found bounds the minimum from below.
+            lower = _lower_bound(found, beta, self._problem, self._at_zero, self._statistics[0])
+            self._lower = np.maximum(self._lower, lower)
+        intercept = beta[k] if self._problem.fit_intercept else np.zeros(beta.shape[1])
+        gap = np.maximum(objective - self._lower, 0.0)
+        self.found, self.estimate = found, Estimate(beta[:k], intercept, gap)
+        row = {"n_updates": self.n_passes, "samples_seen": found.n_rows}
+        row["objective"] = objective.sum()
+        is_exact = bool((decrement <= _EXACT * self.null_loss).all())
+        within = self._is_within(gap)
+        self.converged = within and (is_exact or self._settings.dtype != np.float64)
+        if self.record.add(row, self.estimate):
+            self.stopped_by = "callback"
+        elif self.converged:
+            return True
+        elif n_idle >= _MOST_IDLE:  # all the digits there are
+            self.converged = within
+            self.stopped_by = None if within else "standstill"
+            return True
+        elif self.n_passes >= self._settings.max_iter:
+            self.stopped_by = "max_iter"
+        elif time.perf_counter() >= self._place.deadline:
+            self.stopped_by = "max_time"
+        return self.stopped_by is not None
+
+    def _is_within(self, gap) -> bool:
+        return bool((gap <= self._settings.tol * self.null_loss).all())
+
+    def _shorten(self, best, beta, objective, weight):
+        """The best point on the way to `beta`; None where none is better than where it began."""
+        if best is None:
+            best = np.zeros_like(beta)
+        self.n_passes += 1
+        args = self._loss, best, beta, _SHORTER
+        losses = self._place.reduce(losses_between, sum, *args)
+        k = self._place.n_features
+        points = [best + share * (beta - best) for share in _SHORTER]
+        values = [
+            (loss / weight + self._problem.penalty.value(point[:k])).sum()
+            for loss, point in zip(losses, points, strict=True)
+        ]
+        least = int(np.nanargmin(values)) if np.isfinite(values).any() else 0
+        return points[least] if values[least] < objective else None
+
+
+def _objective(found: NewtonPass, beta, problem: Problem) -> np.ndarray:
+    return found.loss / found.weight + problem.penalty.value(
+        beta[: len(beta) - problem.fit_intercept]
+    )
+
+
+def _lower_bound(found: NewtonPass, beta, problem: Problem, at_zero, of_rows) -> np.ndarray:
+    """The dual (m,) at the dual point of a pass, at least; -inf where it is not feasible.
+
+    The minimum of the quadratic leaves a residual that sums to zero, is orthogonal to the
+    columns that are not penalised, and within the penalty's bounds beside the others. All
+    three are looked at, in sums over the rows: what exceeds a bound is scaled away, along
+    which the conjugate lies below its chord, and what is not zero up to rounding is none.
+    """
+    penalty, n, point = problem.l1_penalty, found.weight, found.dual
+    k, m = point.x_theta.shape
+    norms = np.sqrt(np.diagonal(of_rows.sxx) + of_rows.weight * of_rows.x_mean**2)
+    size = np.sqrt(n)
+    worth, is_off = np.zeros(m), np.zeros(m, dtype=bool)
+    free = np.zeros(k, dtype=bool)
+    if penalty.alpha == 0:
+        free[:] = True
+    elif penalty.has_free:
+        free = penalty.weights == 0
+    x_theta = point.x_theta
+    if problem.fit_intercept:
+        # Rounding leaves a sum, which columns far from zero magnify.
+        x_theta = x_theta - np.outer(of_rows.x_mean, point.theta)
+        worth += np.abs(point.theta) * (1 + 2 * np.abs(beta[k]))
+        is_off |= np.abs(point.theta) > ORTHOGONAL * n
+    if free.any():
+        left = x_theta[free]
+        if penalty.positive:
+            left = np.where(beta[:k][free] > 0, np.abs(left), np.maximum(left, 0.0))
+        left, norms = np.abs(left), norms[free, np.newaxis]
+        worth += (left * (2 * np.abs(beta[:k][free]) + size / np.maximum(norms, _TINY))).sum(axis=0)
+        is_off |= (left > ORTHOGONAL * size * norms).any(axis=0)
+    scale, conjugate = np.ones(m), np.zeros(m)
+    bound = x_theta[~free]
+    if len(bound) and penalty.has_ridge:
+        conjugate = penalty.of(~free).conjugate(bound, n)
+    elif len(bound):
+        scale = np.minimum(penalty.of(~free).largest_scale(bound, n), 1.0)
+    with np.errstate(invalid="ignore"):
+        beside = np.where(scale < 1, (1 - scale) * at_zero, 0.0)
+        value = -(np.where(scale > 0, scale * found.conjugate, 0.0) + beside + conjugate + worth)
+    return np.where(is_off | np.isnan(value), -np.inf, value / n)
+
+
+def _null_loss(found: NewtonPass, problem: Problem) -> np.ndarray:
+    """Twice what the mean loss of the best constant is above that of y: the null deviance."""
+    mean, loss = found.y / found.weight, cast(Mean, problem.loss)
+    eta = np.zeros_like(mean)
+    if problem.fit_intercept and loss.is_endless(mean).any():
+        raise ValueError(
+            f"The best intercept is infinite, for {loss.endless}: pass rows that differ, or"
+            " fit_intercept=False."
+        )
+    if problem.fit_intercept:
+        eta = loss.constant(mean)  # exact, for the loss is linear in y
+    return 2 * (loss.value(eta, mean) + found.at_zero / found.weight)
+
+
+def step(statistics, beta, weight: float, problem: Problem, max_iter: int) -> np.ndarray:
+    """The minimum (d, m) of the quadratic that statistics at `beta` are."""
+    k = len(beta) - problem.fit_intercept
+    after = np.array(beta)
+    for target, of_rows in enumerate(statistics):
+        coef = beta[:k, [target]]
+        about = of_rows.moments(problem.fit_intercept)
+        shifted = about.gram @ coef
+        moments = about._replace(
+            xy=about.xy + shifted,
+            yy=about.yy + ((2 * about.xy + shifted) * coef).sum(axis=0),
+        )
+        if about.x_mean is not None:
+            moments = moments._replace(y_mean=about.y_mean + about.x_mean @ coef)
+        # In means over the curvature, and not over the rows.
+        penalty = problem.l1_penalty.at(problem.l1_penalty.alpha * weight / of_rows.weight)
+        new = solve(moments, penalty, max_iter=max_iter, coef_init=coef).coef
+        after[:k, [target]] = new
+        if problem.fit_intercept:
+            after[k, target] += (of_rows.y_mean - of_rows.x_mean @ (new - coef))[0]
+    return after
+
+
+def _renewed(statistics: Statistics, found: NewtonPass, target: int) -> Statistics:
+    """Statistics with the curvature of an earlier pass, and the slope of a light one."""
+    theta, x_theta = found.slope.theta[[target]], found.slope.x_theta[:, [target]]
+    sxy = x_theta - np.outer(statistics.x_mean, theta)
+    return statistics._replace(sxy=sxy, y_mean=theta / statistics.weight)
+
+
+# -- the first estimate --------------------------------------------------------------------
+
+
+def _first_estimate(chunks, problem: Problem, coef_init, share: float):
+    """Sums over a share of some chunks: the weight, that times an estimate, the null loss."""
+    sample = sample_of(chunks, share, _ENOUGH)
+    if sample is None or (sample.sample_weight is not None and not sample.sample_weight.any()):
+        return None
+    of_row = cast(Certified, problem.loss)
+    loss = RowLoss(of_row, problem.fit_intercept)
+    k, m = sample.X.shape[1], sample.y.shape[1]
+    if hasattr(problem.loss, "outside") and problem.loss.outside(sample.y).any():
+        return None
+    with np.errstate(all="ignore"):  # defects: the first pass tells
+        y_mean = np.average(sample.y, axis=0, weights=sample.sample_weight)
+        if not np.isfinite(y_mean).all():
+            return None
+        start = loss.start(raw_rows(sample), y_mean, None)
+    beta = np.zeros((k + problem.fit_intercept, m))
+    if problem.fit_intercept:
+        beta[k] = start.eta
+    if coef_init is not None:
+        beta[:k] = coef_init
+    best, objective = beta, np.inf
+    for _ in range(_FIRST_PASSES):
+        found = newton_pass([sample], of_row, Points(beta, beta=beta))
+        if found.defect is not None or found.weight == 0:
+            return None
+        value = _objective(found, beta, problem).sum()
+        if not value <= objective:
+            beta = best + 0.25 * (beta - best)
+            continue
+        if objective - value <= _FIRST_CHANGE * abs(value):
+            break
+        best, objective = beta, value
+        beta = step(found.statistics, beta, found.weight, problem, 1000)
+    return found.weight, found.weight * best, start.null
+
+
+def _add(parts):
+    """Weights and weighted estimates, added up; None where there are none."""
+    parts = [part for part in parts if part is not None]
+    if not parts:
+        return None
+    return tuple(map(sum, zip(*parts, strict=True)))

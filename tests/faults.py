@@ -26,7 +26,7 @@ import dask.array as da
 import numpy as np
 from distributed import Client, LocalCluster
 
-from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, lasso_path
+from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, AsyncLogisticRegression, lasso_path
 from dask_lasso.places.waiting import ClusterError
 
 CHUNKS, ROWS, ALPHA = 8, 100, 0.1
@@ -82,6 +82,10 @@ def partial_fit(client, X, y):
     return AsyncLassoRegressor(ALPHA, client=client).partial_fit(X, y).coef_
 
 
+def logistic(client, X, y):
+    return AsyncLogisticRegression(0.01, client=client).fit(X, y > 0).coef_
+
+
 def score(client, X, y):
     model = AsyncLassoRegressor(ALPHA, client=client).fit(*in_memory(X.shape[1]))
     return np.array([model.score(X, y)])
@@ -100,6 +104,7 @@ FITS = {
     "admm": (partial(fit, partial(lasso, polish=False, tol=1e-12)), K),
     "lbfgs": (partial(fit, partial(lasso, local_solver="lbfgs", tol=1e-12)), K),
     "huber": (partial(fit, partial(lasso, loss="huber", tol=1e-12)), K),
+    "logistic": (logistic, K),
     "cv": (partial(fit, cv), K),
     "partial_fit": (partial_fit, K),
     "score": (score, K),

@@ -89,13 +89,6 @@ def in_chunks(array, sizes, known=True):
     return da.Array(graph, name, (declared, *rest), meta=array[:0])
 
 
-# What a route is not asked for, and why.
-NOT_ASKED = {
-    ("raw rows", "ridge term"): "the elastic net has no such argument",
-    ("raw rows, Huber", "ridge term"): "the elastic net has no such argument",
-    ("many columns, ADMM", "ridge term"): "to do: it stops at a gap of 1e-2, and says so",
-}
-
 PLACES = {
     "memory": lambda request: None,
     "threads": lambda request: request.getfixturevalue("thread_workers"),
@@ -163,8 +156,7 @@ FEW = ("plain", "sparse, weights", "several targets")
 CELLS = [
     (route, place, problem)
     for route, place, problem in product(ROUTES, PLACES, PROBLEMS)
-    if (route, problem) not in NOT_ASKED
-    and (problem in FEW or place == "memory" or (place == "processes" and ROUTES[route].exact))
+    if (problem in FEW or place == "memory" or (place == "processes" and ROUTES[route].exact))
 ]
 # Of the other promises, without the routes that would show them once more with many round trips.
 WHERE = [

@@ -156,6 +156,8 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
 
     n_passes_ : int
         Passes over the rows: 1, or more with more features than a Gram matrix should have.
+        With the losses of a mean a handful, of which the last ones take no Gram matrix; the
+        first estimate, from a share of the rows, does not count.
 
     n_samples_seen_ : int
         Rows that the coefficients are from.

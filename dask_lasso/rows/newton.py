@@ -9,13 +9,14 @@ section 3), and beside them what the certificate of the estimate needs.
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-from ..problem.losses import Loss
+from ..problem.losses import Certified
 from .chunk import Chunk, Defect
 from .losses import RowLoss
 from .merging import merge_counts
@@ -92,7 +93,9 @@ class NewtonPass(NamedTuple):
     at_zero: np.ndarray | None = None
 
 
-def newton_pass(chunks, loss: Loss, points: Points, light: bool = False) -> NewtonPass:
+def newton_pass(
+    chunks: Iterable[Chunk], loss: Certified, points: Points, light: bool = False
+) -> NewtonPass:
     """The loss of some chunks, and its quadratic: the curvature too, unless it is `light`."""
     parts = (_of_part(part, loss, points, light) for chunk in chunks for part in _parts(chunk))
     return merge_newton(parts)
@@ -112,7 +115,7 @@ def _parts(chunk):
         yield Chunk(chunk.X[rows], y, weights, len(y))
 
 
-def merge_newton(parts) -> NewtonPass:
+def merge_newton(parts: Iterable[NewtonPass]) -> NewtonPass:
     """What a pass over the union of disjoint rows finds."""
     parts = list(parts)
     counts = merge_counts(parts)
@@ -229,7 +232,13 @@ def _outside(chunk, loss):
     return Defect("y", loss.problem, int(np.argmax(bad)), 0) if bad.any() else None
 
 
-def losses_between(chunks, loss: RowLoss, beta, other, shares):
+def losses_between(
+    chunks: Iterable[Chunk],
+    loss: RowLoss,
+    beta: np.ndarray,
+    other: np.ndarray,
+    shares: np.ndarray,
+) -> np.ndarray:
     """The loss (s, m) at points that are these shares of the way from `beta` to `other`."""
     found = np.zeros((len(shares), beta.shape[1]))
     for chunk in chunks:
@@ -239,7 +248,7 @@ def losses_between(chunks, loss: RowLoss, beta, other, shares):
     return found
 
 
-def sample_of(chunks, share: float, enough: int) -> Chunk | None:
+def sample_of(chunks: Iterable[Chunk], share: float, enough: int) -> Chunk | None:
     """A share of the rows of some chunks, from all over them, as one; None where there are none.
 
     No fewer than `enough`, or all.

@@ -41,7 +41,7 @@ def certify_rows(
     if isinstance(dual, Sampled):
         lower = sampled_bound(total, weight, problem, dual)
     # Scaling makes no dual point feasible where the penalty allows no correlation.
-    elif isinstance(dual, Quadratic) and _has_l1(penalty):
+    elif isinstance(dual, Quadratic) and _has_dual(penalty):
         moved = _Moved(total, rows, problem)
         if np.isinf(dual.delta):
             # The shift of the residuals is the best intercept's too.
@@ -52,11 +52,11 @@ def certify_rows(
     return Certificate(coef, intercept, objective, gap)
 
 
-def _has_l1(penalty):
-    return isinstance(penalty, L1) and penalty.alpha > 0 and not penalty.has_ridge
+def _has_dual(penalty):
+    return isinstance(penalty, L1) and penalty.alpha > 0
 
 
-def sampled_bound(total: Sums, weight: float, problem: Problem, dual: Sampled):
+def sampled_bound(total: Sums, weight: float, problem: Problem, dual: Sampled) -> np.ndarray | None:
     """The dual (m,) of a loss that is known by its conjugate at a few shifts; None without one."""
     penalty = problem.penalty
     if not isinstance(penalty, L1) or penalty.has_free or penalty.alpha == 0:
@@ -103,8 +103,15 @@ class _Moved:
         correlations, sums, moved = self._correlations, self.sums, np.abs(self.shift)
         if self._rows.free is not None:
             correlations, sums, moved = self._off_free_columns(moved)
-        feasible = self._penalty.largest_scale(correlations, self._rows.weight)
-        return dual.value(sums, dual.scale(sums, moved, feasible)) / self._rows.weight
+        weight, penalty = self._rows.weight, self._penalty
+        if not penalty.has_ridge:
+            scale = dual.scale(sums, moved, penalty.largest_scale(correlations, weight))
+            return dual.value(sums, scale) / weight
+        # The penalty's conjugate is finite then, but beside columns without a penalty.
+        scale = dual.scale(sums, moved, np.ones(len(moved)))
+        penalised = penalty.column_weights(len(correlations)) > 0
+        beyond = penalty.of(penalised).conjugate(scale * correlations[penalised], weight)
+        return (dual.value(sums, scale) - beyond) / weight
 
     def _off_free_columns(self, moved):
         rows, correlations = self._rows, self._correlations

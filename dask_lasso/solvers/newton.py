@@ -10,12 +10,13 @@ A step that does not lower the objective is shortened, in a pass that looks at t
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 
 from ..engines.record import Estimate, Observer, Record
-from ..places.place import usable
+from ..places.place import Place, usable
 from ..places.waiting import TimeIsUp
 from ..problem.certificate import ORTHOGONAL
 from ..problem.gram import solve
@@ -38,21 +39,22 @@ _SHARE, _ENOUGH = 0.05, 1000
 # Passes over them, and the change of the objective, relatively, that is small enough there.
 _FIRST_PASSES, _FIRST_CHANGE = 20, 1e-4
 # Shares of a step that are tried where all of it is too much.
-_SHORTER = 0.5 ** np.arange(1, 13)
+_SHORTER = 0.25 ** np.arange(1, 21)
 # Passes without progress after which there will be none; what progress is, of the objective.
 _MOST_IDLE, _ROUNDING = 3, 1e-14
 # Decrements, relative to the null loss, from which on the curvature is not taken again, and at
 # which coefficients are exact: to about the root of it.
-_NEAR, _EXACT = 1e-6, 1e-17
+_NEAR = 1e-6
+_EXACT = {np.dtype(np.float64): 1e-17, np.dtype(np.float32): 1e-12}
 _TINY = np.finfo(float).tiny
 
 
-def has_newton(loss) -> bool:
+def has_newton(loss: object) -> bool:
     """Whether a loss has what a certified Newton's method needs; a residual has no curvature."""
     return isinstance(loss, Loss) and hasattr(loss, "conjugate") and not isinstance(loss, Residual)
 
 
-def fit(place, problem: Problem, settings: Settings, observe: Observer) -> Fit:
+def fit(place: Place, problem: Problem, settings: Settings, observe: Observer) -> Fit:
     """Fit the rows of a place."""
     newton = _Newton(place, problem, settings, Record(observe))
     newton.run()
@@ -81,6 +83,7 @@ class _Newton:
         self.converged = False
         self.n_passes = 0
         self._lower = -np.inf
+        self._exact = _EXACT[np.dtype(settings.dtype)]
 
     def run(self):
         """Read the rows as often as the certificate needs, and time allows."""
@@ -174,9 +177,9 @@ class _Newton:
         self.found, self.estimate = found, Estimate(beta[:k], intercept, gap)
         row = {"n_updates": self.n_passes, "samples_seen": found.n_rows}
         row["objective"] = objective.sum()
-        is_exact = bool((decrement <= _EXACT * self.null_loss).all())
+        is_exact = bool((decrement <= self._exact * self.null_loss).all())
         within = self._is_within(gap)
-        self.converged = within and (is_exact or self._settings.dtype != np.float64)
+        self.converged = within and is_exact
         if self.record.add(row, self.estimate):
             self.stopped_by = "callback"
         elif self.converged:
@@ -274,7 +277,13 @@ def _null_loss(found: NewtonPass, problem: Problem) -> np.ndarray:
     return 2 * (loss.value(eta, mean) + found.at_zero / found.weight)
 
 
-def step(statistics, beta, weight: float, problem: Problem, max_iter: int) -> np.ndarray:
+def step(
+    statistics: Sequence[Statistics],
+    beta: np.ndarray,
+    weight: float,
+    problem: Problem,
+    max_iter: int,
+) -> np.ndarray:
     """The minimum (d, m) of the quadratic that statistics at `beta` are."""
     k = len(beta) - problem.fit_intercept
     after = np.array(beta)
@@ -321,6 +330,8 @@ def _first_estimate(chunks, problem: Problem, coef_init, share: float):
         y_mean = np.average(sample.y, axis=0, weights=sample.sample_weight)
         if not np.isfinite(y_mean).all():
             return None
+        if hasattr(of_row, "is_endless") and of_row.is_endless(y_mean).any():
+            return None  # it has no best intercept, and other samples may
         start = loss.start(raw_rows(sample), y_mean, None)
     beta = np.zeros((k + problem.fit_intercept, m))
     if problem.fit_intercept:

@@ -337,7 +337,13 @@ class _WorkingSet:
         """
         weight, threshold = self.statistics.weight, self.statistics.weight * self._l1
         norms = self._norms[:, np.newaxis]
+        # With a ridge term the penalty's conjugate is finite, so that the residual need not be
+        # scaled: what a set that is solved to a gap exceeds by counts squared then.
+        unscaled = np.full(len(self._yy), -np.inf)
         if self._ridge:
+            beyond = correlations if self._positive else np.abs(correlations)
+            beyond = np.maximum(beyond - threshold, 0.0)
+            unscaled = with_y - 0.5 * squares - (beyond**2).sum(axis=0) / (2 * self._ridge)
             correlations[self._set] -= self._ridge * self._set_coef
             squares = squares + self._ridge * (self._set_coef**2).sum(axis=0)
         # A column without variation has no correlation but rounding.
@@ -346,8 +352,8 @@ class _WorkingSet:
         loss = squares / (2 * weight)
         primal = loss + self._l1 * np.abs(self._set_coef).sum(axis=0)
         scale, dual = scale_residual(squares, with_y, excess, threshold, self._norms, self._yy)
-        dual /= weight
-        gap = np.maximum(primal - dual, 0.0)
+        of_scaled = np.maximum(primal - dual / weight, 0.0)
+        gap = np.minimum(of_scaled, np.maximum(primal - unscaled / weight, 0.0))
         coef = np.zeros_like(self._xy)
         coef[self._set] = self._set_coef / self._weights[self._set, np.newaxis]
         best = intercept(self.statistics, coef, self._fit_intercept)
@@ -355,7 +361,7 @@ class _WorkingSet:
 
         # Screened is a column that stays inside its constraint wherever in the ball around
         # the dual point the dual solution is.
-        radius = np.sqrt(2 * weight * gap)
+        radius = np.sqrt(2 * weight * of_scaled)
         self._eligible &= (threshold - scale * excess <= radius * norms).any(axis=1)
         # What exceeds the threshold by rounding alone does not count.
         rounding = SLACK * threshold + 1e-13 * norms * np.sqrt(self._yy)

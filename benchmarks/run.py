@@ -20,11 +20,12 @@ import costs
 import engines
 import fits
 import harness
+import means
 from harness import Case, markdown, run_case, save, timed
 
 CASES = {
     name.removeprefix("case_"): function
-    for module in (fits, columns, choosing, engines, costs)
+    for module in (fits, means, columns, choosing, engines, costs)
     for name, function in inspect.getmembers(module, inspect.isfunction)
     if name.startswith("case_")
 }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from itertools import product
 
 import dask.array as da
 import numpy as np
 import pytest
-from conftest import ENGINES, assert_nothing_left
+import sklearn
+from conftest import assert_nothing_left
 from scipy import sparse
 from scipy.special import expit
 from sklearn.datasets import load_breast_cancer
@@ -31,7 +33,11 @@ from dask_lasso import (
 )
 from dask_lasso.problem.losses import Gamma, Logistic, Poisson, Tweedie
 
+# Arithmetic, which the versions of the dependencies hardly touch.
+pytestmark = pytest.mark.slow
+
 N, K = 1200, 8
+sklearn_version = tuple(map(int, sklearn.__version__.split(".")[:2]))
 ALPHA = 0.05
 LOSSES = {
     "logistic": Logistic(),
@@ -41,6 +47,7 @@ LOSSES = {
 }
 POWERS = {"poisson": 1, "tweedie": 1.5, "gamma": 2}
 PLACES = ["memory", "processes"]
+PROCESSES = "processes", "batched"
 
 
 def rows(loss, seed=0):
@@ -123,8 +130,9 @@ def test_every_place_gives_the_same(loss, client):
     np.testing.assert_allclose(there.intercept_, here.intercept_, rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("place", "engine"), [*product(["memory"], ["sync", "async", "batched"]), PROCESSES]
+)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_admm_gives_the_same(loss, place, engine, client):
     X, y = rows(loss)
@@ -156,17 +164,19 @@ def test_ridge_is_scikit_learns(loss):
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("l1_ratio", [0.3, 1.0])
-@pytest.mark.parametrize("alpha", [0.1, 0.001])
+@pytest.mark.parametrize("alpha", [0.1, 0.02])
 def test_logistic_is_scikit_learns(alpha, l1_ratio, fit_intercept):
     X, y = load_breast_cancer(return_X_y=True)
     X = StandardScaler().fit_transform(X)
+    named = {} if sklearn_version >= (1, 8) else {"penalty": "elasticnet"}
     exact = LogisticRegression(
+        **named,
         l1_ratio=l1_ratio,
         C=1 / (len(y) * alpha),
         solver="saga",
         fit_intercept=fit_intercept,
-        tol=1e-13,
-        max_iter=500_000,
+        tol=1e-12,
+        max_iter=100_000,
     ).fit(X, y)
     model = AsyncLogisticRegression(alpha, l1_ratio=l1_ratio, fit_intercept=fit_intercept)
     model.fit(X, y)
@@ -444,8 +454,9 @@ def test_counts_that_are_all_zero(loss, place, client):
     assert np.isfinite(model.coef_).all()
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("polish", [True, False])
+@pytest.mark.parametrize(
+    ("polish", "place"), [(True, "memory"), (True, "processes"), (False, "memory")]
+)
 @pytest.mark.parametrize("loss", ["poisson", "tweedie", "logistic"])
 def test_chunks_in_which_all_targets_are_alike(loss, polish, place, client):
     X, y = rows(loss)
@@ -512,19 +523,14 @@ def test_warm_start():
 
 @pytest.mark.parametrize("polish", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_check_estimator(polish):
-    to_a_gap = "ADMM ends by the gap, and is not exact"
+    reason = None if polish else "ADMM ends by the gap, and is not exact"
+    if sklearn_version < (1, 7):
+        reason = "it makes other labels of two classes once they are shuffled"
+    checks = [f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")]
     check_estimator(
         AsyncLogisticRegression(polish=polish),
         on_skip=None,
-        expected_failed_checks={}
-        if polish
-        else dict.fromkeys(
-            (
-                "check_sample_weight_equivalence_on_dense_data",
-                "check_sample_weight_equivalence_on_sparse_data",
-            ),
-            to_a_gap,
-        ),
+        expected_failed_checks=dict.fromkeys(checks, reason) if reason else {},
     )
 
 

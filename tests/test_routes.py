@@ -23,6 +23,9 @@ from routes import (
 )
 from sklearn.exceptions import ConvergenceWarning
 
+# Arithmetic, which the versions of the dependencies hardly touch.
+pytestmark = pytest.mark.slow
+
 PLAIN = PROBLEMS["plain"]
 EVERYWHERE = pytest.mark.parametrize(("route", "place"), WHERE, indirect=True)
 

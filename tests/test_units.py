@@ -24,6 +24,9 @@ from dask_lasso import (
     lasso_path,
 )
 
+# Arithmetic, which the versions of the dependencies hardly touch.
+pytestmark = pytest.mark.slow
+
 ALPHA = 0.1
 
 

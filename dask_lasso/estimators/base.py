@@ -27,7 +27,7 @@ from ..rows.statistics import Statistics
 from ..solvers.fit import Fit, Problem, Settings
 from .arrays import from_arrays, statistics_of, to_arrays
 from .callbacks import Callbacks, CallbackSupport, with_callbacks
-from .predict import d2_score, dtype_of_predictions, predict_dask, predict_rows, r2_score
+from .predict import d2_score, predict_dask, predict_rows, r2_score
 
 if TYPE_CHECKING:
     pass
@@ -299,10 +299,9 @@ class LassoBase(RegressorMixin, LinearBase):
                 inverse_link=self._inverse_link(),
             )
             names = getattr(self, "_target_names_", None)
-            dtype = dtype_of_predictions(self, X)
             if self.coef_.ndim == 1:
-                return predict_dask(self, X, compute, dtype, name=names and names[0])
-            return predict_dask(self, X, compute, dtype, names or range(len(self.coef_)))
+                return predict_dask(self, X, compute, name=names and names[0])
+            return predict_dask(self, X, compute, columns=names or range(len(self.coef_)))
         # A partition of a frame may be empty.
         X = memory_features(
             self, X, reset=False, accept_sparse=["csr", "csc"], ensure_min_samples=0

@@ -26,7 +26,7 @@ from ..solvers.width import check_width
 from .base import LinearBase
 from .callbacks import with_callbacks
 from .elastic_net import CONSTRAINTS
-from .predict import accuracy, dtype_of_predictions, predict_dask, predict_rows
+from .predict import accuracy, predict_dask, predict_rows
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -296,7 +296,7 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         compute = partial(_of_rows, of_odds, coef=self.coef_[0], intercept=self.intercept_[0])
         if is_dask(X):
             is_label = isinstance(of_odds, partial)
-            dtype = self.classes_.dtype if is_label else dtype_of_predictions(self, X)
+            dtype = self.classes_.dtype if is_label else None
             return predict_dask(self, X, compute, dtype, columns)
         X = memory_features(
             self, X, reset=False, accept_sparse=["csr", "csc"], ensure_min_samples=0

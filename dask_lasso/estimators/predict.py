@@ -37,7 +37,7 @@ def predict_dask(
     estimator: Any,
     X: Any,
     compute: Callable[[Any], np.ndarray],
-    dtype: np.dtype,
+    dtype: np.dtype | None = None,
     columns: Sequence | None = None,
     name: str | None = None,
 ) -> Any:
@@ -47,8 +47,8 @@ def predict_dask(
     ----------
     compute : callable
         Of rows in memory.
-    dtype : dtype
-        Of what it returns.
+    dtype : dtype, optional
+        Of what it returns; float32 where X and the coefficients are, else float64.
     columns : sequence or None
         Names of its columns, for frames; None where it has one dimension.
     name : str or None
@@ -60,17 +60,13 @@ def predict_dask(
         With the index and the partitions of X.
     """
     part = dask_features(estimator, X, reset=False)
+    if dtype is None:
+        single = part.dtype == np.float32 and estimator.coef_.dtype == np.float32
+        dtype = np.dtype(np.float32 if single else np.float64)
     predict = partial(_predict_chunk, compute=compute, dtype=dtype)
     if part.is_frame:
         return _predict_frame(X, predict, dtype, columns, name)
     return _predict_array(part.values, predict, dtype, columns)
-
-
-def dtype_of_predictions(estimator: Any, X: Any) -> np.dtype:
-    """Float32 where X and the coefficients are."""
-    dtypes = getattr(X, "dtypes", [getattr(X, "dtype", None)])
-    single = all(dtype == np.float32 for dtype in (*dtypes, estimator.coef_.dtype))
-    return np.dtype(np.float32 if single else np.float64)
 
 
 def _predict_array(X, predict, dtype, columns):

@@ -103,7 +103,7 @@ class _Newton:
             points = points._replace(beta=beta)
             found = self._read(points, light)
             value = _objective(found, beta, self._problem).sum()
-            if not value <= objective + _ROUNDING * abs(objective):
+            if not (np.isfinite(value) and value <= objective + _ROUNDING * abs(objective)):
                 if self.estimate is not None and self._is_within(self.estimate.gap):
                     self.converged = True  # it is rounding that is left
                     return
@@ -168,6 +168,8 @@ class _Newton:
             self._at_zero = found.at_zero
             if hasattr(self._problem.loss, "constant"):
                 self.null_loss = _null_loss(found, self._problem)
+            elif self.null_loss is None:  # there was no sample to tell
+                self.null_loss = 2 * (found.loss + found.at_zero) / found.weight
         if found.dual is not None:
             # Whatever dual point a pass has found bounds the minimum from below.
             lower = _lower_bound(found, beta, self._problem, self._at_zero, self._statistics[0])
@@ -177,22 +179,18 @@ class _Newton:
         self.found, self.estimate = found, Estimate(beta[:k], intercept, gap)
         row = {"n_updates": self.n_passes, "samples_seen": found.n_rows}
         row["objective"] = objective.sum()
-        is_exact = bool((decrement <= self._exact * self.null_loss).all())
-        within = self._is_within(gap)
-        self.converged = within and is_exact
-        if self.record.add(row, self.estimate):
-            self.stopped_by = "callback"
-        elif self.converged:
-            return True
-        elif n_idle >= _MOST_IDLE:  # all the digits there are
-            self.converged = within
-            self.stopped_by = None if within else "standstill"
-            return True
-        elif self.n_passes >= self._settings.max_iter:
-            self.stopped_by = "max_iter"
-        elif time.perf_counter() >= self._place.deadline:
-            self.stopped_by = "max_time"
-        return self.stopped_by is not None
+        self.converged = self._is_within(gap)
+        is_exact = self.converged and (decrement <= self._exact * self.null_loss).all()
+        ends = {
+            "callback": self.record.add(row, self.estimate),
+            "standstill": n_idle >= _MOST_IDLE,  # all the digits there are
+            "max_iter": self.n_passes >= self._settings.max_iter,
+            "max_time": time.perf_counter() >= self._place.deadline,
+        }
+        by = next((name for name, has_ended in ends.items() if has_ended), None)
+        if by is not None and not self.converged:
+            self.stopped_by = by
+        return is_exact or by is not None
 
     def _is_within(self, gap) -> bool:
         return bool((gap <= self._settings.tol * self.null_loss).all())

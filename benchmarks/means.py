@@ -1,0 +1,125 @@
+"""Losses of a mean, logistic and Poisson: against the bare pass over the same rows, and peers."""
+
+from __future__ import annotations
+
+import numpy as np
+from fits import bare_numpy
+from harness import Case, Contender, Elsewhere, persisted, size, workers
+from internals import bare_pass
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+
+from dask_lasso import AsyncLassoRegressor, AsyncLogisticRegression
+
+# Share of the smallest alpha at which there is no coefficient.
+SHARE = 0.02
+
+
+def rows(loss, n, k=100, seed=0):
+    """Normal features, ten of them in the mean of y."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, k))
+    eta = X[:, :10] @ np.linspace(-0.4, 0.5, 10)
+    if loss == "logistic":
+        return X, (rng.random(n) < expit(eta)).astype(np.float64)
+    return X, rng.poisson(np.exp(eta)).astype(np.float64)
+
+
+def strength(X, y):
+    return SHARE * float(np.abs(X.T @ (y - y.mean())).max()) / len(y)
+
+
+def ours(loss, alpha, X, y):
+    """A function that fits our estimator."""
+    if loss == "logistic":
+        return lambda: AsyncLogisticRegression(alpha).fit(X, y)
+    return lambda: AsyncLassoRegressor(alpha, loss=loss).fit(X, y)
+
+
+def excess(loss, alpha, X, y):
+    """The objective over the best one that is known, less 1; the best is ours, to its gap."""
+
+    def objective(coef, intercept):
+        eta = X @ np.ravel(coef) + np.ravel(intercept)[0]
+        mean = np.logaddexp(0, eta) if loss == "logistic" else np.exp(eta)
+        return (mean - y * eta).mean() + alpha * np.abs(coef).sum()
+
+    best = ours(loss, alpha, X, y)()
+    least = objective(best.coef_, best.intercept_)
+    return lambda coef, intercept: (objective(coef, intercept) - least) / abs(least)
+
+
+def passes(model):
+    return f"{model.n_passes_} passes, gap {model.dual_gap_:.0e}"
+
+
+def glum(family, X, y, alpha):
+    code = (
+        "from glum import GeneralizedLinearRegressor\n"
+        "def fit(X, y, alpha):\n"
+        f"    model = GeneralizedLinearRegressor(family={family!r}, alpha=alpha, l1_ratio=1,"
+        " gradient_tol=1e-7)\n"
+        "    model.fit(X, y)\n"
+        "    return model.coef_, model.intercept_"
+    )
+    return Elsewhere("glum", ["glum"], code).load(X, y, alpha)
+
+
+def in_memory(loss, title, peers):
+    X, y = rows(loss, size(1_000_000))
+    alpha = strength(X, y)
+    other = glum("binomial" if loss == "logistic" else "poisson", X, y, alpha)
+    contenders = [
+        Contender("bare tiled Gram, 2 threads", bare_numpy(X, y)),
+        Contender("dask_lasso", ours(loss, alpha, X, y), note=passes),
+        Contender("glum", other.run, own_clock=True, rounds=2),
+        *peers(X, y, alpha),
+    ]
+    yield Case(
+        title,
+        contenders,
+        bare="bare tiled Gram, 2 threads",
+        gap=excess(loss, alpha, X, y),
+        targets=["<= 5 full passes, <= 5 x the bare pass; >= 2.5 x faster than glum"],
+    )
+    other.close()
+
+
+def case_logistic():
+    """Logistic regression in memory, against glum and scikit-learn."""
+
+    def peers(X, y, alpha):
+        params = dict(C=1 / (len(y) * alpha), l1_ratio=1.0, tol=1e-6, max_iter=1000)
+        saga = LogisticRegression(solver="saga", **params)
+        return [
+            Contender("scikit-learn saga", lambda: saga.fit(X, y), once=True, limit=180),
+        ]
+
+    yield from in_memory("logistic", "Logistic, NumPy 1,000,000 x 100", peers)
+
+
+def case_poisson():
+    """Poisson regression in memory, against glum."""
+    yield from in_memory("poisson", "Poisson, NumPy 1,000,000 x 100", lambda X, y, alpha: [])
+
+
+def case_logistic_dask():
+    """Logistic regression of persisted chunks on two worker processes, against the bare pass."""
+    import dask.array as da
+
+    with workers():
+        X, y = rows("logistic", size(1_000_000))
+        alpha = strength(X, y)
+        chunk = len(y) // 20
+        dX, dy = persisted(da.from_array(X, chunks=(chunk, -1)), da.from_array(y, chunks=chunk))
+        gap = excess("logistic", alpha, X, y)
+        yield Case(
+            "Logistic, persisted 1,000,000 x 100, 20 chunks",
+            [
+                Contender("bare pass", bare_pass(dX, dy)),
+                Contender("dask_lasso", ours("logistic", alpha, dX, dy), note=passes),
+            ],
+            bare="bare pass",
+            gap=gap,
+            targets=["<= 5 x the bare pass"],
+        )

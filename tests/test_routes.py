@@ -110,7 +110,8 @@ def test_a_warm_start_begins_at_the_last_fit(route, place):
     model = place.fit(route.model(PLAIN, warm_start=True), *data)
     first, coef = model.n_iter_, model.coef_.copy()
     place.fit(model, *data)
-    assert model.n_iter_ <= first
+    if route.exact:  # ADMM starts from coefficients without its dual variables: sweeps may be more
+        assert model.n_iter_ <= first
     assert_allclose(model.coef_, coef, atol=1e-10 if route.exact else 30 * np.sqrt(model.tol))
     assert_close(model, route, "plain")
 

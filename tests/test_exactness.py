@@ -15,6 +15,9 @@ from sklearn.linear_model import Lasso
 
 from dask_lasso import AsyncLassoRegressor
 
+# Arithmetic, which the versions of the dependencies hardly touch.
+pytestmark = pytest.mark.slow
+
 PLACES = ["numpy", "dask", "cluster"]
 
 

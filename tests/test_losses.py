@@ -16,6 +16,9 @@ from dask_lasso.problem.losses import Residual
 from dask_lasso.rows.losses import RowLoss
 from dask_lasso.rows.raw import Rows
 
+# Arithmetic, which the versions of the dependencies hardly touch.
+pytestmark = pytest.mark.slow
+
 ALPHA = 1.0
 DELTA = 1.35
 

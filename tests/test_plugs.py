@@ -11,6 +11,9 @@ from sklearn.linear_model import LogisticRegression
 
 from dask_lasso import AsyncLassoRegressor, Loss, Penalty
 
+# Arithmetic, which the versions of the dependencies hardly touch.
+pytestmark = pytest.mark.slow
+
 N, K, BLOCK = 600, 8, 2
 
 

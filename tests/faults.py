@@ -212,10 +212,12 @@ def _keys(dask_scheduler):
 def cells(fits, faults, after=0.4):
     """Run the cells; yields fit, fault, outcome, whether it is all right, seconds."""
     cluster = client = None
-    # A LocalCluster gives up a worker that is just being restarted when this time is over.
-    dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"})
     try:
         for fault in faults:
+            # A LocalCluster replaces a worker that is not there after this time, and gives up one
+            # that is just being restarted.
+            patience = "1h" if fault == "dies" else "15s"
+            dask.config.set({"distributed.deploy.lost-worker-timeout": patience})
             for name in fits:
                 if client is None:
                     cluster = LocalCluster(

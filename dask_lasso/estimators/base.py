@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 from scipy import sparse
@@ -28,9 +28,6 @@ from ..solvers.fit import Fit, Problem, Settings
 from .arrays import from_arrays, statistics_of, to_arrays
 from .callbacks import Callbacks, CallbackSupport, with_callbacks
 from .predict import d2_score, predict_dask, predict_rows, r2_score
-
-if TYPE_CHECKING:
-    pass
 
 
 class LinearBase(CallbackSupport, BaseEstimator):

@@ -184,7 +184,7 @@ def draw_photograph(axes, radius, model):
         pixels[..., :-1].reshape(actual[..., 0].size, -1), columns=feature_names(radius)
     )
     predicted = model.predict(dd.from_pandas(features, npartitions=1)).compute()
-    predicted = predicted.reshape(actual.shape)
+    predicted = predicted.to_numpy().reshape(actual.shape)
     images = {
         "a photograph": actual,
         "each pixel predicted from those above and to the left": predicted,

@@ -67,6 +67,11 @@ def pids(client):
     return client.run(os.getpid, on_error="ignore")
 
 
+def scale(cluster, n_workers):
+    """Ask for `n_workers`, in the cluster's own thread, which goes through its lists meanwhile."""
+    cluster.loop.add_callback(cluster.scale, n_workers)
+
+
 def complete(client, n_workers, patience=120.0):
     """Wait until all workers are there again and their nannies know it.
 
@@ -84,7 +89,7 @@ def complete(client, n_workers, patience=120.0):
         for name, state in states.items():
             if state in ("closed", "failed", "closing") and name in cluster.worker_spec:
                 del cluster.worker_spec[name]
-        cluster.scale(n_workers)
+        scale(cluster, n_workers)
         assert time.monotonic() < deadline, f"workers did not come back; nannies: {states}"
         time.sleep(0.1)
 

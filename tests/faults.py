@@ -137,7 +137,7 @@ FAULTS = {
     "killed": (kill, ("right",), True),
     "stopped": (partial(kill, stop=True), ("right",), True),
     "leaving": (retire, ("right",), True),
-    "joining": (lambda client: client.cluster.scale(3), ("right",), True),
+    "joining": (lambda client: chaos.scale(client.cluster, 3), ("right",), True),
     "once": (None, ("right",), True),
     "always": (None, (OSError,), True),
     "dies": (None, (ClusterError,), True),

@@ -98,7 +98,9 @@ def test_workers_join_and_leave(engine, kind, expected):
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        timers = [threading.Timer(after, cluster.scale, [n]) for after, n in ((0.1, 3), (0.3, 1))]
+        timers = [
+            threading.Timer(after, chaos.scale, [cluster, n]) for after, n in ((0.1, 3), (0.3, 1))
+        ]
         for timer in timers:
             timer.start()
         model = AsyncLassoRegressor(chaos.ALPHA, engine=engine, client=client, **kind)

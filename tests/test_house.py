@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import dask_lasso
 
 ROOT = Path(dask_lasso.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
 
 MOST_PARAMETERS = 8  # but for what a user calls: public constructors, `lasso_path`
@@ -70,6 +74,27 @@ def test_no_import_of_the_package_is_inside_a_function(file):
             assert not inside, f"line {node.lineno}"
 
 
+def imported(nodes):
+    """Packages that statements import, but for this one."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (name.name.split(".")[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.split(".")[0]
+
+
+@each_file
+def test_what_is_imported_is_installed(file):
+    """Nothing but the dependencies; what is optional, where it is used."""
+    needed = {re.match("[a-z-]+", line)[0] for line in PROJECT["dependencies"]}
+    allowed = {name.replace("scikit-learn", "sklearn") for name in needed}
+    allowed |= {"joblib", "cloudpickle"}  # without which neither scikit-learn nor dask is there
+    allowed |= sys.stdlib_module_names
+    optional = {"pandas", "matplotlib", "xarray", "polars"}
+    assert set(imported(TREES[file].body)) <= allowed
+    assert set(imported(ast.walk(TREES[file]))) <= allowed | optional
+
+
 def is_public(name):
     return not name.startswith("_") or name == "__init__"
 
@@ -107,8 +132,9 @@ def test_an_editor_knows_what_a_fit_has(tmp_path, monkeypatch):
         "reveal_type(AsyncElasticNetRegressor().partial_fit(X, y).dual_gap_)\n"
         "reveal_type(AsyncLassoCV().fit(X, y).alpha_)\n"
     )
-    monkeypatch.setenv("MYPYPATH", str(ROOT.parent))
-    settings = ROOT.parent / "pyproject.toml"
+    checkout = Path(__file__).parents[1]
+    monkeypatch.setenv("MYPYPATH", str(checkout))  # nothing to it where the package is installed
+    settings = checkout / "pyproject.toml"
     known, errors, _ = api.run(
         ["--config-file", str(settings), "--cache-dir", str(tmp_path), str(script)]
     )

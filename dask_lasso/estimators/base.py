@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 from scipy import sparse
+from sklearn import metrics
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, check_random_state
@@ -17,11 +18,11 @@ from sklearn.utils.validation import check_is_fitted, check_random_state
 from .._warn import warn
 from ..engines.record import Estimate, Observer
 from ..engines.schedules import ENGINES
-from ..places.input import beside, is_dask, memory_features, open_rows
+from ..places.input import Given, beside, is_dask, memory_features, memory_offset, open_rows
 from ..places.place import Place
 from ..places.waiting import TimeIsUp
 from ..problem.degrees import degrees_of_freedom
-from ..problem.losses import Mean
+from ..problem.losses import SQUARED, Loss, Mean, Pair, Residual
 from ..problem.penalties import L1, Plugged, penalty_weights
 from ..rows.statistics import Statistics
 from ..solvers.fit import Fit, Problem, Settings
@@ -59,15 +60,13 @@ class LinearBase(CallbackSupport, BaseEstimator):
             self.__dict__.update(fitted)
             raise
 
-    def _fit(
-        self, X: Any, y: Any, sample_weight: Any, solve: Callable[[Place, Observer], Fit]
-    ) -> None:
+    def _fit(self, given: Given, solve: Callable[[Place, Observer], Fit]) -> None:
         """Open the rows, solve, take the attributes from the `Fit`."""
-        callbacks = Callbacks(self, X, y, sample_weight)
+        callbacks = Callbacks(self, given)
         limits = dict(n_blocks=self.n_blocks, max_time=self.max_time)
         with (
             self._time_in_our_words(),
-            open_rows(self, X, y, sample_weight, client=self.client, **limits) as place,
+            open_rows(self, given, client=self.client, **limits) as place,
         ):
 
             def observe(row, estimate):
@@ -90,8 +89,11 @@ class LinearBase(CallbackSupport, BaseEstimator):
                 f" {error}. Increase max_time."
             ) from None
 
+    def _loss(self) -> Loss | Pair:
+        return SQUARED
+
     def _problem(self) -> Problem:
-        return Problem(self._penalty(), self.fit_intercept)
+        return Problem(self._penalty(), self.fit_intercept, self._loss())
 
     def _penalty(self) -> L1 | Plugged:
         """The penalty of the fit, or the one that it has chosen."""
@@ -233,7 +235,7 @@ class LassoBase(RegressorMixin, LinearBase):
     """What the regressors share."""
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> Self:
         """Fit the model in one pass over the rows.
 
         Parameters
@@ -246,6 +248,10 @@ class LassoBase(RegressorMixin, LinearBase):
             Each target is a lasso of its own.
         sample_weight : float or array-like of shape (n_samples,), default=None
             Non-negative weights; only their ratios matter. A float is no weights.
+        offset : array-like of shape (n_samples,), default=None
+            What is added to the linear predictor of each row, with a coefficient of one: with
+            counts and a log link, the logarithm of the exposure. Of dask collections as
+            `sample_weight`. For the squared loss and Huber's it is taken from y.
 
         Returns
         -------
@@ -268,17 +274,23 @@ class LassoBase(RegressorMixin, LinearBase):
         """
         with self._all_or_nothing():
             self._validate_params()
-            solve = partial(self._solve, has_weights=sample_weight is not None)
-            self._fit(X, y, sample_weight, solve)
+            given = self._given(X, y, sample_weight, offset)
+            self._fit(given, partial(self._solve, given=given))
         return self
 
-    def predict(self, X: Any) -> Any:
+    def _given(self, X: Any, y: Any, sample_weight: Any, offset: Any) -> Given:
+        return Given(X, y, sample_weight, offset, isinstance(self._loss(), Residual))
+
+    def predict(self, X: Any, offset: Any = None) -> Any:
         """Predict the targets of rows.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
                 (n_samples, n_features)
+        offset : array-like of shape (n_samples,), default=None
+            As in `fit`; none is zero. Beside a dask array in chunks like it or in memory, and
+            beside a dask DataFrame a Series with its partitions.
 
         Returns
         -------
@@ -297,24 +309,27 @@ class LassoBase(RegressorMixin, LinearBase):
             )
             names = getattr(self, "_target_names_", None)
             if self.coef_.ndim == 1:
-                return predict_dask(self, X, compute, name=names and names[0])
-            return predict_dask(self, X, compute, columns=names or range(len(self.coef_)))
+                return predict_dask(self, X, offset, compute, name=names and names[0])
+            return predict_dask(self, X, offset, compute, columns=names or range(len(self.coef_)))
         # A partition of a frame may be empty.
         X = memory_features(
             self, X, reset=False, accept_sparse=["csr", "csc"], ensure_min_samples=0
         )
-        return predict_rows(X, self.coef_, self.intercept_, self._inverse_link())
+        offset = None if offset is None else memory_offset(X, offset)
+        return predict_rows(X, offset, self.coef_, self.intercept_, self._inverse_link())
 
     def _inverse_link(self):
         """What makes means of linear predictors; None where they are the same."""
-        return
+        return getattr(self._loss(), "inverse_link", None)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Coefficient of determination R^2 of the predictions; D^2 of a loss that is a deviance.
+
+        Both are relative to the mean of y, as in scikit-learn, whatever the offset.
 
         Parameters
         ----------
-        X, y, sample_weight : as for `fit`
+        X, y, sample_weight, offset : as for `fit`
             Dask collections are read once.
 
         Returns
@@ -323,13 +338,13 @@ class LassoBase(RegressorMixin, LinearBase):
             Averaged uniformly over the targets.
         """
         check_is_fitted(self)
-        loss = self._problem().loss
+        given, loss = Given(X, y, sample_weight, offset), self._loss()
         if hasattr(loss, "constant"):
-            return d2_score(self, X, y, sample_weight, cast(Mean, loss))
-        if not is_dask(X):
-            y, sample_weight = beside(X, y, sample_weight, client=self.client)
-            return super().score(X, y, sample_weight)
-        return r2_score(self, X, y, sample_weight)
+            return d2_score(self, given, cast(Mean, loss))
+        if is_dask(X):
+            return r2_score(self, given)
+        y, sample_weight = beside(given, client=self.client)
+        return metrics.r2_score(y, self.predict(X, offset), sample_weight=sample_weight)
 
     @property
     def train_score_(self) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..places.input import Given
+
 try:
     from sklearn import callback
 except ImportError:
@@ -28,18 +30,18 @@ class Callbacks:
     Parameters
     ----------
     estimator : estimator being fitted
-    X, y, sample_weight : what `fit` was called with
+    given : what `fit` was called with
     """
 
-    def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
+    def __init__(self, estimator: Any, given: Given) -> None:
         # The context is made even without callbacks of our own: a meta-estimator's
         # callbacks hang on it.
         self._context = None
         if not hasattr(estimator, "_init_callback_context"):
             return
         self._estimator = estimator
-        self._data = {"X": X, "y": y}
-        self._data["metadata"] = None if sample_weight is None else {"sample_weight": sample_weight}
+        metadata = {name: values for name, values in given.named.items() if name != "y"}
+        self._data = {"X": given.X, "y": given.y, "metadata": metadata or None}
         self._context = estimator._init_callback_context(max_subtasks=None)
         self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
 

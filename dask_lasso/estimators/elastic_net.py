@@ -14,13 +14,13 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from .._warn import warn
 from ..engines.record import Observer
 from ..engines.schedules import ENGINES, Engine
-from ..places.input import open_rows
+from ..places.input import Given, open_rows
 from ..places.place import Place, usable
 from ..problem.losses import Gamma, Loss, Pair, Poisson, Residual, Tweedie
 from ..problem.penalties import Penalty
 from ..rows.statistics import Statistics, merge_statistics
 from ..solvers import admm, exact, newton, working_set
-from ..solvers.fit import Fit, Problem
+from ..solvers.fit import Fit
 from ..solvers.width import check_width, is_wide
 from .arrays import check_moments, feature_names, from_arrays, statistics_of
 from .base import LassoBase
@@ -183,16 +183,10 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
             called = value.__name__
             raise ValueError(f"{name} is the class {called}: pass an instance of it, {called}().")
 
-    def _problem(self) -> Problem:
-        return Problem(self._penalty(), self.fit_intercept, self._loss())
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.positive_only = self.loss in ("poisson", "gamma", "tweedie")
         return tags
-
-    def _inverse_link(self):
-        return getattr(self._loss(), "inverse_link", None)
 
     def _loss(self) -> Loss | Pair:
         loss = self.loss
@@ -207,7 +201,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
             )
         return Pair(*loss)
 
-    def _solve(self, place: Place, observe: Observer, *, has_weights: bool) -> Fit:
+    def _solve(self, place: Place, observe: Observer, *, given: Given) -> Fit:
         """Choose a solver by the problem and the width of the rows, and let it run."""
         problem = self._problem()
         settings = self._settings(
@@ -219,7 +213,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         )
         is_squared = isinstance(problem.loss, Residual) and np.isinf(problem.loss.delta)
         if self.local_solver == "lbfgs" or not is_squared:
-            self._check_raw_rows(problem.loss, place.n_targets, has_weights)
+            self._check_raw_rows(problem.loss, place.n_targets, given)
             newton_will_do = self.polish and self.local_solver == "auto" and self.penalty == "l1"
             if newton_will_do and newton.has_newton(problem.loss):
                 check_width(place)
@@ -233,17 +227,19 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
             return exact.fit(place, problem, settings, observe)
         return admm.fit(place, problem, settings, observe)
 
-    def _check_raw_rows(self, loss, n_targets: int, has_weights: bool) -> None:
+    def _check_raw_rows(self, loss, n_targets: int, given: Given) -> None:
         """Raise where a fit from raw rows cannot be."""
         if self.local_solver == "gram":
             raise ValueError(
                 "local_solver='gram' needs loss='squared', the only loss with sufficient"
                 " statistics: use local_solver='lbfgs' or 'auto'."
             )
-        if isinstance(loss, Pair) and has_weights:
+        for name in given.named if isinstance(loss, Pair) else ():
+            if name == "y":
+                continue
             raise ValueError(
-                "sample_weight cannot be used with loss=(f, fprime): f is summed over the rows"
-                " of a chunk. Put the weights into X or y, or use a loss of a row."
+                f"{name} cannot be used with loss=(f, fprime): f is summed over the rows"
+                " of a chunk. Put it into X or y, or use a loss of a row."
             )
         if isinstance(loss, Pair) and n_targets != 1:
             raise ValueError(
@@ -263,7 +259,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
                 )
         return np.atleast_2d(self.coef_).T.astype(np.float64)
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> Self:
         """Fit all rows seen so far and these: the statistics merge, which is exact.
 
         After any number of calls the coefficients are those of one fit on all the rows.
@@ -272,7 +268,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
 
         Parameters
         ----------
-        X, y, sample_weight : as for `fit`
+        X, y, sample_weight, offset : as for `fit`
 
         Returns
         -------
@@ -287,9 +283,8 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
                     "partial_fit cannot continue a fit that kept no statistics (more features"
                     " than a Gram matrix should have, or another loss): use a new estimator."
                 )
-            with open_rows(
-                self, X, y, sample_weight, client=self.client, reset=seen is None
-            ) as place:
+            given = self._given(X, y, sample_weight, offset)
+            with open_rows(self, given, client=self.client, reset=seen is None) as place:
                 check_width(place)
                 new = usable(place.merged_statistics(), place)
             parts, y_ndim = [new], place.y_ndim

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import DataConversionWarning
+from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
@@ -18,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._warn import warn
 from ..engines.record import Observer
 from ..engines.schedules import Engine
-from ..places.input import fetched, is_dask, memory_features, per_row
+from ..places.input import Given, fetched, is_dask, memory_features, memory_offset, per_row
 from ..problem.losses import Logistic
 from ..solvers import admm, newton
 from ..solvers.fit import Fit, Problem
@@ -157,7 +158,7 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         self.verbose = verbose
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> Self:
         """Fit the model in a handful of passes over the rows.
 
         Parameters
@@ -167,6 +168,8 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         y : {array-like, dask Array, dask Series} of shape (n_samples,)
             Two labels of any kind. Which they are is read first, of y alone.
         sample_weight : float or array-like of shape (n_samples,), default=None
+        offset : array-like of shape (n_samples,), default=None
+            What is added to the log-odds of each row.
 
         Returns
         -------
@@ -196,7 +199,8 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
                 raise ValueError(_not_two(labels))
             self.classes_ = labels
             weights = self._weights(y, per_row(sample_weight), counts)
-            self._fit(X, _encoded(y, labels), weights, partial(self._solve, start))
+            given = Given(X, _encoded(y, labels), weights, offset)
+            self._fit(given, partial(self._solve, start))
         return self
 
     def _start(self):
@@ -208,7 +212,7 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         if not is_dask(y):
             check_classification_targets(y)
             return np.unique(y, return_counts=True)
-        found, _ = fetched(self.client, _counted(y), None)
+        found = fetched(self.client, Given(None, _counted(y))).y
         pairs = [pair for pair in found if len(pair[0])]
         if not pairs:
             raise ValueError("y: Found array with 0 sample(s) while a minimum of 1 is required.")
@@ -260,56 +264,61 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         found["intercept_"] = np.atleast_1d(np.asarray(found["intercept_"], dtype=dtype))
         return found
 
-    def decision_function(self, X: Any) -> Any:
+    def decision_function(self, X: Any, offset: Any = None) -> Any:
         """Log-odds of the second class.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
                 (n_samples, n_features)
+        offset : array-like of shape (n_samples,), default=None
+            As in `AsyncLassoRegressor.predict`.
 
         Returns
         -------
         ndarray, dask Array or dask Series of shape (n_samples,)
             Lazy for a dask collection.
         """
-        return self._predict(X, _log_odds)
+        return self._predict(X, offset, _log_odds)
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any, offset: Any = None) -> Any:
         """Predict the class of rows: arguments and kinds of results as of `decision_function`."""
-        return self._predict(X, partial(_label, classes=self._fitted_classes()))
+        return self._predict(X, offset, partial(_label, classes=self._fitted_classes()))
 
-    def predict_proba(self, X: Any) -> Any:
+    def predict_proba(self, X: Any, offset: Any = None) -> Any:
         """Probabilities of both classes, of shape (n_samples, 2); a DataFrame of a dask frame."""
-        return self._predict(X, _probabilities, self._fitted_classes())
+        return self._predict(X, offset, _probabilities, self._fitted_classes())
 
-    def predict_log_proba(self, X: Any) -> Any:
+    def predict_log_proba(self, X: Any, offset: Any = None) -> Any:
         """Logarithms of `predict_proba`."""
-        return self._predict(X, _log_probabilities, self._fitted_classes())
+        return self._predict(X, offset, _log_probabilities, self._fitted_classes())
 
     def _fitted_classes(self):
         check_is_fitted(self)
         return self.classes_
 
-    def _predict(self, X, of_odds, columns=None):
+    def _predict(self, X, offset, of_odds, columns=None):
         check_is_fitted(self)
         compute = partial(_of_rows, of_odds, coef=self.coef_[0], intercept=self.intercept_[0])
         if is_dask(X):
             is_label = isinstance(of_odds, partial)
             dtype = self.classes_.dtype if is_label else None
-            return predict_dask(self, X, compute, dtype, columns)
+            return predict_dask(self, X, offset, compute, dtype, columns)
         X = memory_features(
             self, X, reset=False, accept_sparse=["csr", "csc"], ensure_min_samples=0
         )
-        return compute(X)
+        return compute(X, None if offset is None else memory_offset(X, offset))
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Share of the rows whose class is predicted; dask collections are read once."""
         check_is_fitted(self)
         if not is_dask(X):
-            y, sample_weight = fetched(self.client, y, sample_weight)
-            return super().score(X, y, sample_weight)
-        return accuracy(self, X, _encoded(_one_column(y), self.classes_), sample_weight)
+            _, y, sample_weight, offset, _ = fetched(
+                self.client, Given(X, y, sample_weight, offset)
+            )
+            return accuracy_score(y, self.predict(X, offset), sample_weight=sample_weight)
+        y = _encoded(_one_column(y), self.classes_)
+        return accuracy(self, Given(X, y, sample_weight, offset))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -317,8 +326,8 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         return tags
 
 
-def _of_rows(of_odds, X, coef, intercept):
-    return of_odds(predict_rows(X, coef, intercept))
+def _of_rows(of_odds, X, offset, coef, intercept):
+    return of_odds(predict_rows(X, offset, coef, intercept))
 
 
 def _log_odds(eta):

@@ -12,7 +12,7 @@ from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, validate_params
 
 from .._warn import warn
-from ..places.input import open_rows
+from ..places.input import Given, open_rows
 from ..solvers.path import Grid, path, path_of
 from .arrays import from_arrays, statistics_of
 from .lasso import AsyncLassoRegressor
@@ -104,7 +104,7 @@ def lasso_path(
         max_iter=max_iter,
         client=client,
     )
-    with open_rows(model, X, y, sample_weight, client=client) as place:
+    with open_rows(model, Given(X, y, sample_weight), client=client) as place:
         found = path(place, model._problem(), grid, max_iter)
         y_ndim = place.y_ndim
     return _arrays(found, model, y_ndim)

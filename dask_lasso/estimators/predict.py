@@ -12,11 +12,11 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.extmath import safe_sparse_dot
 
 from .._warn import warn
-from ..places.input import dask_features, open_rows
+from ..places.input import Given, dask_features, dask_offset, open_rows
 from ..places.place import usable
 from ..places.reuse import reusing
 from ..problem.losses import Mean
-from ..rows.chunk import Chunk, Declared, Unreadable, read_features, to_host
+from ..rows.chunk import Chunk, Declared, Unreadable, read_features, read_offset, to_host
 from ..rows.newton import Points, merge_newton, newton_pass
 from ..rows.statistics import statistics_of_chunk, value_defect
 from ..solvers.width import is_wide
@@ -24,19 +24,23 @@ from ..solvers.width import is_wide
 
 def predict_rows(
     X: Any,
+    offset: np.ndarray | None,
     coef: np.ndarray,
     intercept: float | np.ndarray,
     inverse_link: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Predictions for rows in memory; `coef` is (k,) or (m, k)."""
     eta = safe_sparse_dot(X, coef.T, dense_output=True) + intercept
+    if offset is not None:
+        eta = eta + (offset if eta.ndim == 1 else offset[:, np.newaxis])
     return eta if inverse_link is None else inverse_link(eta)
 
 
 def predict_dask(
     estimator: Any,
     X: Any,
-    compute: Callable[[Any], np.ndarray],
+    offset: Any,
+    compute: Callable[[Any, np.ndarray | None], np.ndarray],
     dtype: np.dtype | None = None,
     columns: Sequence | None = None,
     name: str | None = None,
@@ -45,8 +49,10 @@ def predict_dask(
 
     Parameters
     ----------
+    offset : array-like or None
+        Of each row.
     compute : callable
-        Of rows in memory.
+        Of rows in memory, and their offsets or None.
     dtype : dtype, optional
         Of what it returns; float32 where X and the coefficients are, else float64.
     columns : sequence or None
@@ -65,15 +71,66 @@ def predict_dask(
         dtype = np.dtype(np.float32 if single else np.float64)
     predict = partial(_predict_chunk, compute=compute, dtype=dtype)
     if part.is_frame:
-        return _predict_frame(X, predict, dtype, columns, name)
-    return _predict_array(part.values, predict, dtype, columns)
+        return _predict_frame(X, _beside_frame(X, offset), predict, dtype, columns, name)
+    return _predict_array(part.values, offset, predict, dtype, columns)
 
 
-def _predict_array(X, predict, dtype, columns):
+def _beside_frame(X, offset):
+    """An offset as a Series in the partitions of X, if there is one."""
+    if offset is None:
+        return []
+    part = dask_offset(offset)
+    if not part.is_dask:
+        raise ValueError(
+            "offset is in memory, and X is a dask DataFrame, of which nobody knows where it"
+            " belongs: pass a column of X."
+        )
+    values = part.values if part.is_frame else part.values.to_dask_dataframe()
+    if values.npartitions != X.npartitions:
+        raise ValueError(
+            f"offset has {values.npartitions} partitions, and X {X.npartitions}: pass a column of"
+            " X."
+        )
+    return [values]
+
+
+def _beside_array(X, offset):
+    """An offset in the chunks of X, if there is one."""
+    import dask.array as da
+
+    if offset is None:
+        return []
+    part, sizes = dask_offset(offset), X.chunks[0]
+    values = part.values
+    if part.is_frame:
+        values = values.to_dask_array()
+    is_known = not np.isnan(sum(sizes))
+    if not part.is_dask and not is_known:
+        raise ValueError(
+            "offset is in memory, and X has chunks of unknown size: call X.compute_chunk_sizes()"
+            " first, or pass a dask array in the same chunks."
+        )
+    if is_known and not part.is_frame and part.shape[0] == part.shape[0]:
+        if part.shape[0] != sum(sizes):
+            raise ValueError(
+                "Found input variables with inconsistent numbers of samples:"
+                f" X has {sum(sizes)}, offset has {part.shape[0]}."
+            )
+        values = values.rechunk((sizes,)) if part.is_dask else da.from_array(values, (sizes,))
+    if values.numblocks[0] != len(sizes):
+        raise ValueError(
+            f"offset has {values.numblocks[0]} chunks, and X {len(sizes)}, of unknown size: they"
+            " cannot be matched. Select both from one collection."
+        )
+    return [values]
+
+
+def _predict_array(X, offset, predict, dtype, columns):
     import dask.array as da
 
     out = "i" if columns is None else "it"
     numbers = da.arange(X.numblocks[0], chunks=1)
+    offsets = _beside_array(X, offset)
     return da.blockwise(
         _predict_block,
         out,
@@ -81,6 +138,7 @@ def _predict_array(X, predict, dtype, columns):
         "ij",
         numbers,
         "i",
+        *(argument for values in offsets for argument in (values, "i")),
         predict=predict,
         declared=Declared(X.shape[1]),
         new_axes={} if columns is None else {"t": len(columns)},
@@ -90,12 +148,12 @@ def _predict_array(X, predict, dtype, columns):
     )
 
 
-def _predict_block(X, number, predict, declared):
+def _predict_block(X, number, *offset, predict, declared):
     (X,) = X
-    return predict(X, number[0], declared)
+    return predict(X, number[0], declared, *offset)
 
 
-def _predict_frame(X, predict, dtype, columns, name):
+def _predict_frame(X, offsets, predict, dtype, columns, name):
     import pandas as pd
 
     index = X._meta.index[:0]
@@ -106,26 +164,34 @@ def _predict_frame(X, predict, dtype, columns, name):
         meta = pd.DataFrame(values, index=index, columns=columns)
     declared = Declared(X.shape[1], features=tuple(X.columns))
     return X.map_partitions(
-        _predict_partition, predict=predict, declared=declared, template=meta, meta=meta
+        _predict_partition,
+        *offsets,
+        predict=predict,
+        declared=declared,
+        template=meta,
+        meta=meta,
+        align_dataframes=False,
     )
 
 
-def _predict_partition(X, predict, declared, template, partition_info=None):
+def _predict_partition(X, *offset, predict, declared, template, partition_info=None):
     number = None if partition_info is None else partition_info["number"]
-    values = predict(X, number, declared)
+    values = predict(X, number, declared, *offset)
     if values.ndim == 1:
         return type(template)(values, index=X.index, name=template.name)
     return type(template)(values, index=X.index, columns=template.columns)
 
 
-def _predict_chunk(X, number, declared, *, compute, dtype):
+def _predict_chunk(X, number, declared, offset=None, *, compute, dtype):
     try:
         X = _host_floats(read_features(X, declared))
+        if offset is not None:
+            offset = read_offset(offset, len(X))
     except Unreadable as error:
         argument, problem, row = error.args
         where = f"in chunk {number}" if row is None else f"row {row} of chunk {number}"
         raise ValueError(f"Input {argument} {problem}, {where}.") from error
-    return compute(X).astype(dtype, copy=False)
+    return compute(X, offset).astype(dtype, copy=False)
 
 
 def _host_floats(X):
@@ -135,7 +201,7 @@ def _host_floats(X):
     return X.astype(np.float64)
 
 
-def r2_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> float:
+def r2_score(estimator: Any, given: Given) -> float:
     """Coefficient of determination on dask collections, averaged over the targets.
 
     Not `dask_ml.metrics.r2_score`: with chunks of unknown size it fails (dask-ml 2025.1.0).
@@ -144,9 +210,9 @@ def r2_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> float:
     """
 
     coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
-    with open_rows(estimator, X, y, sample_weight, client=estimator.client, reset=False) as place:
+    with open_rows(estimator, given, client=estimator.client, reset=False) as place:
         _check_targets(place, coef)
-        if reusing() and not is_wide(place):
+        if reusing() and given.offset is None and not is_wide(place):
             merged = usable(place.merged_statistics(), place)
             of_residual = merged.squared_residuals(coef.T, intercept)
         else:
@@ -163,11 +229,11 @@ def r2_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> float:
     return float(scores.mean())
 
 
-def d2_score(estimator: Any, X: Any, y: Any, sample_weight: Any, loss: Mean) -> float:
+def d2_score(estimator: Any, given: Given, loss: Mean) -> float:
     """Share of the null deviance that is explained, averaged over the targets; in one pass."""
     coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
     beta = np.vstack([coef.T, np.broadcast_to(intercept, len(coef))]).astype(np.float64)
-    with open_rows(estimator, X, y, sample_weight, client=estimator.client, reset=False) as place:
+    with open_rows(estimator, given, client=estimator.client, reset=False) as place:
         _check_targets(place, coef)
         args = loss, Points(beta, beta=beta), True
         found = place.reduce(newton_pass, merge_newton, *args)
@@ -179,10 +245,10 @@ def d2_score(estimator: Any, X: Any, y: Any, sample_weight: Any, loss: Mean) -> 
     return float(np.mean(1 - (found.loss + found.at_zero) / null))
 
 
-def accuracy(estimator: Any, X: Any, y: Any, sample_weight: Any) -> float:
+def accuracy(estimator: Any, given: Given) -> float:
     """Weighted share of the rows whose class, 0 or 1, is predicted; in one pass."""
     coef, intercept = estimator.coef_, estimator.intercept_
-    with open_rows(estimator, X, y, sample_weight, client=estimator.client, reset=False) as place:
+    with open_rows(estimator, given, client=estimator.client, reset=False) as place:
         task = partial(_of_hits, coef=coef, intercept=intercept)
         return float(usable(place.merged_statistics(task), place).y_mean[0])
 
@@ -192,7 +258,7 @@ def _of_hits(chunk, coef, intercept):
     if chunk.defect is not None:
         return statistics_of_chunk(chunk)
     X, y, sample_weight = chunk.arrays()
-    eta = predict_rows(_host_floats(X), coef, intercept)
+    eta = predict_rows(_host_floats(X), chunk.offset, coef, intercept)
     hits = ((eta > 0) == y) * 1.0
     found = statistics_of_chunk(Chunk(eta, hits, sample_weight, chunk.n_rows))
     if found.defect is not None:  # what is wrong is in the rows
@@ -212,7 +278,7 @@ def _of_residuals(chunk, coef, intercept):
     if chunk.defect is not None:
         return statistics_of_chunk(chunk)
     X, y, sample_weight = chunk.arrays()
-    residual = y - predict_rows(_host_floats(X), coef, intercept)
+    residual = y - predict_rows(_host_floats(X), chunk.offset, coef, intercept)
     found = statistics_of_chunk(Chunk(residual, y, sample_weight, chunk.n_rows))
     if found.defect is not None:  # what is wrong is in the rows, not in the residuals
         defect = value_defect(to_host(X), y, sample_weight)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Number, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -65,17 +65,43 @@ def _check_is_rows(name, values):
         )
 
 
-def _check_are_rows(*values):
-    for name, argument in zip(("X", "y", "sample_weight"), values, strict=True):
-        _check_is_rows(name, argument)
+class Given(NamedTuple):
+    """Rows as the user has them, to fit or to score.
+
+    Attributes
+    ----------
+    X, y, sample_weight, offset : arrays or collections
+    of_residual : bool
+        Whether the loss is one of the residual, so that the offset can be taken from y.
+    """
+
+    X: Any
+    y: Any
+    sample_weight: Any = None
+    offset: Any = None
+    of_residual: bool = False
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """What there is of them but X, by the names of the arguments."""
+        beside = {"y": self.y, "sample_weight": self.sample_weight, "offset": self.offset}
+        return {name: value for name, value in beside.items() if value is not None}
+
+    def checked(self) -> Given:
+        """The same, of rows; raises where there are none yet."""
+        for name, values in {"X": self.X, **self.named}.items():
+            _check_is_rows(name, values)
+        if isinstance(self.offset, Number):
+            raise ValueError(
+                f"offset is {self.offset!r}: pass an array, with a value for each row."
+            )
+        return self._replace(sample_weight=per_row(self.sample_weight))
 
 
 @contextmanager
 def open_rows(
     estimator: Any,
-    X: Any,
-    y: Any,
-    sample_weight: Any,
+    given: Given,
     *,
     client: Client | None = None,
     n_blocks: int | str = "auto",
@@ -92,51 +118,45 @@ def open_rows(
         Whatever was started for the fit ends with the context.
     """
     deadline = np.inf if max_time is None else time.perf_counter() + max_time
-    _check_are_rows(X, y, sample_weight)
+    given = given.checked()
     if reset:
-        estimator._target_names_ = _target_names(y)
-    sample_weight = per_row(sample_weight)
-    if is_dask(X):
+        estimator._target_names_ = _target_names(given.y)
+    if is_dask(given.X):
         from .client import client_for_fit
         from .cluster import OnCluster
 
-        parts = dask_parts(estimator, X, y, sample_weight, reset=reset)
-        with client_for_fit(client, X, y, sample_weight) as client:
+        parts = dask_parts(estimator, given, reset=reset)
+        with client_for_fit(client, given.X, *given.named.values()) as client:
             waiting = Waiting(client, deadline)
             try:
-                yield OnCluster(waiting, Joined(parts, waiting), n_blocks)
+                yield OnCluster(waiting, Joined(parts, waiting, given.of_residual), n_blocks)
             finally:
                 waiting.release_all()
     else:
         from .memory import InMemory
 
-        given = (X, y, sample_weight)
-        here = fetched(client, y, sample_weight, deadline=deadline)
-        arrays = memory_rows(estimator, X, *here, reset=reset)
-        with InMemory(*arrays, n_blocks, given=given, deadline=deadline) as place:
+        here = fetched(client, given, deadline=deadline)
+        arrays = memory_rows(estimator, here, reset=reset)[:4]
+        with InMemory(*arrays, n_blocks, given=given[:4], deadline=deadline) as place:
             yield place
 
 
-def fetched(
-    client: Client | None, y: Any, sample_weight: Any, deadline: float = np.inf
-) -> tuple[Any, Any]:
+def fetched(client: Client | None, given: Given, deadline: float = np.inf) -> Given:
     """What belongs to an X in memory, in memory too: less travels than if X were sent."""
-    values = y, sample_weight
-    if not is_dask(*values):
-        return values
+    lazy = {name: unwrap(values) for name, values in given.named.items() if is_dask(values)}
+    if not lazy:
+        return given
     from .client import client_for_fit
     from .cluster import fetch
 
-    values = tuple(map(unwrap, values))
-    with client_for_fit(client, *values) as client:
-        y, sample_weight = fetch(Waiting(client, deadline), values)
-        return y, sample_weight
+    with client_for_fit(client, *lazy.values()) as client:
+        here = fetch(Waiting(client, deadline), list(lazy.values()))
+    return given._replace(**dict(zip(lazy, here, strict=True)))
 
 
-def beside(X: Any, y: Any, sample_weight: Any, *, client: Client | None) -> tuple[Any, Any]:
+def beside(given: Given, *, client: Client | None) -> tuple[Any, Any]:
     """What X in memory is scored with, in memory; all values are checked."""
-    _check_are_rows(X, y, sample_weight)
-    y, sample_weight = fetched(client, y, per_row(sample_weight))
+    X, y, sample_weight = fetched(client, given.checked())[:3]
     y = memory_array("y", y, ensure_2d=False)
     same_length(X=unwrap(X), y=y)
     if sample_weight is not None:
@@ -167,10 +187,9 @@ def per_row(sample_weight: Any) -> Any:
     return None  # as scikit-learn's Lasso: the same weight for all is none
 
 
-def memory_rows(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool = True
-) -> tuple[Any, np.ndarray, np.ndarray | None]:
+def memory_rows(estimator: Any, given: Given, *, reset: bool = True) -> Given:
     """In-memory input as arrays; finiteness is left to the pass over the rows."""
+    X, y, sample_weight, offset, of_residual = given
     if y is None:
         raise ValueError(_no_target(estimator))
     X = memory_features(estimator, X, reset=reset, accept_sparse="csr", ensure_all_finite=False)
@@ -192,7 +211,22 @@ def memory_rows(
             "sample_weight", sample_weight, ensure_2d=False, ensure_all_finite=False
         )
         sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-    return X, y, sample_weight
+    if offset is not None:
+        offset = memory_offset(X, offset)
+        if of_residual:
+            y, offset = y - (offset if y.ndim == 1 else offset[:, np.newaxis]), None
+    return Given(X, y, sample_weight, offset)
+
+
+def memory_offset(X: Any, offset: Any) -> np.ndarray:
+    """The argument `offset` for an X in memory, checked."""
+    offset = memory_array("offset", offset, ensure_2d=False, ensure_min_samples=0)
+    if offset.ndim == 2 and offset.shape[1] == 1:
+        offset = offset[:, 0]
+    if offset.ndim != 1:
+        raise ValueError(f"offset must be a 1D array, got shape {offset.shape}.")
+    same_length(X=unwrap(X), offset=offset)
+    return offset.astype(np.float64, copy=False)
 
 
 def memory_features(estimator: Any, X: Any, *, reset: bool, **checks: Any) -> Any:
@@ -247,24 +281,32 @@ def _no_target(estimator):
     )
 
 
-def dask_parts(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool = True
-) -> list[Part]:
-    """Dask input as X, y and perhaps weights that `Joined` can join; nothing is computed."""
-    if y is None:
+def dask_parts(estimator: Any, given: Given, *, reset: bool = True) -> list[Part]:
+    """Dask input as parts that `Joined` can join, X and y first; nothing is computed."""
+    if given.y is None:
         raise ValueError(_no_target(estimator))
-    parts = [dask_features(estimator, X, reset=reset), part_of("y", y)]
+    parts = [dask_features(estimator, given.X, reset=reset), part_of("y", given.y)]
     if parts[1].ndim not in (1, 2):
         raise ValueError(f"y should be a 1d or 2d array, got an array of shape {parts[1].shape}.")
     if parts[1].shape[1:] == (0,):
         raise ValueError(f"y has 0 columns (shape={parts[1].shape}): pass at least one target.")
-    if sample_weight is not None:
-        parts.append(part_of("sample_weight", sample_weight))
+    if given.sample_weight is not None:
+        parts.append(part_of("sample_weight", given.sample_weight))
         if parts[2].ndim != 1:
             raise ValueError(
                 f"Sample weights must be 1D array or scalar, got shape {parts[2].shape}."
             )
+    if given.offset is not None:
+        parts.append(dask_offset(given.offset))
     return parts
+
+
+def dask_offset(offset: Any) -> Part:
+    """The argument `offset` beside an X that is a dask collection."""
+    part = part_of("offset", offset)
+    if part.ndim != 1:
+        raise ValueError(f"offset must be a 1D array, got shape {part.shape}.")
+    return part
 
 
 def _target_names(y):

@@ -22,7 +22,7 @@ from .waiting import Waiting
 
 
 class Part(NamedTuple):
-    """X, y or sample_weight: a dask array, a dask data frame or series, or in memory."""
+    """X, y, sample_weight or offset: a dask array, a dask data frame or series, or in memory."""
 
     name: str
     values: Any
@@ -46,10 +46,12 @@ class Joined:
     Parameters
     ----------
     parts : sequence of Part
-        X, y and perhaps sample_weight, some of them dask collections.
+        X, y and perhaps sample_weight and offset, some of them dask collections.
     waiting : Waiting
         Which computes the lengths of chunks where they are needed, and for which data
         frames are optimised.
+    of_residual : bool
+        Whether an offset is taken from y.
 
     Attributes
     ----------
@@ -62,7 +64,7 @@ class Joined:
         Of X.
     """
 
-    def __init__(self, parts: Sequence[Part], waiting: Waiting) -> None:
+    def __init__(self, parts: Sequence[Part], waiting: Waiting, of_residual: bool = False) -> None:
         X, y = parts[:2]
         self.n_features, self.dtype = X.shape[1], X.dtype
         self.y_ndim, self.n_targets = y.ndim, 1 if y.ndim == 1 else y.shape[1]
@@ -85,7 +87,8 @@ class Joined:
         declared = Declared(
             self.n_features, y.shape[1] if y.ndim > 1 else None, X.columns, y.columns
         )
-        self._pack = partial(_pack, list(in_chunks), len(frames), declared)
+        self.of_residual = of_residual
+        self._pack = partial(_pack, list(in_chunks), len(frames), declared, of_residual)
 
     @property
     def n_chunks(self) -> int:
@@ -267,12 +270,14 @@ def _unmatched(name, count, other, other_count):
     )
 
 
-def _pack(names, n_frames, declared, n_rows, *values) -> Chunk:
+def _pack(names, n_frames, declared, of_residual, n_rows, *values) -> Chunk:
     """One chunk of all collections, checked against each other and what was declared."""
     partitions: tuple = values[0] if n_frames else ()
     arrays = values[1:] if n_frames else values
     given = dict(zip(names, (*partitions, *arrays), strict=True))
-    chunk = read(given["X"], given["y"], given.get("sample_weight"), declared)
+    beside = (given.get(name) for name in ("sample_weight", "offset"))
+    weight, offset = beside
+    chunk = read(given["X"], given["y"], weight, declared, offset)
     if chunk.defect is not None:
         return chunk
     if n_rows == n_rows and chunk.n_rows != n_rows:
@@ -285,7 +290,7 @@ def _pack(names, n_frames, declared, n_rows, *values) -> Chunk:
         defect = _index_defect(names[0], partitions[0].index, name, partition.index)
         if defect is not None:
             return chunk._replace(defect=defect)
-    return chunk
+    return chunk.less_offset() if of_residual else chunk
 
 
 def _index_defect(name, index, other, other_index):

@@ -33,10 +33,10 @@ class InMemory:
     ----------
     X : ndarray or SciPy sparse of shape (n, k)
     y : ndarray of shape (n, m)
-    sample_weight : ndarray of shape (n,) or None
+    sample_weight, offset : ndarray of shape (n,) or None
     n_blocks : int or "auto"
     given : tuple
-        X, y and sample_weight as the user has them, by which `reuse_statistics` knows them.
+        The same as the user has them, by which `reuse_statistics` knows them.
     deadline : float
         Of `time.perf_counter`.
     """
@@ -46,6 +46,7 @@ class InMemory:
         X: Any,
         y: np.ndarray,
         sample_weight: np.ndarray | None,
+        offset: np.ndarray | None,
         n_blocks: int | str = "auto",
         *,
         given: tuple | None,
@@ -53,7 +54,7 @@ class InMemory:
     ) -> None:
         self.deadline = deadline
         self._given = given
-        self._X, self._y, self._sample_weight = X, y, sample_weight
+        self._X, self._y, self._beside = X, y, (sample_weight, offset)
         self.dtype, self.y_ndim = X.dtype, y.ndim
         self.n_targets = 1 if y.ndim == 1 else y.shape[1]
         n, k = X.shape
@@ -110,8 +111,8 @@ class InMemory:
         rows = slice(start, stop)
         y = self._y[rows].astype(np.float64, copy=False)
         y = y[:, np.newaxis] if y.ndim == 1 else y
-        weight = None if self._sample_weight is None else self._sample_weight[rows]
-        return Chunk(_consecutive(self._X, rows), y, weight, len(y))
+        weight, offset = (None if a is None else a[rows] for a in self._beside)
+        return Chunk(_consecutive(self._X, rows), y, weight, len(y), offset=offset)
 
     def load_rows(
         self, ones: bool, summarise: Callable, *args: Any
@@ -128,7 +129,7 @@ class InMemory:
         return InMemory(
             self._X[:, columns],
             self._y,
-            self._sample_weight,
+            *self._beside,
             len(self._edges) - 1,
             given=None,
             deadline=self.deadline,

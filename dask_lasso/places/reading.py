@@ -62,7 +62,7 @@ class Reading:
             for part in rows.parts
         ]
         if any(part is not before for part, before in zip(parts, rows.parts, strict=True)):
-            rows = Joined(parts, waiting)
+            rows = Joined(parts, waiting, rows.of_residual)
         self.rows = rows
         self._chunks = optimised(rows.each())
         self._annotations = by_key(self._chunks.dask)

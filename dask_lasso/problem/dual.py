@@ -43,8 +43,9 @@ class Quadratic:
         theta: np.ndarray,
         curvature: np.ndarray,
         weight: np.ndarray | None,
+        offset: np.ndarray | None = None,
     ) -> np.ndarray:
-        """What `value` needs of some rows, of shape (2, m)."""
+        """What `value` needs of some rows, of shape (2, m); y is less the offset."""
         weighted = theta if weight is None else weight * theta
         return np.array(
             [np.einsum("it,it->t", weighted, y), np.einsum("it,it->t", weighted, theta)]
@@ -77,6 +78,7 @@ class Sampled:
         theta: np.ndarray,
         curvature: np.ndarray,
         weight: np.ndarray | None,
+        offset: np.ndarray | None = None,
     ) -> np.ndarray:
         """Sums of the conjugate at each of the shifts, and at zero, of shape (6, m)."""
         s = 1.0 if weight is None else weight
@@ -88,6 +90,9 @@ class Sampled:
                 else -theta * eta - self.loss.value(eta, y)
                 for shift in _SHIFTS
             ]
+            if offset is not None:  # of a function of eta less the offset
+                for value, shift in zip(values, _SHIFTS, strict=True):
+                    value += (theta - shift * curvature) * offset
             values.append(self.loss.conjugate(np.zeros_like(theta), y))
         return np.array([(s * value).sum(axis=0) for value in values])
 

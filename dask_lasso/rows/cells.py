@@ -184,17 +184,14 @@ def cells_of_chunk(chunk: Chunk, labels: list[np.ndarray]) -> CellStatistics:
     """Statistics of the rows of one chunk; `labels` are those of `Partition.between`."""
     if chunk.defect is not None:
         return CellStatistics(chunk.n_rows, 1, {}, chunk.defect)
-    X, y, sample_weight = chunk.arrays()
-    if sparse.issparse(X):
-        X = X.tocsr()
+    if sparse.issparse(chunk.X):
+        chunk = chunk._replace(X=chunk.X.tocsr())
     elif any(rows.ndim == 1 for rows in labels):  # rows here and there, not runs of them
-        X = to_host(X)
+        chunk = chunk._replace(X=to_host(chunk.X))
     cells: dict[tuple[int, int], Statistics] = {}
     for labelling, rows in enumerate(labels):
         for cell, index in _rows_of_cells(rows):
-            weight = None if sample_weight is None else sample_weight[index]
-            rows_of_cell = Chunk(X[index, :], y[index], weight, len(y[index]))
-            part = statistics_of_chunk(rows_of_cell)
+            part = statistics_of_chunk(chunk.rows(index))
             if part.defect is not None:
                 defect = statistics_of_chunk(chunk).defect
                 return CellStatistics(chunk.n_rows, 1, {}, defect)

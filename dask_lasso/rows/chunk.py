@@ -80,6 +80,8 @@ class Chunk(NamedTuple):
         Float64.
     n_rows : int
     defect : Defect or None
+    offset : ndarray of shape (n,) or None
+        Float64, finite: what is added to the linear predictor.
     """
 
     X: Any
@@ -87,6 +89,7 @@ class Chunk(NamedTuple):
     sample_weight: np.ndarray | None
     n_rows: int
     defect: Defect | None = None
+    offset: np.ndarray | None = None
 
     def arrays(self) -> tuple[Any, np.ndarray, np.ndarray | None]:
         """X, y and sample_weight; raises `Unreadable` where there is a defect."""
@@ -94,13 +97,32 @@ class Chunk(NamedTuple):
             raise Unreadable(self.defect.argument, self.defect.problem, self.defect.row)
         return self.X, self.y, self.sample_weight
 
+    def rows(self, index: slice | np.ndarray) -> Chunk:
+        """Some of the rows of a dense or CSR chunk without a defect."""
+        of_rows = (None if a is None else a[index] for a in (self.sample_weight, self.offset))
+        weight, offset = of_rows
+        y = self.y[index]
+        return Chunk(self.X[index, :], y, weight, len(y), offset=offset)
 
-def read(X: Any, y: Any, sample_weight: Any = None, declared: Declared = _NOTHING) -> Chunk:
+    def less_offset(self) -> Chunk:
+        """The same rows for a loss of the residual: the offset is taken from y."""
+        if self.offset is None:
+            return self
+        return self._replace(y=self.y - self.offset[:, np.newaxis], offset=None)
+
+
+def read(
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    declared: Declared = _NOTHING,
+    offset: Any = None,
+) -> Chunk:
     """The rows of one chunk, in whatever collection they came.
 
     Parameters
     ----------
-    X, y, sample_weight
+    X, y, sample_weight, offset
         Arrays of NumPy (masked ones too), SciPy sparse, pydata/sparse, xarray or an array-API
         library; frames and series of pandas, polars or Arrow.
     declared : Declared
@@ -115,11 +137,13 @@ def read(X: Any, y: Any, sample_weight: Any = None, declared: Declared = _NOTHIN
         X = read_features(X, declared)
         y = _targets(y, declared)
         if sample_weight is not None:
-            sample_weight = _weights(sample_weight)
-        _check_lengths(X, y, sample_weight)
+            sample_weight = _per_row("sample_weight", sample_weight)
+        _check_lengths(X, y=y, sample_weight=sample_weight)
+        if offset is not None:
+            offset = read_offset(offset, X.shape[0])
     except Unreadable as error:
         return Chunk(None, None, None, _length(X), error.defect)
-    return Chunk(X, y, sample_weight, X.shape[0])
+    return Chunk(X, y, sample_weight, X.shape[0], offset=offset)
 
 
 def read_features(X: Any, declared: Declared = _NOTHING) -> Any:
@@ -143,13 +167,23 @@ def _targets(y, declared):
     return y.astype(np.float64, copy=False)
 
 
-def _weights(sample_weight):
-    weights = _dense("sample_weight", sample_weight)
-    if weights.ndim == 2 and weights.shape[1] == 1:
-        weights = weights[:, 0]
-    if weights.ndim != 1:
-        raise _width("sample_weight", weights.shape[-1], 1)
-    return weights.astype(np.float64, copy=False)
+def _per_row(argument, values):
+    values = _dense(argument, values)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise _width(argument, values.shape[-1], 1)
+    return values.astype(np.float64, copy=False)
+
+
+def read_offset(offset: Any, n_rows: int) -> np.ndarray:
+    """The offset of a `Chunk` of so many rows; raises `Unreadable`, for what is not finite too."""
+    offset = _per_row("offset", offset)
+    _check_lengths(np.empty((n_rows, 0)), offset=offset)
+    bad = ~np.isfinite(offset)
+    if bad.any():
+        raise Unreadable("offset", "contains NaN or infinity", int(np.argmax(bad)))
+    return offset
 
 
 def _dense(argument, values, names=None):
@@ -164,9 +198,9 @@ def _width(argument, found, declared):
     return Unreadable(argument, problem)
 
 
-def _check_lengths(X, y, sample_weight):
+def _check_lengths(X, **others):
     n = X.shape[0]
-    for name, other in (("y", y), ("sample_weight", sample_weight)):
+    for name, other in others.items():
         if other is not None and other.shape[0] != n:
             problem = f"has {other.shape[0]} rows where X has {n}"
             raise Unreadable(name, problem, min(n, other.shape[0]))

@@ -96,7 +96,8 @@ class RowLoss:
             if is_along:
                 _add_products(X, weight * curvature, along)
             if self.dual is not None:
-                dual = dual + self.dual.sums(eta, y, of_rows, curvature, rows.weight_of(tile))
+                beside = rows.weight_of(tile), rows.offset_of(tile)
+                dual = dual + self.dual.sums(eta, y, of_rows, curvature, *beside)
         if np.isnan(loss).any():
             raise ValueError(_undefined("value returned NaN"))
         if self.dual is None:
@@ -112,9 +113,12 @@ class RowLoss:
         found = np.zeros((len(shares), beta.shape[1]))
         ends = np.hstack([beta, other - beta])
         m = beta.shape[1]
-        for tile, _, eta in _tiles(rows, ends):
+        for tile, _, eta in _tiles(rows._replace(offset=None), ends):
+            start, way = eta[:, :m], eta[:, m:]
+            if rows.offset is not None:
+                start += rows.offset[tile]
             for values, share in zip(found, shares, strict=True):
-                at = self.loss.value(eta[:, :m] + share * eta[:, m:], rows.y[tile])
+                at = self.loss.value(start + share * way, rows.y[tile])
                 values += (_weight(rows, tile) * at).sum(axis=0)
         return found
 
@@ -134,6 +138,8 @@ class RowLoss:
         if not (np.isfinite(null).all() and np.isfinite(curvature).all()):
             raise ValueError(_undefined("value or curvature is not finite at a constant eta"))
         total = float(weight.sum()) if rows.weight is not None else float(len(rows.y))
+        if self.fit_intercept and rows.offset is not None:
+            eta = eta - (weight * rows.offset).sum() / (total or 1.0)
         return Start(eta, null, total * float(curvature.mean()))
 
     def _constant(self, y, weight, y_mean):
@@ -257,6 +263,8 @@ def _tiles(rows, beta):
         eta = X @ beta[:k]
         if len(beta) > k:
             eta += beta[k]
+        if rows.offset is not None:
+            eta += rows.offset[tile]
         yield tile, X, eta
 
 

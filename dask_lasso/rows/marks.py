@@ -50,10 +50,9 @@ class Marks(NamedTuple):
 
 
 def marks_of(chunk: Chunk, with_features: bool) -> Marks:
-    """Marks of the y and the weights of a chunk, and of a few columns of its X."""
+    """Marks of the y, the weights and the offset of a chunk, and of a few columns of its X."""
     columns = [np.ones(chunk.n_rows), *chunk.y.T]
-    if chunk.sample_weight is not None:
-        columns.append(chunk.sample_weight)
+    columns += [values for values in (chunk.sample_weight, chunk.offset) if values is not None]
     if with_features and namespace(chunk.X) is None:
         few = np.unique(np.linspace(0, chunk.X.shape[1] - 1, _FEW).astype(int))
         X = chunk.X[:, few]

@@ -110,9 +110,7 @@ def _parts(chunk):
     step = max(_PART_ITEMS // k, _PART_ROWS * k)
     for start in range(0, max(1, chunk.n_rows), step):
         rows = slice(start, start + step)
-        weights = None if chunk.sample_weight is None else chunk.sample_weight[rows]
-        y = chunk.y[rows]
-        yield Chunk(chunk.X[rows], y, weights, len(y))
+        yield chunk.rows(rows)
 
 
 def merge_newton(parts: Iterable[NewtonPass]) -> NewtonPass:
@@ -148,7 +146,7 @@ def _of_part(part, loss, points, light):
     if not sparse.issparse(X) and not (X.dtype == np.float64 and X.flags.aligned):
         X = X.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        eta = _predictor(X, points.beta)
+        eta = _predictor(X, rows, points.beta)
         value = (weight * loss.value(eta, y)).sum(axis=0)
         theta = -loss.derivative(eta, y)
         curvature = None if light else _curvature(loss, eta, y)
@@ -180,9 +178,11 @@ def _of_part(part, loss, points, light):
     return found._replace(statistics=tuple(statistics))
 
 
-def _predictor(X, beta):
+def _predictor(X, rows, beta):
     k = X.shape[1]
     eta = X @ beta[:k]
+    if rows.offset is not None:
+        eta += rows.offset
     return eta + beta[k] if len(beta) > k else eta
 
 
@@ -199,15 +199,17 @@ def _dual_point(loss, X, rows, eta, points):
     if points.before is None:
         at_zero = weight * loss.conjugate(np.zeros_like(eta), y)
         return {"at_zero": at_zero.sum(axis=0)}
-    before = _predictor(X, points.before)
+    before = _predictor(X, rows, points.before)
     is_same = np.array_equal(points.curved, points.before)
-    at = before if is_same else _predictor(X, points.curved)
+    at = before if is_same else _predictor(X, rows, points.curved)
     if not np.array_equal(points.beta, points.minimum):
-        eta = _predictor(X, points.minimum)
+        eta = _predictor(X, rows, points.minimum)
     theta = -loss.derivative(before, y) - _curvature(loss, at, y) * (eta - before)
     if hasattr(loss, "feasible"):
         theta = -loss.feasible(-theta, y)
     conjugate = weight * loss.conjugate(-theta, y)
+    if rows.offset is not None:  # of a function of eta less the offset
+        conjugate += weight * theta * rows.offset
     return {"dual": _sums_of(X, weight * theta), "conjugate": conjugate.sum(axis=0)}
 
 
@@ -263,7 +265,8 @@ def sample_of(chunks: Iterable[Chunk], share: float, enough: int) -> Chunk | Non
     is_sparse = sparse.issparse(found[0])
     X = sparse.csr_array(sparse.vstack(found)) if is_sparse else np.vstack(found)
     y = np.vstack([of_part.y[some] for of_part in rows])
-    weights: np.ndarray | None = None
-    if parts[0].sample_weight is not None:
-        weights = np.concatenate([part.sample_weight[some] for part in parts])
-    return Chunk(X, y, weights, len(y))
+    beside: list[np.ndarray | None] = [
+        None if values[0] is None else np.concatenate([of_part[some] for of_part in values])
+        for values in zip(*((part.sample_weight, part.offset) for part in parts), strict=True)
+    ]
+    return Chunk(X, y, beside[0], len(y), offset=beside[1])

@@ -1,0 +1,236 @@
+"""What the estimators that choose their penalty share: how rows are split, what a fit is."""
+
+from __future__ import annotations
+
+from functools import partial
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import KFold as SklearnKFold
+from sklearn.utils._param_validation import StrOptions
+
+from .._warn import warn
+from ..engines.record import Estimate, Observer
+from ..places.input import is_dask
+from ..places.place import Place
+from ..problem.penalties import L1, penalty_weights
+from ..rows.cells import Partition, consecutive_folds, one_cell, partition_of
+from ..solvers import selection
+from ..solvers.fit import Fit, Problem
+from ..solvers.path import Grid
+from ..solvers.selection import Choice
+from ..solvers.width import check_width, is_wide_path
+from .base import LassoBase
+from .callbacks import with_callbacks
+from .lasso import AsyncLassoRegressor
+from .path import GRID_CONSTRAINTS, check_alphas, check_values
+
+if TYPE_CHECKING:
+    pass
+
+
+class SelectionBase(LassoBase):
+    """What the two estimators that choose their penalty share."""
+
+    alpha_: float
+    alphas_: np.ndarray
+    mse_path_: np.ndarray
+    criterion_: np.ndarray
+    noise_variance_: float
+
+    max_staleness = None  # cells report once; no block is updated
+
+    _parameter_constraints: dict = {
+        **GRID_CONSTRAINTS,
+        "cv": ["cv_object"],
+        "rule": [StrOptions({"min", "1se"})],
+        "criterion": [StrOptions({"cv", "aic", "bic"})],
+        **{
+            name: AsyncLassoRegressor._parameter_constraints[name]
+            for name in (
+                "engine",
+                "fit_intercept",
+                "positive",
+                "penalty_weights",
+                "tol",
+                "max_iter",
+                "max_time",
+                "n_blocks",
+                "client",
+                "random_state",
+                "verbose",
+            )
+        },
+    }
+
+    @with_callbacks
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        offset: Any = None,
+        groups: Any = None,
+    ) -> Self:
+        """Choose the penalty and fit the model, in one pass over the rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
+                (n_samples, n_features)
+        y : {array-like, dask Array, dask Series} of shape (n_samples,)
+        sample_weight : float or array-like of shape (n_samples,), default=None
+            Non-negative weights, for the fits and for the error on each test set. Folds
+            count the same, whatever the weights in them, as in scikit-learn.
+        offset : array-like of shape (n_samples,), default=None
+            As in `AsyncLassoRegressor`.
+        groups : array-like of shape (n_samples,), default=None
+            Given to the splitter. With an integer `cv`, the folds are those of
+            `sklearn.model_selection.GroupKFold`.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            For parameters or data that cannot be used; what the estimator had from an
+            earlier fit is kept.
+        TimeoutError
+            If there was nothing to choose from after `max_time`.
+        RuntimeError
+            If the cluster went away, or cancelled what the fit needs.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the duality gap is above `tol`, or `max_iter` or `max_time` ended the fit.
+        """
+        with self._all_or_nothing():
+            self._validate_params()
+            given = self._given(X, y, sample_weight, offset)
+            self._fit(given, partial(self._solve, X, y, groups))
+        return self
+
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        check_alphas(self.alphas)
+        if not isinstance(self.l1_ratio, Real):
+            check_values("l1_ratio", self.l1_ratio, min_val=0.0, max_val=1.0)
+
+    def _solve(self, X: Any, y: Any, groups: Any, place: Place, observe: Observer) -> Fit:
+        """Choose a solver by the width of the rows, and let it run."""
+        partition = self._split(X, y, groups, place)
+        weights = penalty_weights(self.penalty_weights, self.n_features_in_, self.positive)
+        problem = Problem(L1(1.0, 1.0, weights, self.positive), self.fit_intercept)
+        settings = self._settings(place.dtype)
+        grid = Grid(check_alphas(self.alphas), self.eps)
+        l1_ratios = np.atleast_1d(self.l1_ratio)
+        choice = Choice(grid, l1_ratios, self.rule, self.criterion)
+        if (
+            is_wide_path(place)
+            and self.criterion == "cv"
+            and not problem.penalty.has_free
+            and np.all(l1_ratios > 0)
+            and np.all(grid.alphas > 0)
+        ):
+            return selection.fit_wide(place, problem, settings, observe, choice, partition)
+        check_width(place)
+        return selection.fit(place, problem, settings, observe, choice, partition)
+
+    def _split(self, X: Any, y: Any, groups: Any, place: Place) -> Partition:
+        """The `Partition` that the splits amount to."""
+        if place.y_ndim == 2 and place.n_targets > 1:
+            raise ValueError(
+                f"y has {place.n_targets} targets, and each would need a penalty of its own:"
+                f" fit one {type(self).__name__} per column."
+            )
+        if place.y_ndim == 2:
+            warn(
+                "A column-vector y was passed when a 1d array was expected: the column is taken.",
+                DataConversionWarning,
+            )
+        if self.criterion != "cv":
+            return one_cell()
+        cv, n_rows = self.cv, place.n_rows
+        if n_rows == 0:
+            raise ValueError("X: Found array with 0 sample(s) while a minimum of 1 is required.")
+        if isinstance(cv, SklearnKFold) and not cv.shuffle and type(cv) is SklearnKFold:
+            cv = cv.n_splits
+        if cv is None or isinstance(cv, Integral):
+            n_splits = 5 if cv is None else cv
+            if groups is None:
+                return _consecutive_folds(n_rows, n_splits)
+            cv = GroupKFold(n_splits)
+        if np.isnan(n_rows):
+            raise ValueError(
+                f"cv={cv} needs the number of rows, and X has chunks of unknown size: call"
+                " X.compute_chunk_sizes() before fit (of a data frame, pass"
+                " X.to_dask_array(lengths=True)), or use consecutive folds (cv=5)."
+            )
+        return partition_of(int(n_rows), _pairs(cv, X, y, groups, int(n_rows)))
+
+    def _warn_unless_converged(self, found: Fit) -> None:
+        super()._warn_unless_converged(found)
+        if found.n_unconverged:
+            warn(
+                f"Objective did not converge for {found.n_unconverged} of the coefficients that"
+                f" alpha_ was chosen by, within max_iter={self.max_iter}: their duality gaps are"
+                " above tol. Increase max_iter or tol, or scale the features.",
+                ConvergenceWarning,
+            )
+
+    def _attributes_of(
+        self, estimate: Estimate, dtype: type | np.dtype, y_ndim: int
+    ) -> dict[str, Any]:
+        attributes = super()._attributes_of(estimate, dtype, y_ndim)
+        if y_ndim == 2:
+            attributes["intercept_"] = np.ravel(attributes["intercept_"])[0]
+        chosen = dict(estimate.choice)
+        n_ratios = len(chosen["alphas_"])
+        if n_ratios == 1 or not isinstance(self.alphas, Integral):
+            chosen["alphas_"] = chosen["alphas_"][0]
+        for name in {"mse_path_", "criterion_"} & set(chosen):
+            chosen[name] = np.squeeze(chosen[name])
+        if "l1_ratio" not in self._get_param_names():
+            del chosen["l1_ratio_"]
+        return {**attributes, **chosen}
+
+
+def _consecutive_folds(n_rows, n_splits):
+    if n_splits < 2 or n_splits > n_rows:
+        raise ValueError(
+            f"Cannot have number of splits n_splits={n_splits} greater than the number of"
+            f" samples: n_samples={n_rows}, or less than 2: use another cv."
+        )
+    return consecutive_folds(n_rows, n_splits)
+
+
+def _pairs(cv, X, y, groups, n_rows):
+    """The splitter's index pairs, in memory."""
+    rows = X
+    if type(cv).__module__.startswith("dask_ml."):
+        # Its splitters look at the chunks of the rows alone.
+        import dask.array as da
+
+        rows = da.zeros((n_rows, 1), chunks=(getattr(X, "chunks", ((n_rows,),))[0], 1))
+    elif is_dask(X):
+        rows = np.broadcast_to(0.0, (n_rows, 1))  # how many there are is all that is asked
+    if is_dask(groups):
+        groups = groups.compute()
+    if hasattr(cv, "split"):
+        cv = cv.split(rows, None if is_dask(y) else y, groups)
+    for pair in cv:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise ValueError(f"cv yields {pair!r}: it must yield (train, test) pairs.")
+        train, test = pair
+        if is_dask(train, test):
+            import dask
+
+            train, test = dask.compute(train, test, scheduler="threads")
+        yield train, test

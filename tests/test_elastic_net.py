@@ -118,7 +118,6 @@ def test_adaptive_lasso_is_chosen_by_cross_validation(client):
     [
         ({"penalty_weights": [1.0]}, "shape"),
         ({"penalty_weights": -np.ones(12)}, "negative"),
-        ({"penalty_weights": PENALTIES, "positive": True}, "positive"),
         ({"l1_ratio": 1.5}, "l1_ratio"),
     ],
 )

@@ -21,6 +21,7 @@ from ..engines.schedules import ENGINES
 from ..places.input import Given, beside, is_dask, memory_features, memory_offset, open_rows
 from ..places.place import Place
 from ..places.waiting import TimeIsUp
+from ..problem.box import box_of
 from ..problem.degrees import degrees_of_freedom
 from ..problem.losses import SQUARED, Loss, Mean, Pair, Residual
 from ..problem.penalties import L1, Plugged, penalty_weights
@@ -99,8 +100,13 @@ class LinearBase(CallbackSupport, BaseEstimator):
         """The penalty of the fit, or the one that it has chosen."""
         alpha: Any = getattr(self, "alpha_", getattr(self, "alpha", None))
         l1_ratio = getattr(self, "l1_ratio_", self.l1_ratio)
-        weights = penalty_weights(self.penalty_weights, self.n_features_in_, self.positive)
-        return L1(alpha, l1_ratio, weights, self.positive)
+        return self._l1(alpha, l1_ratio)
+
+    def _l1(self, alpha: float, l1_ratio: float) -> L1:
+        """The l1 penalty of the parameters, with this alpha."""
+        k = self.n_features_in_
+        weights = penalty_weights(self.penalty_weights, k)
+        return L1(alpha, l1_ratio, weights, box_of(self.bounds, self.positive, k))
 
     def _settings(self, dtype: type | np.dtype, **beside: Any) -> Settings:
         return Settings(

@@ -54,7 +54,7 @@ class AsyncLassoCV(SelectionBase):
         all have been read. With more columns than rows, or than 10,000, alpha is chosen
         among those that are done.
 
-    engine, fit_intercept, positive, penalty_weights, tol, max_iter, n_blocks, client, \
+    engine, fit_intercept, positive, bounds, penalty_weights, tol, max_iter, n_blocks, client, \
             random_state, verbose
         As in `AsyncLassoRegressor`. Whatever the engine, alpha is chosen once, when all
         rows are in.
@@ -122,6 +122,7 @@ class AsyncLassoCV(SelectionBase):
         engine: str | Engine = "batched",
         fit_intercept: bool = True,
         positive: bool = False,
+        bounds: tuple | None = None,
         penalty_weights: ArrayLike | None = None,
         tol: float = 1e-6,
         max_iter: int = 1000,
@@ -139,6 +140,7 @@ class AsyncLassoCV(SelectionBase):
         self.engine = engine
         self.fit_intercept = fit_intercept
         self.positive = positive
+        self.bounds = bounds
         self.penalty_weights = penalty_weights
         self.tol = tol
         self.max_iter = max_iter
@@ -159,8 +161,8 @@ class AsyncElasticNetCV(SelectionBase):
     l1_ratio : float or list of float, default=0.5
         Share of the l1 term in the penalty; of a list, the best is chosen.
 
-    eps, alphas, cv, rule, criterion, engine, fit_intercept, positive, penalty_weights, tol, \
-            max_iter, max_time, n_blocks, client, random_state, verbose
+    eps, alphas, cv, rule, criterion, engine, fit_intercept, positive, bounds, penalty_weights, \
+            tol, max_iter, max_time, n_blocks, client, random_state, verbose
         As in `AsyncLassoCV`. With `rule="1se"`, the l1_ratio is that of the least error.
 
     Attributes
@@ -211,6 +213,7 @@ class AsyncElasticNetCV(SelectionBase):
         engine: str | Engine = "batched",
         fit_intercept: bool = True,
         positive: bool = False,
+        bounds: tuple | None = None,
         penalty_weights: ArrayLike | None = None,
         tol: float = 1e-6,
         max_iter: int = 1000,
@@ -229,6 +232,7 @@ class AsyncElasticNetCV(SelectionBase):
         self.engine = engine
         self.fit_intercept = fit_intercept
         self.positive = positive
+        self.bounds = bounds
         self.penalty_weights = penalty_weights
         self.tol = tol
         self.max_iter = max_iter

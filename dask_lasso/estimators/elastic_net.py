@@ -33,6 +33,7 @@ CONSTRAINTS = {
     "engine": [StrOptions(set(ENGINES)), HasMethods("run")],
     "fit_intercept": ["boolean"],
     "positive": ["boolean"],
+    "bounds": [tuple, list, None],
     "penalty_weights": ["array-like", None],
     "loss": [
         StrOptions({"squared", "huber", "poisson", "gamma", "tweedie"}),
@@ -79,10 +80,10 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
 
     penalty_weights : array-like of shape (n_features,), default=None
         What the penalty multiplies each coefficient with, in both terms:
-        ``||penalty_weights * w||``, as if the columns were divided by it. 0 is no penalty,
-        and not for `positive`; None is 1 for all.
+        ``||penalty_weights * w||``, as if the columns were divided by it. 0 is no penalty;
+        None is 1 for all.
 
-    engine, fit_intercept, positive, loss, huber_delta, tweedie_power, local_solver, tol, \
+    engine, fit_intercept, positive, bounds, loss, huber_delta, tweedie_power, local_solver, tol, \
             max_iter, max_time, rho, over_relaxation, \
             n_blocks, max_staleness, polish, warm_start, client, random_state, verbose
         As in `AsyncLassoRegressor`.
@@ -126,6 +127,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         engine: str | Engine = "batched",
         fit_intercept: bool = True,
         positive: bool = False,
+        bounds: tuple | None = None,
         penalty_weights: ArrayLike | None = None,
         loss: str | tuple | Loss = "squared",
         huber_delta: float = 1.35,
@@ -149,6 +151,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         self.engine = engine
         self.fit_intercept = fit_intercept
         self.positive = positive
+        self.bounds = bounds
         self.penalty_weights = penalty_weights
         self.loss = loss
         self.huber_delta = huber_delta

@@ -43,17 +43,22 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
     fit_intercept : bool, default=True
 
     positive : bool, default=False
-        Constrain the coefficients to be non-negative.
+        Constrain the coefficients to be non-negative: `bounds` of (0, inf).
+
+    bounds : tuple (lower, upper), default=None
+        Bounds of the coefficients, ``lower <= 0 <= upper``: numbers, or arrays of shape
+        (n_features,); infinite where there is none. In the user's units, whatever the
+        `penalty_weights`, and for columns that are not penalised too.
 
     penalty_weights : array-like of shape (n_features,), default=None
         What the penalty multiplies each coefficient with: ``alpha * ||penalty_weights *
-        w||_1``. 0 is no penalty, and not for `positive`; None is 1 for all. The weights
+        w||_1``. 0 is no penalty; None is 1 for all. The weights
         ``1 / abs(w0)`` of a first estimate w0 make the adaptive lasso (Zou 2006).
 
     penalty : "l1" or object, default="l1"
         What alpha multiplies in place of ``||w||_1``: an object with methods ``value(w)`` and
-        ``prox(w, step)``; see `dask_lasso.Penalty`. `polish`, `positive` and
-        `penalty_weights` are of "l1" alone.
+        ``prox(w, step)``; see `dask_lasso.Penalty`. `polish`, `positive`, `bounds`
+        and `penalty_weights` are of "l1" alone.
 
     loss : {"squared", "huber", "poisson", "gamma", "tweedie"}, object or tuple (f, fprime), \
             default="squared"
@@ -220,6 +225,7 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         engine: str | Engine = "batched",
         fit_intercept: bool = True,
         positive: bool = False,
+        bounds: tuple | None = None,
         penalty_weights: ArrayLike | None = None,
         penalty: str | Penalty = "l1",
         loss: str | tuple | Loss = "squared",
@@ -245,6 +251,7 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
             engine=engine,
             fit_intercept=fit_intercept,
             positive=positive,
+            bounds=bounds,
             penalty_weights=penalty_weights,
             loss=loss,
             huber_delta=huber_delta,
@@ -268,7 +275,7 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
     def _penalty(self) -> L1 | Plugged:
         if isinstance(self.penalty, str):
             return super()._penalty()
-        for name, unused in (("positive", False), ("penalty_weights", None)):
+        for name, unused in (("positive", False), ("bounds", None), ("penalty_weights", None)):
             if getattr(self, name) is not unused:
                 raise ValueError(f"{name} is of penalty='l1' alone: put it into the penalty.")
         return Plugged(self.alpha, self.penalty)

@@ -60,7 +60,7 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
     class_weight : dict or "balanced", default=None
         What the weights of the rows of each class are multiplied by; as in scikit-learn.
 
-    engine, fit_intercept, positive, penalty_weights, tol, max_iter, max_time, rho, \
+    engine, fit_intercept, positive, bounds, penalty_weights, tol, max_iter, max_time, rho, \
             over_relaxation, n_blocks, max_staleness, polish, warm_start, client, \
             random_state, verbose
         As in `AsyncLassoRegressor`. With ``polish=False`` consensus ADMM on the raw rows, by
@@ -123,6 +123,7 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         engine: str | Engine = "batched",
         fit_intercept: bool = True,
         positive: bool = False,
+        bounds: tuple | None = None,
         penalty_weights: ArrayLike | None = None,
         tol: float = 1e-6,
         max_iter: int = 1000,
@@ -143,6 +144,7 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         self.engine = engine
         self.fit_intercept = fit_intercept
         self.positive = positive
+        self.bounds = bounds
         self.penalty_weights = penalty_weights
         self.tol = tol
         self.max_iter = max_iter

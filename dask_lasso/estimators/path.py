@@ -32,7 +32,7 @@ GRID_CONSTRAINTS = {
         **GRID_CONSTRAINTS,
         **{
             name: AsyncLassoRegressor._parameter_constraints[name]
-            for name in ("fit_intercept", "positive", "penalty_weights", "max_iter")
+            for name in ("fit_intercept", "positive", "bounds", "penalty_weights", "max_iter")
         },
     },
     prefer_skip_nested_validation=True,
@@ -45,6 +45,7 @@ def lasso_path(
     alphas: int | ArrayLike = 100,
     fit_intercept: bool = False,
     positive: bool = False,
+    bounds: tuple | None = None,
     penalty_weights: ArrayLike | None = None,
     sample_weight: Any = None,
     max_iter: int = 1000,
@@ -100,6 +101,7 @@ def lasso_path(
     model = AsyncLassoRegressor(
         fit_intercept=fit_intercept,
         positive=positive,
+        bounds=bounds,
         penalty_weights=penalty_weights,
         max_iter=max_iter,
         client=client,

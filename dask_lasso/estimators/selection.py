@@ -16,7 +16,6 @@ from .._warn import warn
 from ..engines.record import Estimate, Observer
 from ..places.input import is_dask
 from ..places.place import Place
-from ..problem.penalties import L1, penalty_weights
 from ..rows.cells import Partition, consecutive_folds, one_cell, partition_of
 from ..solvers import selection
 from ..solvers.fit import Fit, Problem
@@ -54,6 +53,7 @@ class SelectionBase(LassoBase):
                 "engine",
                 "fit_intercept",
                 "positive",
+                "bounds",
                 "penalty_weights",
                 "tol",
                 "max_iter",
@@ -126,8 +126,7 @@ class SelectionBase(LassoBase):
     def _solve(self, X: Any, y: Any, groups: Any, place: Place, observe: Observer) -> Fit:
         """Choose a solver by the width of the rows, and let it run."""
         partition = self._split(X, y, groups, place)
-        weights = penalty_weights(self.penalty_weights, self.n_features_in_, self.positive)
-        problem = Problem(L1(1.0, 1.0, weights, self.positive), self.fit_intercept)
+        problem = Problem(self._l1(1.0, 1.0), self.fit_intercept)
         settings = self._settings(place.dtype)
         grid = Grid(check_alphas(self.alphas), self.eps)
         l1_ratios = np.atleast_1d(self.l1_ratio)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .box import Pulls
 from .linear import LeastSquares
 from .moments import Moments, Residual
 from .penalties import L1, Plugged
@@ -64,7 +65,7 @@ def _unpenalised(penalty, coef):
 
 def _dual_beside_free(problem, coef, penalty, free):
     """`dual_value` where the columns `free` have to be orthogonal to the residual."""
-    inside = free & (coef[:, 0] > 0) if penalty.positive else free
+    inside = free if penalty.box is None else free & penalty.box.is_inside(coef)[:, 0]
     columns = np.flatnonzero(inside)
     x_mean = None if problem.x_mean is None else problem.x_mean[columns]
     squares = LeastSquares(problem.gram[np.ix_(columns, columns)], x_mean, problem.weight)
@@ -76,14 +77,15 @@ def _dual_beside_free(problem, coef, penalty, free):
     at = coef.copy()
     at[columns] += squares.solve(centred, mean)
     after = problem.residual(at)
-    correlation = after.correlation[:, 0]
-    violation = np.where(inside, np.abs(correlation), np.maximum(correlation, 0.0))[free]
+    pulls = penalty.pulls(after.correlation, coef)
+    violation = np.where(inside, np.abs(after.correlation[:, 0]), pulls.open[:, 0])[free]
     norms = problem.norms[free]
     size = np.sqrt(problem.squares[0])
     if (violation > ORTHOGONAL * norms * size).any():
         return np.zeros(1)  # of the dual point zero
     # Each column contributes about ||y|| at most, so much is what the violations are worth.
     worth = (violation * size / np.where(norms > 0, norms, 1.0)).sum() / problem.weight
+    worth += pulls.of(free & ~inside).cost(1.0, 0.0) / problem.weight
     return dual_value(problem, at, after, penalty, beside=free) - worth
 
 
@@ -107,23 +109,20 @@ def dual_value(
     beside : ndarray of bool of shape (k,), optional
         Columns that are orthogonal to the residual, and do not constrain its scale.
     """
-    weight = problem.weight
+    weight, counted = problem.weight, np.ones(len(coef), bool) if beside is None else ~beside
     weights = 1.0 if penalty.weights is None else penalty.weights[:, np.newaxis]
     threshold, ridge = weight * penalty.l1 * weights, weight * penalty.l2 * weights**2
     if beside is not None:
         threshold = np.broadcast_to(threshold, coef.shape)
     best = np.full(coef.shape[1], -np.inf)
-    for point in _points(problem, coef, residual, threshold, beside):
+    moving = np.where(penalty.is_moving(coef), coef, 0.0)
+    for point in _points(problem, moving, residual, threshold, beside):
         squares, with_y, correlation = point
         scaled = _scaled(problem, coef, point, threshold, ridge, penalty, beside)
         best = np.maximum(best, scaled / weight)
         if penalty.has_ridge and np.all(np.asarray(penalty.l2) > 0):
-            beyond = correlation if penalty.positive else np.abs(correlation)
-            beyond = np.maximum(beyond - threshold, 0.0)
-            if beside is not None:
-                beyond[beside] = 0.0
-            conjugate = beyond**2 / np.where(ridge > 0, 2 * ridge, 1.0)
-            best = np.maximum(best, (with_y - 0.5 * squares - conjugate.sum(axis=0)) / weight)
+            conjugate = penalty.of(counted).conjugate(correlation[counted], weight)
+            best = np.maximum(best, (with_y - 0.5 * squares - conjugate) / weight)
     return best
 
 
@@ -152,17 +151,16 @@ def _scaled(problem, coef, point, threshold, ridge, penalty, beside):
     if penalty.has_ridge:
         correlation = correlation - ridge * coef
         squares = squares + (ridge * coef**2).sum(axis=0)
-    correlation = correlation if penalty.positive else np.abs(correlation)
-    norms = problem.norms
+    pulls, norms = penalty.pulls(correlation, coef), problem.norms
     if beside is not None:
-        correlation, threshold, norms = (a[~beside] for a in (correlation, threshold, norms))
-    return scale_residual(squares, with_y, correlation, threshold, norms, problem.squares)[1]
+        pulls, threshold, norms = pulls.of(~beside), threshold[~beside], norms[~beside]
+    return scale_residual(squares, with_y, pulls, threshold, norms, problem.squares)[1]
 
 
 def scale_residual(
     squares: np.ndarray,
     with_y: np.ndarray,
-    correlation: np.ndarray,
+    pulls: Pulls,
     threshold: float | np.ndarray,
     norms: np.ndarray,
     yy: np.ndarray,
@@ -177,8 +175,8 @@ def scale_residual(
     ----------
     squares, with_y : ndarray of shape (m,)
         ``r.r`` and ``r.y``
-    correlation : ndarray of shape (k, m)
-        Absolute, but where coefficients are non-negative.
+    pulls : Pulls
+        Of the correlations (k, m) of the columns with r.
     threshold : float or ndarray that broadcasts to (k, m)
     norms : ndarray of shape (k,)
     yy : ndarray of shape (m,)
@@ -189,12 +187,14 @@ def scale_residual(
     scale, value : ndarray of shape (m,)
         The scale of a point in the box, and the largest value, times n, of the dual.
     """
+    correlation = pulls.open
     scale = _feasible_scale(correlation, threshold)
-    value = _value(squares, with_y, scale)
+    value = _value(squares, with_y, scale) - pulls.cost(scale, threshold)
     if (scale < 1).any():
         beyond = (correlation > threshold).sum(axis=0)
         almost = _feasible_scale(correlation, threshold + _ROUNDING * np.outer(norms, np.sqrt(yy)))
-        relaxed = _value(squares, with_y, almost) - _ROUNDING * beyond * yy
+        relaxed = _value(squares, with_y, almost) - pulls.cost(almost, threshold)
+        relaxed -= _ROUNDING * beyond * yy
         value = np.maximum(value, relaxed)
     return scale, value
 

@@ -13,9 +13,9 @@ def degrees_of_freedom(problem: Moments, coef: np.ndarray, penalty: L1) -> float
     """Degrees of freedom of one fit: the trace of its smoother on the active columns.
 
     The number of non-zero coefficients for the lasso (Zou, Hastie & Tibshirani 2007,
-    theorem 1), less with a ridge term.
+    theorem 1) that are at no bound, less with a ridge term.
     """
-    active = np.flatnonzero(coef)
+    active = np.flatnonzero(penalty.is_moving(coef[:, np.newaxis])[:, 0])
     if penalty.l2 == 0 or len(active) == 0:
         return float(len(active))
     gram = problem.about_zero().gram[np.ix_(active, active)]

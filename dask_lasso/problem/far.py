@@ -41,7 +41,14 @@ def solve_far(lasso: Lasso, max_iter: int, coef: np.ndarray, solve: Callable) ->
     if not sums.determine:
         return None
     constant = (np.diagonal(apart.gram) == 0) & (x_mean != 0) & (lasso.ridge == 0)
-    bounds, takers = _bounds(constant, x_mean, lasso.threshold / n, lasso.positive)
+    box = lasso.box
+    if box is not None:
+        ends = np.concatenate([box.lower[constant], box.upper[constant]])
+        if (np.isfinite(ends) & (ends != 0)).any():
+            return None  # such a column takes up what is left no further than to its bound
+    bounds, takers = _bounds(
+        constant, x_mean, np.broadcast_to(lasso.threshold / n, coef.shape), box
+    )
     low, high = bounds
     mean, signs = min(max(0.0, low), high), None
     for _ in range(_MAX_STEPS):
@@ -58,11 +65,11 @@ def solve_far(lasso: Lasso, max_iter: int, coef: np.ndarray, solve: Callable) ->
             if mean == bounds[side] and is_there:
                 coef[takers[side]] = excess / x_mean[takers[side]]
                 return coef
-        if signs is not None and np.array_equal(np.sign(coef), signs):
+        if signs is not None and np.array_equal(lasso.state(coef), signs):
             return _settled(lasso, sums, coef, mean)
-        signs = np.sign(coef)
+        signs = lasso.state(coef)
         low, high = (mean, high) if excess > 0 else (low, mean)
-        active = np.flatnonzero(coef)
+        active = np.flatnonzero(np.abs(signs) == 1)
         mean += excess / (1.0 + n * sums.slope(active))
         # No root of these signs, if it is not between the bounds: they have to show again.
         if mean > high:
@@ -74,7 +81,7 @@ def solve_far(lasso: Lasso, max_iter: int, coef: np.ndarray, solve: Callable) ->
 
 def _settled(lasso, sums, coef, mean):
     """Coefficients of steps in the mean that are less than a unit in its last place."""
-    apart, active, rest = lasso.apart, np.flatnonzero(coef), 0.0
+    apart, active, rest = lasso.apart, np.flatnonzero(np.abs(lasso.state(coef)) == 1), 0.0
     inverse, slope = sums.inverse(active), sums.slope(active)
     settled = coef.copy()
     for _ in range(2):
@@ -82,17 +89,23 @@ def _settled(lasso, sums, coef, mean):
         step = excess / (1.0 + apart.weight * slope)
         settled[active] += apart.weight * step * inverse
         rest += step
-    return settled if np.array_equal(np.sign(settled), np.sign(coef)) else coef
+    return settled if np.array_equal(lasso.state(settled), lasso.state(coef)) else coef
 
 
-def _bounds(constant, x_mean, threshold, positive):
+def _bounds(constant, x_mean, threshold, box):
     """Bounds that constant columns set to the mean of the residual, and the columns that do."""
     low, high, takers = -np.inf, np.inf, [None, None]
     for column in np.flatnonzero(constant):
-        reach = threshold / x_mean[column]
-        ends = [-np.inf, np.inf] if positive else [-abs(reach), abs(reach)]
-        if positive:
-            ends[int(reach > 0)] = reach
+        reach = threshold[column] / abs(x_mean[column])
+        ends = [-reach, reach]
+        if box is not None:
+            # On the side of a coefficient that cannot be there is none.
+            sides = box.lower[column] < 0, box.upper[column] > 0
+            sides = sides if x_mean[column] > 0 else sides[::-1]
+            ends = [
+                end if is_open else sign * np.inf
+                for end, is_open, sign in zip(ends, sides, (-1, 1), strict=True)
+            ]
         if ends[0] > low:
             low, takers[0] = ends[0], column
         if ends[1] < high:
@@ -104,7 +117,7 @@ class _Sums:
     """How ``||y||^2`` and the solution depend on the mean of the residual."""
 
     def __init__(self, gram, xy, yy, x_mean, ridge):
-        self._gram = gram + ridge * np.eye(len(gram)) if ridge else gram
+        self._gram = gram + np.diag(np.broadcast_to(ridge, len(gram))) if np.any(ridge) else gram
         self._x_mean = x_mean
         varies = np.diagonal(self._gram) > 0
         self._scale = np.where(varies, unit_scale(np.diagonal(self._gram)), 0.0)

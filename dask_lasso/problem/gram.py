@@ -17,9 +17,11 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import enet_path, lars_path_gram
 
+from .active import active_set
+from .boxed import solve_boxed
 from .certificate import certify
 from .far import solve_far
-from .linear import LeastSquares, solve_positive_definite
+from .linear import LeastSquares
 from .moments import Lasso, Moments
 from .penalties import L1
 from .unpenalised import Reduction
@@ -31,7 +33,6 @@ _HANDOVER = (1e-4, 1e-7, 1e-10, 1e-13)
 # that goes.
 _PATIENCE = 100
 _MOST_STEPS = 1000
-_EPS = np.finfo(np.float64).eps
 # Share of the null loss from which on a gap is a sign of ruin.
 _POOR = 1e-3
 
@@ -78,14 +79,15 @@ def solve(
         The certificate is measured, not assumed: it is up to the caller to compare it
         with a tolerance.
     """
-    if penalty.l1 == 0 and not penalty.positive:
-        coef = _ridge(problem, penalty).astype(dtype).astype(np.float64)
+    k = len(problem.gram)
+    if penalty.l1 == 0 and penalty.box is None:
+        coef = penalty.rounded(_ridge(problem, penalty), k, dtype)
         value, gap = certify(problem, coef, penalty)
         return Solution(coef, gap, value)
     reduction = Reduction(problem, penalty)
     start = None if coef_init is None else reduction.reduce(coef_init)
-    coef = reduction.expand(_solve_alike(reduction.problem, penalty, max_iter, start))
-    return _certified(problem, penalty, coef.astype(dtype).astype(np.float64), reduction)
+    coef = reduction.expand(_solve_reduced(reduction, penalty, max_iter, start))
+    return _certified(problem, penalty, penalty.rounded(coef, k, dtype), reduction)
 
 
 def _certified(problem, penalty, coef, reduction, target=slice(None)) -> Solution:
@@ -109,25 +111,27 @@ def _ridge(problem, penalty):
     return squares.solve(problem.xy, problem.y_mean)
 
 
-def _solve_alike(problem, penalty, max_iter, coef_init):
-    """Coefficients (k, m) of columns that are penalised alike."""
+def _solve_reduced(reduction, penalty, max_iter, coef_init):
+    """Coefficients (k, m) of the columns of a reduction."""
+    problem = reduction.problem
     k, m = problem.xy.shape
     coef = np.zeros((k, m)) if coef_init is None else np.array(coef_init, dtype=np.float64)
     about_zero = problem.about_zero()
     for target in range(m):
-        lasso = _lasso(problem, about_zero, target, penalty)
+        lasso = _lasso(reduction, about_zero, target, penalty)
         coef[:, target] = _solve_one(lasso, max_iter, np.ascontiguousarray(coef[:, target]))
     return coef
 
 
-def _lasso(problem, about_zero, target, penalty) -> Lasso:
+def _lasso(reduction, about_zero, target, penalty) -> Lasso:
+    problem = reduction.problem
     return Lasso(
         np.ascontiguousarray(about_zero.gram),
         np.ascontiguousarray(about_zero.xy[:, target]),
         float(about_zero.yy[target]),
-        float(problem.weight * penalty.l1),
-        float(problem.weight * penalty.l2),
-        penalty.positive,
+        float(problem.weight * penalty.l1) * reduction.share,
+        float(problem.weight * penalty.l2) * reduction.share,
+        reduction.box,
         problem.target(target) if problem.has_far_columns else None,
     )
 
@@ -144,11 +148,13 @@ def solve_target(lasso: Lasso, max_iter: int, coef: np.ndarray) -> np.ndarray:
     """The coefficients (k,) of one target, from a first guess `coef`."""
     if lasso.yy <= 0 or not lasso.xy.any():
         return np.zeros_like(coef)
+    if not lasso.is_plain:
+        return solve_boxed(lasso, max_iter, coef)
     left = max_iter
     for attempt, tol in enumerate(_HANDOVER):
         sweeps = left if attempt else min(left, _PATIENCE)
-        penalty = lasso.threshold + lasso.ridge
-        l1_ratio = lasso.threshold / penalty if penalty else 1.0
+        penalty = float(lasso.threshold + lasso.ridge)
+        l1_ratio = float(lasso.threshold) / penalty if penalty else 1.0
         coefs, sweeps = coordinate_descent(lasso, [penalty], l1_ratio, tol, sweeps, coef)
         coef = coefs[:, 0].copy()
         left -= sweeps
@@ -183,7 +189,7 @@ def _from_above(lasso):
         n_samples=1,
         alpha_min=lasso.threshold / size,
         method="lasso",
-        positive=lasso.positive,
+        positive=lasso.box is not None,
         max_iter=_MOST_STEPS,
         return_path=False,
     )
@@ -236,63 +242,13 @@ def coordinate_descent(
         precompute=lasso.gram,
         Xy=lasso.xy,
         coef_init=coef,
-        positive=lasso.positive,
+        positive=lasso.box is not None,
         tol=tol,
         max_iter=max_iter,
         check_input=False,
         return_n_iter=True,
     )
     return coefs, max(1, sweeps[-1])
-
-
-def active_set(lasso: Lasso, coef: np.ndarray) -> np.ndarray | None:
-    """The solution on the support of `coef` if it is the optimum, else None.
-
-    Solves the stationarity equations of the support for the signs at hand, drops
-    coefficients whose sign turns, adds columns whose gradient exceeds the threshold,
-    and accepts only what satisfies every optimality condition.
-    """
-    gram, xy, threshold, positive = lasso.gram, lasso.xy, lasso.threshold, lasso.positive
-    signs = np.sign(coef)
-    # Of each column in its own units: they may be far apart.
-    slack = 1e-10 * threshold + 8 * _EPS * np.sqrt(np.diagonal(gram) * lasso.yy)
-    for _ in range(10):
-        active = np.flatnonzero(signs)
-        rhs = xy[active] - threshold * signs[active]
-        # Symmetric: rows stand for columns, and lie together.
-        rows = gram.take(active, axis=0)
-        values = solve_positive_definite(rows.take(active, axis=1), rhs, lasso.ridge)
-        if values is None:
-            return None
-        if lasso.apart is None:
-            gradient = xy - values @ rows
-        else:
-            values, gradient = _corrected(lasso, active, signs, values, rows)
-        turned = values * signs[active] <= 0
-        if turned.any():
-            signs[active[turned]] = 0
-            continue
-        excess = (gradient if positive else np.abs(gradient)) > threshold + slack
-        excess[active] = False
-        if not excess.any():
-            exact = np.zeros_like(coef)
-            exact[active] = values
-            return exact
-        signs[excess] = np.sign(gradient[excess])
-    return None
-
-
-def _corrected(lasso, active, signs, values, rows):
-    """Values and gradient in the digits that the means, apart, still have."""
-    coef = np.zeros((len(lasso.xy), 1))
-    for _ in range(2):
-        coef[active, 0] = values
-        left = lasso.apart.residual(coef).correlation[active, 0]
-        left -= lasso.threshold * signs[active] + lasso.ridge * values
-        step = solve_positive_definite(rows.take(active, axis=1), left, lasso.ridge)
-        values = values + step
-    coef[active, 0] = values
-    return values, lasso.apart.residual(coef).correlation[:, 0]
 
 
 def solve_path(
@@ -319,15 +275,16 @@ def solve_path(
     near = None if coef_init is None else reduction.reduce(coef_init)
     about_zero = reduction.problem.about_zero()
     sparse = alphas * penalty.l1_ratio > 0
-    if penalty.positive:
+    if penalty.box is not None:
         sparse[:] = True
     coefs, gaps = np.zeros((m, k, n)), np.zeros((m, n))
     for target in range(m):
         one = problem.target(target)
         if sparse.any():
-            lasso = _lasso(reduction.problem, about_zero, target, penalty.at(0.0))
-            grid = _solve_grid(lasso, problem.weight, penalty, alphas[sparse], max_iter, near)
-            coef = reduction.expand(grid, target)
+            lasso = _lasso(reduction, about_zero, target, penalty.at(0.0))
+            at = penalty.at(problem.weight * alphas[sparse])
+            grid = _solve_grid(lasso, reduction.share, at, max_iter, near)
+            coef = penalty.rounded(reduction.expand(grid, target), k, np.float64)
             found = _certified(one, penalty.at(alphas[sparse]), coef, reduction, target)
             coefs[target][:, sparse], gaps[target][sparse] = found.coef, found.gap
         for column in np.flatnonzero(~sparse):
@@ -336,14 +293,15 @@ def solve_path(
     return Path(coefs, gaps)
 
 
-def _solve_grid(lasso, weight, penalty, alphas, max_iter, near):
-    """Coefficients (k, n_alphas) of one target, all columns penalised alike."""
-    coefs = np.zeros((len(lasso.xy), len(alphas)))
-    order = np.argsort(-alphas, kind="stable")
-    if len(alphas) == 0 or lasso.yy <= 0 or not lasso.xy.any():
+def _solve_grid(lasso, share, penalty, max_iter, near):
+    """Coefficients (k, n_alphas) of one target, for a penalty in sums."""
+    sums = penalty.alpha
+    coefs = np.zeros((len(lasso.xy), len(sums)))
+    order = np.argsort(-sums, kind="stable")
+    if len(sums) == 0 or lasso.yy <= 0 or not lasso.xy.any():
         return coefs
-    sums = weight * alphas
-    if near is None and lasso.apart is None:
+    descends = lasso.apart is None and lasso.is_plain
+    if near is None and descends:
         args = sums[order], penalty.l1_ratio, 1e-4, max_iter, coefs[:, 0].copy()
         starts = np.empty_like(coefs)
         starts[:, order] = coordinate_descent(lasso, *args)[0]
@@ -352,11 +310,11 @@ def _solve_grid(lasso, weight, penalty, alphas, max_iter, near):
     before = coefs[:, 0].copy()
     for column in order:
         at = lasso._replace(
-            threshold=float(sums[column] * penalty.l1_ratio),
-            ridge=float(sums[column] * (1 - penalty.l1_ratio)),
+            threshold=float(sums[column] * penalty.l1_ratio) * share,
+            ridge=float(sums[column] * (1 - penalty.l1_ratio)) * share,
         )
         start = before if starts is None else np.ascontiguousarray(starts[:, column])
-        if near is not None and lasso.apart is None:
+        if near is not None and descends:
             args = [sums[column]], penalty.l1_ratio, 1e-4, max_iter, start
             start = np.ascontiguousarray(coordinate_descent(lasso, *args)[0][:, 0])
         exact = None if lasso.apart is not None else active_set(at, start)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from .gram import solve
 from .moments import Moments
 from .penalties import L1
 from .unpenalised import Reduction
@@ -15,12 +18,17 @@ _ROUNDING = 1e-14
 def alpha_grid(problem: Moments, penalty: L1, *, eps: float, n_alphas: int) -> np.ndarray:
     """Geometric grid down from the smallest alpha at which every coefficient is zero."""
     check_l1_ratio(penalty)
-    problem = Reduction(problem, penalty).problem
-    correlation = problem.xy
-    if problem.x_mean is not None:
-        correlation = correlation + problem.weight * np.outer(problem.x_mean, problem.y_mean)
+    reduction = Reduction(problem, penalty)
+    problem, penalised = reduction.problem, replace(penalty, weights=None, box=reduction.box)
+    coef = np.zeros(problem.xy.shape)
+    is_free = np.broadcast_to(reduction.share, len(coef)) == 0
+    if is_free.any():  # at their best within their bounds
+        free = np.flatnonzero(is_free)
+        coef[free] = solve(problem.of(free), penalised.of(free).at(0.0)).coef
+    correlation = problem.residual(coef).correlation
     sizes = np.outer(problem.norms, np.sqrt(problem.squares))
-    largest = largest_correlation(correlation, sizes, penalty.positive)
+    correlation = penalised.at_zero(correlation)
+    largest = largest_correlation(correlation[~is_free], sizes[~is_free])
     return grid_from(largest / problem.weight, penalty, eps=eps, n_alphas=n_alphas)
 
 
@@ -33,16 +41,14 @@ def check_l1_ratio(penalty: L1) -> None:
         )
 
 
-def largest_correlation(correlation: np.ndarray, sizes: np.ndarray, positive: bool) -> float:
+def largest_correlation(correlation: np.ndarray, sizes: np.ndarray) -> float:
     """The largest inner product of a column and a target; zero where it is rounding.
 
     Parameters
     ----------
     correlation, sizes : ndarray of shape (k, m)
-        Inner products, and the products of the norms.
+        Inner products, as `L1.at_zero` has them, and the products of the norms.
     """
-    if not positive:
-        correlation = np.abs(correlation)
     real = correlation > _ROUNDING * sizes
     return float(correlation.max(initial=0.0, where=real))
 

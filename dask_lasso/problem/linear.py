@@ -96,7 +96,9 @@ def unit_scale(squares: np.ndarray, x_mean: np.ndarray | None = None) -> np.ndar
     return 1 / np.where(scale > 0, scale, 1.0)
 
 
-def solve_positive_definite(gram: np.ndarray, rhs: np.ndarray, ridge: float) -> np.ndarray | None:
+def solve_positive_definite(
+    gram: np.ndarray, rhs: np.ndarray, ridge: float | np.ndarray
+) -> np.ndarray | None:
     """Solve ``(gram + ridge I) w = rhs``; None where the matrix is singular in effect.
 
     Writes to `gram`.

@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from .box import Box
+
 _EPS = np.finfo(np.float64).eps
 # Means this many standard deviations from zero are set apart.
 _FAR = 1e3
@@ -95,6 +97,12 @@ class Moments(NamedTuple):
         y_mean = None if self.y_mean is None else self.y_mean[[index]]
         return self._replace(xy=self.xy[:, [index]], yy=self.yy[[index]], y_mean=y_mean)
 
+    def of(self, columns: np.ndarray) -> Moments:
+        """The moments of some columns alone."""
+        gram, xy = self.gram[np.ix_(columns, columns)], self.xy[columns]
+        x_mean = None if self.x_mean is None else self.x_mean[columns]
+        return self._replace(gram=gram, xy=xy, x_mean=x_mean)
+
     def about_zero(self) -> Moments:
         """The same loss in a single Gram matrix, which has lost the digits of far columns."""
         if self.x_mean is None:
@@ -152,16 +160,17 @@ class Means(Protocol):
 
 
 class Lasso(NamedTuple):
-    """One target, all columns penalised alike, in sums and not means of squares.
+    """One target, in sums and not means of squares.
 
     Attributes
     ----------
     gram : ndarray of shape (k, k)
     xy : ndarray of shape (k,)
     yy : float
-    threshold, ridge : float
-        Weights of ``||w||_1`` and ``||w||^2 / 2``.
-    positive : bool
+    threshold, ridge : float, or ndarray of shape (k,)
+        Weights of ``||w||_1`` and ``||w||^2 / 2``; zero beside others that are not for columns
+        that are bounded and not penalised.
+    box : Box or None
     apart : Moments or None
         The same with means apart from `gram`, where that has lost digits.
     """
@@ -169,10 +178,22 @@ class Lasso(NamedTuple):
     gram: np.ndarray
     xy: np.ndarray
     yy: float
-    threshold: float
-    ridge: float
-    positive: bool
+    threshold: float | np.ndarray
+    ridge: float | np.ndarray
+    box: Box | None = None
     apart: Moments | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all columns are penalised alike, and have no bound or that of zero below."""
+        return np.ndim(self.threshold) == 0 and (self.box is None or self.box.is_orthant)
+
+    def state(self, coef: np.ndarray) -> np.ndarray:
+        """Signs (k,) of coefficients, doubled where they are at a bound."""
+        signs = np.sign(coef)
+        if self.box is None:
+            return signs
+        return np.where((coef == self.box.lower) | (coef == self.box.upper), 2 * signs, signs)
 
 
 def intercept(means: Means, coef: np.ndarray, fit_intercept: bool) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What is added to the loss: the l1 penalty with its ridge term, weights and sign; a user's."""
+"""What is added to the loss: the l1 penalty with its ridge term, weights and bounds; a user's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from .box import Box, Pulls
 
 
 @runtime_checkable
@@ -48,7 +50,7 @@ class Penalty(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class L1:
-    """``alpha (l1_ratio ||v w||_1 + (1 - l1_ratio) / 2 ||v w||^2)``, and w >= 0 if `positive`.
+    """``alpha (l1_ratio ||v w||_1 + (1 - l1_ratio) / 2 ||v w||^2)``, and bounds of w.
 
     Parameters
     ----------
@@ -57,13 +59,14 @@ class L1:
     l1_ratio : float
     weights : ndarray of shape (k,), optional
         The v above, `penalty_weights`; ones by default.
-    positive : bool
+    box : Box, optional
+        None is no bounds.
     """
 
     alpha: float | np.ndarray
     l1_ratio: float = 1.0
     weights: np.ndarray | None = None
-    positive: bool = False
+    box: Box | None = None
 
     is_separable: ClassVar = True  # a sum over the columns
 
@@ -98,7 +101,16 @@ class L1:
 
     def of(self, columns: np.ndarray) -> L1:
         """The penalty of some columns alone."""
-        return self if self.weights is None else replace(self, weights=self.weights[columns])
+        weights = None if self.weights is None else self.weights[columns]
+        box = None if self.box is None else self.box.of(columns)
+        return replace(self, weights=weights, box=box)
+
+    def alike(self) -> L1:
+        """The penalty of the columns divided by their weights, none of which is zero."""
+        if self.weights is None:
+            return self
+        box = None if self.box is None else self.box.scaled(self.weights)
+        return replace(self, weights=None, box=box)
 
     def column_weights(self, k: int) -> np.ndarray:
         """The weight of each of k columns."""
@@ -118,29 +130,64 @@ class L1:
         """
         weights = (self.column_weights(len(point)) / scale)[:, np.newaxis]
         threshold = self.l1 * step * weights
-        if self.positive:
-            point = np.maximum(point - threshold, 0.0)
-        else:
-            point = np.sign(point) * np.maximum(np.abs(point) - threshold, 0.0)
-        return point / (1 + self.l2 * step * weights**2)
+        point = np.sign(point) * np.maximum(np.abs(point) - threshold, 0.0)
+        point = point / (1 + self.l2 * step * weights**2)
+        return point if self.box is None else self.box.scaled(scale).clip(point)
+
+    def clip(self, coef: np.ndarray) -> np.ndarray:
+        """The nearest coefficients (k, m) within the bounds."""
+        return coef if self.box is None else self.box.clip(coef)
+
+    def rounded(self, beta: np.ndarray, k: int, dtype: type | np.dtype) -> np.ndarray:
+        """Coefficients, the first k rows of `beta`, within the bounds as values of a dtype."""
+        rounded = beta.astype(dtype).astype(np.float64, copy=False)
+        if self.box is not None:
+            rounded[:k] = self.box.rounded(beta[:k], dtype)
+        return rounded
+
+    def is_moving(self, coef: np.ndarray) -> np.ndarray:
+        """Which coefficients (k, m) are neither zero nor at a bound."""
+        is_on = coef != 0
+        return is_on if self.box is None else is_on & self.box.is_inside(coef)
+
+    def at_zero(self, correlation: np.ndarray) -> np.ndarray:
+        """How strongly (k, m) correlations pull at coefficients that are zero."""
+        return np.abs(correlation) if self.box is None else self.box.at_zero(correlation)
+
+    def pulls(self, correlation: np.ndarray, coef: np.ndarray) -> Pulls:
+        """Correlations (k, m), by what they mean for the dual beside coefficients (k, m)."""
+        return Pulls(np.abs(correlation)) if self.box is None else self.box.pulls(correlation, coef)
 
     def conjugate(self, correlation: np.ndarray, n: float) -> np.ndarray:
-        """n times the conjugate (m,) at ``X^T theta / n``, with a ridge term on every column."""
+        """n times the conjugate (m,) at ``X^T theta / n``; infinite without a ridge or bound."""
         weights = self.column_weights(len(correlation))[:, np.newaxis]
-        beyond = correlation if self.positive else np.abs(correlation)
-        beyond = np.maximum(beyond / weights - n * self.l1, 0.0)
-        return (beyond**2).sum(axis=0) / (2 * n * self.l2)
+        beyond = np.maximum(np.abs(correlation) - n * self.l1 * weights, 0.0)
+        ridge = n * self.l2 * weights**2
+        if self.box is None:
+            return (beyond**2 / (2 * ridge)).sum(axis=0)
+        lower, upper = self.box.lower[:, np.newaxis], self.box.upper[:, np.newaxis]
+        bound = np.where(correlation > 0, upper, -lower)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            at = np.minimum(np.where(beyond > 0, beyond / ridge, 0.0), bound)
+            worth = beyond * at - np.where(ridge > 0, ridge * at**2 / 2, 0.0)
+        return np.where(at > 0, worth, 0.0).sum(axis=0)
 
-    def largest_scale(self, correlation: np.ndarray, n: float) -> np.ndarray:
-        """How far (m,) a dual point with these ``X^T theta`` (k, m) can be scaled, feasibly.
+    def largest_scale(self, pulls: Pulls, n: float) -> np.ndarray:
+        """How far (m,) a dual point with these pulls can be scaled, feasibly.
 
         Columns without a penalty do not count: theta is orthogonal to them, or nothing helps.
         """
-        weights = self.column_weights(len(correlation))
-        sizes = np.where(weights == 0, np.inf, weights)[:, np.newaxis]
-        beyond = (correlation if self.positive else np.abs(correlation)) / sizes
+        weights = self.column_weights(len(pulls.open))
+        beyond = pulls.open / np.where(weights == 0, np.inf, weights)[:, np.newaxis]
         with np.errstate(over="ignore"):  # infinite, where nothing is correlated
-            return n * self.l1 / np.maximum(beyond.max(axis=0), np.finfo(float).tiny)
+            scale = n * self.l1 / np.maximum(beyond.max(axis=0), np.finfo(float).tiny)
+        # What bounds take off grows with the scale, which is one at the optimum.
+        return scale if pulls.bound is None else np.minimum(scale, 1.0)
+
+    def bounds_cost(self, pulls: Pulls, n: float, scale: np.ndarray) -> np.ndarray | float:
+        """What the bounds take off n times the dual (m,) at a scale."""
+        weights = self.column_weights(len(pulls.open))[:, np.newaxis]
+        return pulls.cost(scale, n * self.l1 * weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +200,10 @@ class Plugged:
     is_separable: ClassVar = False
     is_sparse: ClassVar = False
     has_free: ClassVar = False
+
+    def rounded(self, beta: np.ndarray, k: int, dtype: type | np.dtype) -> np.ndarray:
+        """As of `L1`."""
+        return beta.astype(dtype).astype(np.float64)
 
     def value(self, coef: np.ndarray) -> np.ndarray:
         """The penalty (m,) of coefficients (k, m), in equal shares of the targets."""
@@ -174,7 +225,7 @@ class Plugged:
         return unit * found.reshape(w.shape)
 
 
-def penalty_weights(values: ArrayLike | None, n_features: int, positive: bool) -> np.ndarray | None:
+def penalty_weights(values: ArrayLike | None, n_features: int) -> np.ndarray | None:
     """The argument `penalty_weights`, checked; None where all weights are one."""
     if values is None:
         return None
@@ -191,9 +242,4 @@ def penalty_weights(values: ArrayLike | None, n_features: int, positive: bool) -
         )
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError("penalty_weights has negative or non-finite values: use weights >= 0.")
-    if positive and (weights == 0).any():
-        raise ValueError(
-            "penalty_weights has zeros, which positive=True does not support: use a small"
-            " weight, such as 1e-6, instead."
-        )
     return None if (weights == 1).all() else weights

@@ -17,23 +17,36 @@ class Reduction:
 
     A penalised column is divided by its weight. An unpenalised one is projected out of all
     others and of the targets: at the optimum its coefficient is the least-squares one for
-    the coefficients of the others (Frisch & Waugh 1933).
+    the coefficients of the others (Frisch & Waugh 1933). Unless it is bounded: then it stays.
 
     Attributes
     ----------
     problem : Moments
-        Of the penalised columns.
+        Of the columns that stay.
+    box : Box or None
+    share : float or ndarray of shape (k,)
+        What the l1 and ridge terms are multiplied with: zero for columns without a penalty.
     """
 
     def __init__(self, problem: Moments, penalty: L1) -> None:
-        self._weights = penalty.weights
+        self._weights, self.box = penalty.weights, penalty.box
+        self.share: float | np.ndarray = 1.0
         if penalty.weights is None:
             self.problem = problem
             return
         k, m = problem.xy.shape
         self._shape, weights = (k, m), penalty.weights
-        self._free, self._rest = np.flatnonzero(weights == 0), np.flatnonzero(weights)
-        self._scale = weights[self._rest, np.newaxis]
+        is_free = weights == 0
+        if penalty.box is not None:
+            is_free = is_free & ~penalty.box.bounded
+        self._free, self._rest = np.flatnonzero(is_free), np.flatnonzero(~is_free)
+        weights = weights[self._rest]
+        if not weights.all():
+            self.share = (weights > 0).astype(np.float64)
+        weights = np.where(weights > 0, weights, 1.0)
+        self._scale = weights[:, np.newaxis]
+        if penalty.box is not None:
+            self.box = penalty.box.of(self._rest).scaled(weights)
         self._of_rest, self._of_targets = np.zeros((0, len(self._rest))), np.zeros((0, m))
         if len(self._free):
             problem = self._project(problem)

@@ -276,7 +276,8 @@ class Consensus:
         if final or self._local.answers_are_free or self._is_due(n, n_updates, residual):
             self._asked_at = n, n_updates
             # What is certified is what the user gets.
-            beta = self._metric.to_beta(self._z).astype(self._dtype).astype(np.float64)
+            beta = self._metric.to_beta(self._z)
+            beta = self._penalty.rounded(beta, len(self._metric.scale), self._dtype)
             self._question = self._unsent = Question(
                 beta=beta,
                 task=self._local.question(beta),

@@ -39,10 +39,10 @@ def certify_rows(
     objective = total.loss / weight + penalty.value(coef)
     lower = None
     if isinstance(dual, Sampled):
-        lower = sampled_bound(total, weight, problem, dual)
+        lower = sampled_bound(coef, total, weight, problem, dual)
     # Scaling makes no dual point feasible where the penalty allows no correlation.
     elif isinstance(dual, Quadratic) and _has_dual(penalty):
-        moved = _Moved(total, rows, problem)
+        moved = _Moved(coef, total, rows, problem)
         if np.isinf(dual.delta):
             # The shift of the residuals is the best intercept's too.
             intercept = intercept + moved.shift
@@ -56,7 +56,9 @@ def _has_dual(penalty):
     return isinstance(penalty, L1) and penalty.alpha > 0
 
 
-def sampled_bound(total: Sums, weight: float, problem: Problem, dual: Sampled) -> np.ndarray | None:
+def sampled_bound(
+    coef: np.ndarray, total: Sums, weight: float, problem: Problem, dual: Sampled
+) -> np.ndarray | None:
     """The dual (m,) of a loss that is known by its conjugate at a few shifts; None without one."""
     penalty = problem.penalty
     if not isinstance(penalty, L1) or penalty.has_free or penalty.alpha == 0:
@@ -68,8 +70,10 @@ def sampled_bound(total: Sums, weight: float, problem: Problem, dual: Sampled) -
     if penalty.has_ridge:
         value = dual.value(total.dual, shift, np.ones(shift.shape))
         return (value - penalty.conjugate(correlations, weight)) / weight
-    feasible = penalty.largest_scale(correlations, weight)
-    return dual.value(total.dual, shift, np.minimum(feasible, 1.0)) / weight
+    pulls = penalty.pulls(correlations, coef)
+    scale = np.minimum(penalty.largest_scale(pulls, weight), 1.0)
+    value = dual.value(total.dual, shift, scale)
+    return (value - penalty.bounds_cost(pulls, weight, scale)) / weight
 
 
 class _Moved:
@@ -85,8 +89,8 @@ class _Moved:
         ``theta.y`` and ``theta.theta``, less the mean.
     """
 
-    def __init__(self, total: Sums, rows: Summary, problem: Problem):
-        self._rows, self._penalty = rows, problem.l1_penalty
+    def __init__(self, coef: np.ndarray, total: Sums, rows: Summary, problem: Problem):
+        self._coef, self._rows, self._penalty = coef, rows, problem.l1_penalty
         self._fit_intercept = problem.fit_intercept
         weight, (with_y, squares) = rows.weight, total.dual
         self.shift = total.theta / weight if self._fit_intercept else np.zeros_like(total.theta)
@@ -105,30 +109,38 @@ class _Moved:
             correlations, sums, moved = self._off_free_columns(moved)
         weight, penalty = self._rows.weight, self._penalty
         if not penalty.has_ridge:
-            scale = dual.scale(sums, moved, penalty.largest_scale(correlations, weight))
-            return dual.value(sums, scale) / weight
+            pulls = penalty.pulls(correlations, self._coef)
+            scale = dual.scale(sums, moved, penalty.largest_scale(pulls, weight))
+            return (dual.value(sums, scale) - penalty.bounds_cost(pulls, weight, scale)) / weight
         # The penalty's conjugate is finite then, but beside columns without a penalty.
         scale = dual.scale(sums, moved, np.ones(len(moved)))
         penalised = penalty.column_weights(len(correlations)) > 0
         beyond = penalty.of(penalised).conjugate(scale * correlations[penalised], weight)
+        pulls = penalty.pulls(correlations, self._coef).of(~penalised)
+        beyond = beyond + pulls.cost(scale, 0.0)
         return (dual.value(sums, scale) - beyond) / weight
 
     def _off_free_columns(self, moved):
         rows, correlations = self._rows, self._correlations
-        free = np.flatnonzero(self._penalty.weights == 0)
+        penalty = self._penalty
+        free, inside = np.flatnonzero(penalty.weights == 0), slice(None)
+        if penalty.box is not None:
+            # Beside a coefficient at its bound theta need not be orthogonal to the column.
+            inside = penalty.box.is_inside(self._coef)[free].all(axis=1)
         # Products of the unpenalised columns, about zero without an intercept.
         of_x, of_y = rows.free.x, rows.free.y
         if not self._fit_intercept:
             mean = rows.weight * rows.x_mean[free]
             of_x, of_y = of_x + np.outer(mean, rows.x_mean), of_y + np.outer(mean, rows.y_mean)
-        step = LeastSquares(of_x[:, free], None, rows.weight).solve(correlations[free])
-        moved = moved + np.abs(step).T @ rows.free.largest * (1 + self._fit_intercept)
+        norms = np.sqrt(np.diagonal(of_x[:, free]))
+        of_x, of_y, at = of_x[inside], of_y[inside], free[inside]
+        step = LeastSquares(of_x[:, at], None, rows.weight).solve(correlations[at])
+        moved = moved + np.abs(step).T @ rows.free.largest[inside] * (1 + self._fit_intercept)
         with_y, squares = self.sums
         with_y = with_y - (step * of_y).sum(axis=0)
-        squares = squares - (step * correlations[free]).sum(axis=0)
+        squares = squares - (step * correlations[at]).sum(axis=0)
         correlations = correlations - of_x.T @ step
-        norms = np.sqrt(np.diagonal(of_x[:, free]))
         limit = ORTHOGONAL * np.outer(norms, np.sqrt(self._squares))
-        lost = (np.abs(correlations[free]) > limit).any(axis=0)
+        lost = (penalty.pulls(correlations, self._coef).open[free] > limit).any(axis=0)
         with_y = np.where(lost, 0.0, with_y)  # of the dual point zero
         return correlations, np.array([with_y, squares]), moved

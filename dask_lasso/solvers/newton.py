@@ -99,7 +99,8 @@ class _Newton:
         best, objective, n_idle = None, np.inf, 0
         while True:
             # What is certified is what the user gets.
-            beta = points.minimum.astype(self._settings.dtype).astype(np.float64)
+            k, penalty = self._place.n_features, self._problem.l1_penalty
+            beta = penalty.rounded(points.minimum, k, self._settings.dtype)
             points = points._replace(beta=beta)
             found = self._read(points, light)
             value = _objective(found, beta, self._problem).sum()
@@ -243,18 +244,19 @@ def _lower_bound(found: NewtonPass, beta, problem: Problem, at_zero, of_rows) ->
         worth += np.abs(point.theta) * (1 + 2 * np.abs(beta[k]))
         is_off |= np.abs(point.theta) > ORTHOGONAL * n
     if free.any():
-        left = x_theta[free]
-        if penalty.positive:
-            left = np.where(beta[:k][free] > 0, np.abs(left), np.maximum(left, 0.0))
-        left, norms = np.abs(left), norms[free, np.newaxis]
+        pulls = penalty.pulls(x_theta, beta[:k]).of(free)
+        left, norms = pulls.open, norms[free, np.newaxis]
+        worth += pulls.cost(1.0, 0.0)
         worth += (left * (2 * np.abs(beta[:k][free]) + size / np.maximum(norms, _TINY))).sum(axis=0)
         is_off |= (left > ORTHOGONAL * size * norms).any(axis=0)
-    scale, conjugate = np.ones(m), np.zeros(m)
-    bound = x_theta[~free]
+    scale, conjugate = np.ones(m), 0.0 * worth
+    bound, of_bound = x_theta[~free], penalty.of(~free)
     if len(bound) and penalty.has_ridge:
-        conjugate = penalty.of(~free).conjugate(bound, n)
+        conjugate = of_bound.conjugate(bound, n)
     elif len(bound):
-        scale = np.minimum(penalty.of(~free).largest_scale(bound, n), 1.0)
+        pulls = of_bound.pulls(bound, beta[:k][~free])
+        scale = np.minimum(of_bound.largest_scale(pulls, n), 1.0)
+        conjugate = conjugate + of_bound.bounds_cost(pulls, n, scale)
     with np.errstate(invalid="ignore"):
         beside = np.where(scale < 1, (1 - scale) * at_zero, 0.0)
         value = -(np.where(scale > 0, scale * found.conjugate, 0.0) + beside + conjugate + worth)
@@ -335,7 +337,7 @@ def _first_estimate(chunks, problem: Problem, coef_init, share: float):
     if problem.fit_intercept:
         beta[k] = start.eta
     if coef_init is not None:
-        beta[:k] = coef_init
+        beta[:k] = problem.l1_penalty.clip(coef_init)
     best, objective = beta, np.inf
     for _ in range(_FIRST_PASSES):
         found = newton_pass([sample], of_row, Points(beta, beta=beta))

@@ -134,11 +134,14 @@ class _WorkingSet:
         self._place, self._problem, self._settings = place, problem, settings
         penalty = self._penalty = problem.l1_penalty
         self._by_admm, self.record = by_admm, record
-        self._l1, self._l2, self._positive = penalty.l1, penalty.l2, penalty.positive
+        self._l1, self._l2 = penalty.l1, penalty.l2
         # Columns are divided by their weights, and then penalised alike.
+        self._alike = penalty.alike()
         self._weights = penalty.column_weights(place.n_features)
         self._fit_intercept = problem.fit_intercept
         self._tol, self._coef_init = settings.tol, settings.coef_init
+        if self._coef_init is not None:
+            self._coef_init = penalty.clip(self._coef_init)
         self._set_tol = 0.5 * self._tol  # the least relative gap to which ADMM solves for a set
         self._is_solved = True  # the empty set is
         self._is_exhausted = False  # no more iterations are allowed
@@ -200,12 +203,13 @@ class _WorkingSet:
         if self._by_admm:
             self._solve_by_admm()
             return
-        alike = self._problem._replace(penalty=replace(self._penalty, weights=None))
+        alike = self._problem._replace(penalty=self._alike.of(self._set))
         settings = replace(self._settings, dtype=np.float64)
         self._set_coef, *_ = solve_problem(self._moments(), alike, settings, self._set_coef)
         # What is certified is what the user gets.
         weights = self._weights[self._set, np.newaxis]
-        self._set_coef = (self._set_coef / weights).astype(self._settings.dtype) * weights
+        coef, of_set = self._set_coef / weights, self._penalty.of(self._set)
+        self._set_coef = of_set.rounded(coef, len(coef), self._settings.dtype) * weights
         self.n_updates += 1
         self._is_exhausted = self.n_updates >= self._settings.max_iter
 
@@ -341,26 +345,28 @@ class _WorkingSet:
         # scaled: what a set that is solved to a gap exceeds by counts squared then.
         unscaled = np.full(len(self._yy), -np.inf)
         if self._ridge:
-            beyond = correlations if self._positive else np.abs(correlations)
-            beyond = np.maximum(beyond - threshold, 0.0)
-            unscaled = with_y - 0.5 * squares - (beyond**2).sum(axis=0) / (2 * self._ridge)
+            unscaled = with_y - 0.5 * squares - self._alike.conjugate(correlations, weight)
             correlations[self._set] -= self._ridge * self._set_coef
             squares = squares + self._ridge * (self._set_coef**2).sum(axis=0)
         # A column without variation has no correlation but rounding.
         correlations[self._constant] = 0.0
-        excess = correlations if self._positive else np.abs(correlations)
+        of_all = np.zeros_like(self._xy)
+        of_all[self._set] = self._set_coef
+        pulls = self._alike.pulls(correlations, of_all)
         loss = squares / (2 * weight)
         primal = loss + self._l1 * np.abs(self._set_coef).sum(axis=0)
-        scale, dual = scale_residual(squares, with_y, excess, threshold, self._norms, self._yy)
+        scale, dual = scale_residual(squares, with_y, pulls, threshold, self._norms, self._yy)
         of_scaled = np.maximum(primal - dual / weight, 0.0)
         gap = np.minimum(of_scaled, np.maximum(primal - unscaled / weight, 0.0))
-        coef = np.zeros_like(self._xy)
-        coef[self._set] = self._set_coef / self._weights[self._set, np.newaxis]
+        coef = self._penalty.rounded(
+            of_all / self._weights[:, np.newaxis], len(of_all), self._settings.dtype
+        )
         best = intercept(self.statistics, coef, self._fit_intercept)
         self.estimate = Estimate(coef, best, gap)
 
         # Screened is a column that stays inside its constraint wherever in the ball around
         # the dual point the dual solution is.
+        excess = self._alike.at_zero(correlations)
         radius = np.sqrt(2 * weight * of_scaled)
         self._eligible &= (threshold - scale * excess <= radius * norms).any(axis=1)
         # What exceeds the threshold by rounding alone does not count.

@@ -20,6 +20,7 @@ from scipy import sparse
 
 from ..places.place import Place
 from ..places.waiting import TimeIsUp
+from ..problem.box import Pulls
 from ..problem.certificate import scale_residual
 from ..problem.gram import solve_path
 from ..problem.grid import check_l1_ratio, grid_from, largest_correlation
@@ -87,7 +88,7 @@ class WidePath:
             )
         self._place, self._partition = place, partition
         penalty, fit_intercept = problem.l1_penalty, problem.fit_intercept
-        self._positive, self._fit_intercept = penalty.positive, fit_intercept
+        self._alike, self._fit_intercept = penalty.alike(), fit_intercept
         self._weights = penalty.column_weights(place.n_features)
         self._max_iter = max_iter
         self.n_passes, self.n_updates = 1, 0
@@ -109,7 +110,7 @@ class WidePath:
         check_l1_ratio(penalty)
         correlation = self._centre.xy / self._weights[:, np.newaxis]
         sizes = np.outer(self._norms, np.sqrt(self._centre.yy))
-        largest = largest_correlation(correlation, sizes, self._positive)
+        largest = largest_correlation(self._alike.at_zero(correlation), sizes)
         return grid_from(largest / self.statistics.weight, penalty, eps=eps, n_alphas=n_alphas)
 
     def run(self, alphas: np.ndarray, penalty: L1) -> Paths:
@@ -139,7 +140,7 @@ class WidePath:
         return Paths(of_all, np.hstack(gaps), np.vstack(errors), np.hstack(objectives))
 
     def _first_columns(self, l1):
-        score = np.abs(self._centre.xy[:, 0]) / self._weights
+        score = self._alike.at_zero(self._centre.xy)[:, 0] / self._weights
         score -= self.statistics.weight * l1
         return self._top(score, np.empty(0, dtype=np.intp), self._most)
 
@@ -266,12 +267,17 @@ class WidePath:
         # A column without variation has no correlation but rounding.
         correlations[:, self._norms == 0] = 0.0
         correlations[:, chosen] -= ridge[:, np.newaxis] * coef.T
-        if not self._positive:
-            np.abs(correlations, out=correlations)
+        if self._alike.box is None:
+            pulls = Pulls(np.abs(correlations, out=correlations).T)
+        else:
+            of_all = np.zeros(correlations.T.shape)
+            of_all[chosen] = coef
+            pulls = self._alike.pulls(correlations.T, of_all)
+            correlations = self._alike.at_zero(correlations.T).T
         squares = found.squares + ridge * (coef**2).sum(axis=0)
         primal = squares / 2 + l1 * np.abs(coef).sum(axis=0)
         yy = self._centre.yy * weight / self.statistics.weight
-        _, dual = scale_residual(squares, found.with_y, correlations.T, l1, self._norms, yy)
+        _, dual = scale_residual(squares, found.with_y, pulls, l1, self._norms, yy)
         gaps = np.maximum(primal - dual, 0.0) / weight
 
         def excess(l1):

@@ -6,6 +6,7 @@ from .engines.schedules import Engine
 from .estimators.cv import AsyncElasticNetCV, AsyncLassoCV
 from .estimators.displays import ConvergenceDisplay, CVDisplay, PathDisplay
 from .estimators.elastic_net import AsyncElasticNetRegressor
+from .estimators.equivalent import equivalent_rows
 from .estimators.lasso import AsyncLassoRegressor
 from .estimators.logistic import AsyncLogisticRegression
 from .estimators.path import lasso_path
@@ -27,6 +28,7 @@ __all__ = [
     "Penalty",
     "Run",
     "__version__",
+    "equivalent_rows",
     "lasso_path",
     "reuse_statistics",
 ]

@@ -106,7 +106,8 @@ class LinearBase(CallbackSupport, BaseEstimator):
         """The l1 penalty of the parameters, with this alpha."""
         k = self.n_features_in_
         weights = penalty_weights(self.penalty_weights, k)
-        return L1(alpha, l1_ratio, weights, box_of(self.bounds, self.positive, k))
+        box = box_of(self.bounds, self.positive, k)
+        return L1(alpha, l1_ratio, weights, box, self.standardize)
 
     def _settings(self, dtype: type | np.dtype, **beside: Any) -> Settings:
         return Settings(
@@ -369,6 +370,7 @@ class LassoBase(RegressorMixin, LinearBase):
         problem, penalty = statistics.moments(self.fit_intercept), self._penalty()
         if not isinstance(penalty, L1):
             raise AttributeError("degrees_of_freedom_ are known of penalty='l1' alone.")
+        penalty = penalty.in_units(statistics.x_variation, statistics.weight)
         df = [degrees_of_freedom(problem, column, penalty) for column in coef.T]
         return df[0] if self.coef_.ndim == 1 else np.array(df)
 

@@ -54,8 +54,8 @@ class AsyncLassoCV(SelectionBase):
         all have been read. With more columns than rows, or than 10,000, alpha is chosen
         among those that are done.
 
-    engine, fit_intercept, positive, bounds, penalty_weights, tol, max_iter, n_blocks, client, \
-            random_state, verbose
+    engine, fit_intercept, positive, bounds, penalty_weights, standardize, tol, max_iter, \
+            n_blocks, client, random_state, verbose
         As in `AsyncLassoRegressor`. Whatever the engine, alpha is chosen once, when all
         rows are in.
 
@@ -124,6 +124,7 @@ class AsyncLassoCV(SelectionBase):
         positive: bool = False,
         bounds: tuple | None = None,
         penalty_weights: ArrayLike | None = None,
+        standardize: bool = False,
         tol: float = 1e-6,
         max_iter: int = 1000,
         max_time: float | None = None,
@@ -142,6 +143,7 @@ class AsyncLassoCV(SelectionBase):
         self.positive = positive
         self.bounds = bounds
         self.penalty_weights = penalty_weights
+        self.standardize = standardize
         self.tol = tol
         self.max_iter = max_iter
         self.max_time = max_time
@@ -162,7 +164,7 @@ class AsyncElasticNetCV(SelectionBase):
         Share of the l1 term in the penalty; of a list, the best is chosen.
 
     eps, alphas, cv, rule, criterion, engine, fit_intercept, positive, bounds, penalty_weights, \
-            tol, max_iter, max_time, n_blocks, client, random_state, verbose
+            standardize, tol, max_iter, max_time, n_blocks, client, random_state, verbose
         As in `AsyncLassoCV`. With `rule="1se"`, the l1_ratio is that of the least error.
 
     Attributes
@@ -215,6 +217,7 @@ class AsyncElasticNetCV(SelectionBase):
         positive: bool = False,
         bounds: tuple | None = None,
         penalty_weights: ArrayLike | None = None,
+        standardize: bool = False,
         tol: float = 1e-6,
         max_iter: int = 1000,
         max_time: float | None = None,
@@ -234,6 +237,7 @@ class AsyncElasticNetCV(SelectionBase):
         self.positive = positive
         self.bounds = bounds
         self.penalty_weights = penalty_weights
+        self.standardize = standardize
         self.tol = tol
         self.max_iter = max_iter
         self.max_time = max_time

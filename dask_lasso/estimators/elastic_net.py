@@ -35,6 +35,7 @@ CONSTRAINTS = {
     "positive": ["boolean"],
     "bounds": [tuple, list, None],
     "penalty_weights": ["array-like", None],
+    "standardize": ["boolean"],
     "loss": [
         StrOptions({"squared", "huber", "poisson", "gamma", "tweedie"}),
         tuple,
@@ -129,6 +130,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         positive: bool = False,
         bounds: tuple | None = None,
         penalty_weights: ArrayLike | None = None,
+        standardize: bool = False,
         loss: str | tuple | Loss = "squared",
         huber_delta: float = 1.35,
         tweedie_power: float = 1.5,
@@ -153,6 +155,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         self.positive = positive
         self.bounds = bounds
         self.penalty_weights = penalty_weights
+        self.standardize = standardize
         self.loss = loss
         self.huber_delta = huber_delta
         self.tweedie_power = tweedie_power

@@ -55,10 +55,16 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         w||_1``. 0 is no penalty; None is 1 for all. The weights
         ``1 / abs(w0)`` of a first estimate w0 make the adaptive lasso (Zou 2006).
 
+    standardize : bool, default=False
+        Penalise the columns in units of their standard deviations (over n, with sample
+        weights; of all rows, in folds too), as glmnet and Spark do by default: `penalty_weights`
+        are multiplied by these. Coefficients and `bounds` are in the user's units. From the same
+        pass; other losses and ``polish=False`` take one more.
+
     penalty : "l1" or object, default="l1"
         What alpha multiplies in place of ``||w||_1``: an object with methods ``value(w)`` and
-        ``prox(w, step)``; see `dask_lasso.Penalty`. `polish`, `positive`, `bounds`
-        and `penalty_weights` are of "l1" alone.
+        ``prox(w, step)``; see `dask_lasso.Penalty`. `polish`, `positive`, `bounds`,
+        `penalty_weights` and `standardize` are of "l1" alone.
 
     loss : {"squared", "huber", "poisson", "gamma", "tweedie"}, object or tuple (f, fprime), \
             default="squared"
@@ -227,6 +233,7 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         positive: bool = False,
         bounds: tuple | None = None,
         penalty_weights: ArrayLike | None = None,
+        standardize: bool = False,
         penalty: str | Penalty = "l1",
         loss: str | tuple | Loss = "squared",
         huber_delta: float = 1.35,
@@ -253,6 +260,7 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
             positive=positive,
             bounds=bounds,
             penalty_weights=penalty_weights,
+            standardize=standardize,
             loss=loss,
             huber_delta=huber_delta,
             tweedie_power=tweedie_power,
@@ -275,7 +283,12 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
     def _penalty(self) -> L1 | Plugged:
         if isinstance(self.penalty, str):
             return super()._penalty()
-        for name, unused in (("positive", False), ("bounds", None), ("penalty_weights", None)):
+        for name, unused in (
+            ("positive", False),
+            ("bounds", None),
+            ("penalty_weights", None),
+            ("standardize", False),
+        ):
             if getattr(self, name) is not unused:
                 raise ValueError(f"{name} is of penalty='l1' alone: put it into the penalty.")
         return Plugged(self.alpha, self.penalty)

@@ -60,9 +60,9 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
     class_weight : dict or "balanced", default=None
         What the weights of the rows of each class are multiplied by; as in scikit-learn.
 
-    engine, fit_intercept, positive, bounds, penalty_weights, tol, max_iter, max_time, rho, \
-            over_relaxation, n_blocks, max_staleness, polish, warm_start, client, \
-            random_state, verbose
+    engine, fit_intercept, positive, bounds, penalty_weights, standardize, tol, \
+            max_iter, max_time, rho, over_relaxation, n_blocks, max_staleness, polish, \
+            warm_start, client, random_state, verbose
         As in `AsyncLassoRegressor`. With ``polish=False`` consensus ADMM on the raw rows, by
         the engine.
 
@@ -125,6 +125,7 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         positive: bool = False,
         bounds: tuple | None = None,
         penalty_weights: ArrayLike | None = None,
+        standardize: bool = False,
         tol: float = 1e-6,
         max_iter: int = 1000,
         max_time: float | None = None,
@@ -146,6 +147,7 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         self.positive = positive
         self.bounds = bounds
         self.penalty_weights = penalty_weights
+        self.standardize = standardize
         self.tol = tol
         self.max_iter = max_iter
         self.max_time = max_time

@@ -32,7 +32,14 @@ GRID_CONSTRAINTS = {
         **GRID_CONSTRAINTS,
         **{
             name: AsyncLassoRegressor._parameter_constraints[name]
-            for name in ("fit_intercept", "positive", "bounds", "penalty_weights", "max_iter")
+            for name in (
+                "fit_intercept",
+                "positive",
+                "bounds",
+                "penalty_weights",
+                "standardize",
+                "max_iter",
+            )
         },
     },
     prefer_skip_nested_validation=True,
@@ -47,6 +54,7 @@ def lasso_path(
     positive: bool = False,
     bounds: tuple | None = None,
     penalty_weights: ArrayLike | None = None,
+    standardize: bool = False,
     sample_weight: Any = None,
     max_iter: int = 1000,
     client: Client | None = None,
@@ -69,7 +77,9 @@ def lasso_path(
         Number of alphas on the grid, or the alphas themselves.
     fit_intercept : bool, default=False
     positive : bool, default=False
+    bounds : tuple (lower, upper), default=None
     penalty_weights : array-like of shape (n_features,), default=None
+    standardize : bool, default=False
     sample_weight : array-like of shape (n_samples,), default=None
     max_iter : int, default=1000
         The most sweeps of coordinate descent over the coefficients.
@@ -103,6 +113,7 @@ def lasso_path(
         positive=positive,
         bounds=bounds,
         penalty_weights=penalty_weights,
+        standardize=standardize,
         max_iter=max_iter,
         client=client,
     )

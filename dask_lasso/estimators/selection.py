@@ -55,6 +55,7 @@ class SelectionBase(LassoBase):
                 "positive",
                 "bounds",
                 "penalty_weights",
+                "standardize",
                 "tol",
                 "max_iter",
                 "max_time",

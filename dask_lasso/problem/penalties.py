@@ -61,12 +61,15 @@ class L1:
         The v above, `penalty_weights`; ones by default.
     box : Box, optional
         None is no bounds.
+    standardize : bool
+        Whether the columns are in units of their standard deviations for it; see `in_units`.
     """
 
     alpha: float | np.ndarray
     l1_ratio: float = 1.0
     weights: np.ndarray | None = None
     box: Box | None = None
+    standardize: bool = False
 
     is_separable: ClassVar = True  # a sum over the columns
 
@@ -111,6 +114,16 @@ class L1:
             return self
         box = None if self.box is None else self.box.scaled(self.weights)
         return replace(self, weights=None, box=box)
+
+    def in_units(self, squares: np.ndarray, n: float) -> L1:
+        """The penalty of columns (k,) of these centred sums of squares, in their own units.
+
+        A constant column has no deviation, and stays as it is.
+        """
+        if not self.standardize:
+            return self
+        units = np.where(squares > 0, np.sqrt(squares / n), 1.0)
+        return replace(self, weights=units * self.column_weights(len(units)), standardize=False)
 
     def column_weights(self, k: int) -> np.ndarray:
         """The weight of each of k columns."""
@@ -200,6 +213,7 @@ class Plugged:
     is_separable: ClassVar = False
     is_sparse: ClassVar = False
     has_free: ClassVar = False
+    standardize: ClassVar = False
 
     def rounded(self, beta: np.ndarray, k: int, dtype: type | np.dtype) -> np.ndarray:
         """As of `L1`."""

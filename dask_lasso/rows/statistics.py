@@ -62,6 +62,12 @@ class Statistics(NamedTuple):
     def n_features(self) -> int:
         return self.sxx.shape[0]
 
+    @property
+    def x_variation(self) -> np.ndarray:
+        """The diagonal of `sxx`, and zero where it is what rounding makes of a constant column."""
+        squares = np.diagonal(self.sxx)
+        return np.where(is_rounding(squares, self.x_mean, self.weight), 0.0, squares)
+
     def moments(self, fit_intercept: bool) -> Moments:
         """The squared loss of the rows; the means count where no intercept takes them away."""
         sxx, sxy, syy, weight = self.sxx, self.sxy, self.syy, self.weight

@@ -24,6 +24,7 @@ from ..rows.statistics import Statistics
 from ..rows.summary import Summary
 from .anderson import Anderson
 from .blocks import FromRows, FromStatistics
+from .columns import in_units
 from .fit import Fit, Problem, Settings, drive
 
 # Residual balancing is for a rho that is far off: a change costs the sweeps, and Anderson's
@@ -46,11 +47,13 @@ def fit(
     place: Place, problem: Problem, settings: Settings, observe: Observer, by_rows: bool = False
 ) -> Fit:
     """Fit the rows of a place by consensus ADMM, from their statistics or by raw rows."""
-    record = Record(observe)
+    record, n_before = Record(observe), int(problem.penalty.standardize)
+    problem = in_units(place, problem)
     local = FromRows(place, problem) if by_rows else FromStatistics(place, problem)
     blocks = local.load()
     model = Consensus(local, problem, settings, len(blocks.reports))
-    return drive(place, blocks, model, settings, record)
+    found = drive(place, blocks, model, settings, record)
+    return found._replace(n_passes=n_before + found.n_passes)
 
 
 class Sent(NamedTuple):

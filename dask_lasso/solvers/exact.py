@@ -91,7 +91,8 @@ class Exact:
             self.converged = False
             return None
         moments = self.statistics.moments(self._problem.fit_intercept)
-        self._coef, gap, value = solve_problem(moments, self._problem, self._settings, self._coef)
+        problem = self._problem.in_units(self.statistics.x_variation, moments.weight)
+        self._coef, gap, value = solve_problem(moments, problem, self._settings, self._coef)
         self.null_loss = moments.null_loss
         best = intercept(self.statistics, self._coef, self._problem.fit_intercept)
         self.estimate = Estimate(self._coef, best, gap)

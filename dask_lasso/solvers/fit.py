@@ -32,6 +32,12 @@ class Problem(NamedTuple):
             raise ValueError("This needs penalty='l1': other penalties are fitted by ADMM alone.")
         return self.penalty
 
+    def in_units(self, squares: np.ndarray, n: float) -> Problem:
+        """The problem of columns of these sums of squares; as `L1.in_units`."""
+        if not self.penalty.standardize:
+            return self
+        return self._replace(penalty=self.l1_penalty.in_units(squares, n))
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -32,6 +32,7 @@ from ..rows.newton import (
 )
 from ..rows.raw import raw_rows
 from ..rows.statistics import Statistics
+from .columns import in_units
 from .fit import Fit, Problem, Settings
 
 # Share of the rows that the first estimate is from, at least so many rows of each thread.
@@ -56,7 +57,8 @@ def has_newton(loss: object) -> bool:
 
 def fit(place: Place, problem: Problem, settings: Settings, observe: Observer) -> Fit:
     """Fit the rows of a place."""
-    newton = _Newton(place, problem, settings, Record(observe))
+    newton = _Newton(place, in_units(place, problem), settings, Record(observe))
+    newton.n_passes += problem.penalty.standardize
     newton.run()
     return Fit(
         newton.estimate,

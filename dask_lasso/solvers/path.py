@@ -51,6 +51,7 @@ def path(place: Place, problem: Problem, grid: Grid, max_iter: int) -> Path:
             " so many columns for each target by itself."
         )
     paths = WidePath(place, one_cell(), problem, max_iter=max_iter)
+    penalty = paths.penalty
     alphas = grid.of(lambda **grid: paths.grid(penalty, **grid))
     found = paths.run(alphas, penalty)
     coefs, gaps = found.coefs.toarray()[np.newaxis], found.gaps[:1]
@@ -59,7 +60,8 @@ def path(place: Place, problem: Problem, grid: Grid, max_iter: int) -> Path:
 
 def path_of(statistics: Statistics, problem: Problem, grid: Grid, max_iter: int) -> Path:
     """The path of the rows that statistics are of."""
-    moments, penalty = statistics.moments(problem.fit_intercept), problem.l1_penalty
+    moments = statistics.moments(problem.fit_intercept)
+    penalty = problem.in_units(statistics.x_variation, moments.weight).l1_penalty
     alphas = grid.of(lambda **grid: alpha_grid(moments, penalty, **grid))
     coefs, gaps = solve_path(moments, penalty, alphas, max_iter=max_iter)
     return Path(alphas, coefs, gaps, moments.null_loss)

@@ -99,8 +99,8 @@ def fit_wide(
 ) -> Fit:
     """The same of rows with many columns: every path through working sets."""
     record = Record(observe)
-    penalty = problem.l1_penalty
     paths = WidePath(place, partition, problem, max_iter=settings.max_iter)
+    penalty = paths.penalty
     grids = choice.grids(penalty, paths.grid)
     found, stopped_by = [], None
     for alphas, l1_ratio in zip(grids, choice.l1_ratios, strict=True):
@@ -190,6 +190,8 @@ class Selection:
             self.statistics, self.converged = self.statistics or cells, False
             return None
         moments = self.statistics.moments(self._problem.fit_intercept)
+        # In all folds the units of all rows.
+        self._problem = self._problem.in_units(self.statistics.x_variation, moments.weight)
         grids = self._choice.grids(self._problem.l1_penalty, partial(alpha_grid, moments))
         by = self._by_cross_validation if self._choice.criterion == "cv" else self._by_information
         chosen = by(cells, moments, grids)

@@ -24,13 +24,13 @@ import numpy as np
 from scipy import sparse
 
 from ..engines.record import Estimate, Observer, Record
-from ..places.place import Place, usable
+from ..places.place import Place
 from ..places.waiting import TimeIsUp
 from ..problem.certificate import scale_residual
-from ..problem.moments import Moments, intercept, is_rounding
-from ..rows.columns import ColumnMoments, column_moments, merge_columns
+from ..problem.moments import Moments, intercept
 from ..rows.passes import Chosen, merge_sums, products, residuals
 from . import admm
+from .columns import first_pass
 from .exact import solve_problem
 from .fit import Fit, Problem, Settings
 
@@ -57,33 +57,6 @@ _LEAST_TOL = 1e-8
 def n_joining(k: int) -> int:
     """How many of k columns make the first working set."""
     return int(np.clip(_JOIN * np.sqrt(k), FEWEST, _MOST))
-
-
-def first_pass(place: Place, fit_intercept: bool) -> tuple[ColumnMoments, ColumnMoments]:
-    """Moments of every column by itself: about the means, and about where they are centred.
-
-    Raises
-    ------
-    ValueError
-        Of values that cannot be used, or where there are no rows.
-    """
-    moments = place.reduce(column_moments, merge_columns)
-    if moments.defect is not None:
-        # Where a defect is can be told only of rows that are merged in their order.
-        moments = place.reduce(column_moments, merge_columns, in_order=True)
-    usable(moments, place)
-    constant = is_rounding(moments.xx, moments.x_mean, moments.weight)
-    moments.xx[constant] = moments.xy[constant] = 0.0
-    if fit_intercept:
-        return moments, moments
-    weight, x, y = moments.weight, moments.x_mean, moments.y_mean
-    return moments, moments._replace(
-        x_mean=np.zeros_like(x),
-        y_mean=np.zeros_like(y),
-        xx=moments.xx + weight * x**2,
-        xy=moments.xy + weight * np.outer(x, y),
-        yy=moments.yy + weight * y**2,
-    )
 
 
 def fit(
@@ -132,16 +105,11 @@ class _WorkingSet:
         self, place: Place, problem: Problem, settings: Settings, record: Record, by_admm: bool
     ) -> None:
         self._place, self._problem, self._settings = place, problem, settings
-        penalty = self._penalty = problem.l1_penalty
         self._by_admm, self.record = by_admm, record
-        self._l1, self._l2 = penalty.l1, penalty.l2
-        # Columns are divided by their weights, and then penalised alike.
-        self._alike = penalty.alike()
-        self._weights = penalty.column_weights(place.n_features)
         self._fit_intercept = problem.fit_intercept
         self._tol, self._coef_init = settings.tol, settings.coef_init
         if self._coef_init is not None:
-            self._coef_init = penalty.clip(self._coef_init)
+            self._coef_init = problem.l1_penalty.clip(self._coef_init)
         self._set_tol = 0.5 * self._tol  # the least relative gap to which ADMM solves for a set
         self._is_solved = True  # the empty set is
         self._is_exhausted = False  # no more iterations are allowed
@@ -181,7 +149,13 @@ class _WorkingSet:
     def _read_columns(self):
         """Take the first pass: the moments of every column by itself."""
         self.statistics, centred = first_pass(self._place, self._fit_intercept)
-        self.n_passes = 1
+        self.n_passes, moments = 1, self.statistics
+        self._problem = self._problem.in_units(moments.xx, moments.weight)
+        penalty = self._penalty = self._problem.l1_penalty
+        self._l1, self._l2 = penalty.l1, penalty.l2
+        # Columns are divided by their weights, and then penalised alike.
+        self._alike = penalty.alike()
+        self._weights = penalty.column_weights(self._place.n_features)
         weight, xx, xy, yy = centred.weight, centred.xx, centred.xy, centred.yy
         self._x_mean, self._y_mean = centred.x_mean, centred.y_mean
         xx, xy = xx / self._weights**2, xy / self._weights[:, np.newaxis]

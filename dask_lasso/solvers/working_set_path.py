@@ -28,8 +28,9 @@ from ..problem.moments import intercept
 from ..problem.penalties import L1
 from ..rows.cells import Partition, merge_cells, union_of_cells
 from ..rows.passes import Chosen, cells_of_columns, merge_sums, path_residuals
+from .columns import first_pass
 from .fit import Problem
-from .working_set import FEWEST, SLACK, first_pass, n_joining
+from .working_set import FEWEST, SLACK, n_joining
 
 # Alphas that are solved for before their residuals are read; fewer where the correlations
 # of all their residuals would take more than 2**24 values, 128 MiB.
@@ -74,6 +75,8 @@ class WidePath:
     ----------
     statistics : ColumnMoments
         Of every column, on all rows.
+    penalty : L1
+        In the units of the columns.
     n_passes, n_updates : int
         How often the rows were read; solutions, one for each alpha and training set.
     """
@@ -87,12 +90,13 @@ class WidePath:
                 " X.compute_chunk_sizes() before a path or a cross-validation of so many."
             )
         self._place, self._partition = place, partition
-        penalty, fit_intercept = problem.l1_penalty, problem.fit_intercept
-        self._alike, self._fit_intercept = penalty.alike(), fit_intercept
-        self._weights = penalty.column_weights(place.n_features)
-        self._max_iter = max_iter
+        self._max_iter, self._fit_intercept = max_iter, problem.fit_intercept
         self.n_passes, self.n_updates = 1, 0
-        self.statistics, self._centre = first_pass(place, fit_intercept)
+        self.statistics, self._centre = first_pass(place, problem.fit_intercept)
+        moments = self.statistics
+        self.penalty = problem.in_units(moments.xx, moments.weight).l1_penalty
+        self._alike = self.penalty.alike()
+        self._weights = self.penalty.column_weights(place.n_features)
         self._norms = np.sqrt(self._centre.xx) / self._weights
         self._most = n_joining(place.n_features)
         # All rows, then the training and the test set of each split.

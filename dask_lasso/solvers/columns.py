@@ -1,0 +1,45 @@
+"""A pass over the rows for what is known of every column by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..places.place import Place, usable
+from ..problem.moments import is_rounding
+from ..rows.columns import ColumnMoments, column_moments, merge_columns
+from .fit import Problem
+
+
+def first_pass(place: Place, fit_intercept: bool) -> tuple[ColumnMoments, ColumnMoments]:
+    """Moments of every column by itself: about the means, and about where they are centred.
+
+    Raises
+    ------
+    ValueError
+        Of values that cannot be used, or where there are no rows.
+    """
+    moments = place.reduce(column_moments, merge_columns)
+    if moments.defect is not None:
+        # Where a defect is can be told only of rows that are merged in their order.
+        moments = place.reduce(column_moments, merge_columns, in_order=True)
+    usable(moments, place)
+    constant = is_rounding(moments.xx, moments.x_mean, moments.weight)
+    moments.xx[constant] = moments.xy[constant] = 0.0
+    if fit_intercept:
+        return moments, moments
+    weight, x, y = moments.weight, moments.x_mean, moments.y_mean
+    return moments, moments._replace(
+        x_mean=np.zeros_like(x),
+        y_mean=np.zeros_like(y),
+        xx=moments.xx + weight * x**2,
+        xy=moments.xy + weight * np.outer(x, y),
+        yy=moments.yy + weight * y**2,
+    )
+
+
+def in_units(place: Place, problem: Problem) -> Problem:
+    """The problem in the units of its columns: one more pass, where these are wanted."""
+    if not problem.penalty.standardize:
+        return problem
+    moments, _ = first_pass(place, fit_intercept=True)
+    return problem.in_units(moments.xx, moments.weight)

@@ -521,3 +521,48 @@ def test_there_are_enough_of_them():
     names = [case.id for case in PARAMETERS]
     assert len(names) == len(set(names)), [n for n in names if names.count(n) > 1]
     assert all(re.compile(match) for _, match in DATA.values())
+
+
+# -- columns that are no numbers ------------------------------------------------------------
+
+TABLE = pd.DataFrame(X, columns=list("abcd")).assign(
+    town=["Bern", "Zug"] * 30, kind=pd.Categorical(["u", "v", "w"] * 20)
+)
+
+
+@pytest.mark.parametrize("kind", ["pandas", "dask", "polars"])
+def test_text_and_categories_come_with_a_recipe(kind):
+    frame, target = TABLE, y
+    if kind == "dask":
+        frame = pytest.importorskip("dask.dataframe").from_pandas(TABLE, npartitions=3)
+        target = da.from_array(y, chunks=20)
+    elif kind == "polars":
+        frame = pytest.importorskip("polars").from_pandas(TABLE)
+    model = AsyncLassoRegressor(0.1).fit(X, y)
+    with pytest.raises(ValueError, match="not real numbers: 'town'") as caught:
+        model.fit(frame, target)
+    recipe = [line.strip() for line in str(caught.value).splitlines() if line.startswith("    ")]
+    assert len(recipe) == 3
+    if kind == "polars":  # which stops at the first such column
+        return
+    from sklearn.compose import make_column_transformer
+    from sklearn.pipeline import make_pipeline
+
+    names = {"make_column_transformer": make_column_transformer, "make_pipeline": make_pipeline}
+    names["X"] = frame
+    exec("\n".join(recipe), names)
+    model.fit(names["X"], target)
+    assert model.n_features_in_ == 4 + 2 + 3
+    assert model.predict(names["encoder"].transform(frame)).shape[0]
+
+
+@pytest.mark.parametrize("kind", ["pandas", "dask"])
+def test_dates_come_with_a_recipe(kind):
+    frame = TABLE[["a"]].assign(day=pd.date_range("2026-01-01", periods=60))
+    if kind == "dask":
+        frame = pytest.importorskip("dask.dataframe").from_pandas(frame, npartitions=3)
+    with pytest.raises(ValueError, match=r"'day' .datetime64.* time since one of them") as caught:
+        AsyncLassoRegressor(0.1).fit(frame, y)
+    formula = re.search(r"one of them: (.*)\.", str(caught.value))[1]
+    days = eval(formula, {"X": frame, "np": np})
+    AsyncLassoRegressor(0.1).fit(frame.assign(day=days), y)

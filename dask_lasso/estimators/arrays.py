@@ -135,7 +135,8 @@ def statistics_of(estimator: Any, error: type[Exception] = ValueError) -> Mappin
     if not hasattr(estimator, "statistics_"):
         raise error(
             f"This {type(estimator).__name__} has no statistics_, as with many columns"
-            " (working sets), another loss than the squared one, or after `del`: fit an"
-            " estimator of this package with loss='squared' and up to 2,000 columns."
+            " (working sets), another loss than the squared one, or read from a pickle (`save`"
+            " writes them): fit an estimator of this package with loss='squared' and up to 2,000"
+            " columns."
         )
     return estimator.statistics_

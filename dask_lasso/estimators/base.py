@@ -6,7 +6,8 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Self, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from scipy import sparse
@@ -29,7 +30,11 @@ from ..rows.statistics import Statistics
 from ..solvers.fit import Fit, Problem, Settings
 from .arrays import from_arrays, statistics_of, to_arrays
 from .callbacks import Callbacks, CallbackSupport, with_callbacks
+from .export import coefficients, save, to_sklearn
 from .predict import d2_score, predict_dask, predict_rows, r2_score
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class LinearBase(CallbackSupport, BaseEstimator):
@@ -209,6 +214,57 @@ class LinearBase(CallbackSupport, BaseEstimator):
         """Sparse representation of `coef_`."""
         return sparse.csr_array(np.atleast_2d(self.coef_))
 
+    def coefficients(self) -> pd.Series | pd.DataFrame:
+        """Coefficients by name.
+
+        Returns
+        -------
+        pandas Series of shape (n_features,), or DataFrame of shape (n_features, n_targets)
+            Indexed by `feature_names_in_`, or x0, x1, ...
+
+        Raises
+        ------
+        ImportError
+            Without pandas.
+        """
+        check_is_fitted(self)
+        return coefficients(self)
+
+    def to_sklearn(self) -> BaseEstimator:
+        """The fitted model as a plain estimator of `sklearn.linear_model`.
+
+        It predicts the same without this package or Dask, in NumPy, and can be converted by
+        what knows scikit-learn (ONNX, PMML).
+
+        Returns
+        -------
+        Lasso, ElasticNet, LogisticRegression, or what fits the loss
+            With `coef_`, `intercept_` and names. Lasso, ElasticNet and LogisticRegression
+            have the parameters of the same problem too (without `penalty_weights`, and for
+            rows of weight one). PoissonRegressor, GammaRegressor and TweedieRegressor have
+            the ridge term alone. Everything else is a LinearRegression.
+
+        Raises
+        ------
+        ValueError
+            For a loss with an `inverse_link` that scikit-learn has no model of.
+        """
+        check_is_fitted(self)
+        return to_sklearn(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted estimator to a file with `statistics_`; `joblib.load` reads it.
+
+        A pickle is small: it lacks `statistics_`, unless they are what `partial_fit`,
+        `fit_statistics` or `merge` left. It predicts as before.
+
+        Parameters
+        ----------
+        path : str or Path
+        """
+        check_is_fitted(self)
+        save(self, path)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -235,7 +291,11 @@ class LinearBase(CallbackSupport, BaseEstimator):
         return new
 
     def __getstate__(self):
-        return {**super().__getstate__(), "client": None}
+        state = {**super().__getstate__(), "client": None}
+        # 8 k^2 bytes, for those who ask (`save`), or who go on with them (`partial_fit`).
+        if "history_" in state:
+            state.pop("statistics_", None)
+        return state
 
 
 class LassoBase(RegressorMixin, LinearBase):

@@ -287,7 +287,8 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
             if seen is None and hasattr(self, "coef_"):
                 raise ValueError(
                     "partial_fit cannot continue a fit that kept no statistics (more features"
-                    " than a Gram matrix should have, or another loss): use a new estimator."
+                    " than a Gram matrix should have, another loss, or read from a pickle, which"
+                    " lacks them: `save` writes them): use a new estimator."
                 )
             given = self._given(X, y, sample_weight, offset)
             with open_rows(self, given, client=self.client, reset=seen is None) as place:

@@ -22,7 +22,8 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ..rows.chunk import check_mask, is_table, library_of, not_real, numbers
+from ..rows.chunk import check_mask, is_table, library_of, numbers
+from ..rows.words import not_numbers, not_real
 from .joined import Joined, Part
 from .place import Place
 from .waiting import Waiting
@@ -373,16 +374,9 @@ def _part_of_frame(name, frame):
         raise TypeError(f"{name} must be an array or a data frame, got {type(frame).__name__}.")
     dtypes = list(meta.dtypes) if meta.ndim == 2 else [meta.dtype]
     columns = list(meta.columns) if meta.ndim == 2 else [meta.name]
-    bad = [
-        f"{column!r} ({dtype})"
-        for column, dtype in zip(columns, dtypes, strict=True)
-        if not _is_real(dtype)
-    ]
+    bad = [pair for pair in zip(columns, dtypes, strict=True) if not _is_real(pair[1])]
     if bad:
-        raise ValueError(
-            f"{name} has columns that are not real numbers: {', '.join(bad[:10])}. Encode or"
-            " drop them before fit."
-        )
+        raise ValueError(f"{name} {not_numbers(name, bad, is_dask=True)}.")
     dtype = np.dtype(np.float32 if all(d == np.float32 for d in dtypes) else np.float64)
     shape, names = ((np.nan, len(dtypes)), tuple(columns)) if meta.ndim == 2 else ((np.nan,), None)
     return Part(name, frame, shape, dtype, is_frame=True, columns=names)

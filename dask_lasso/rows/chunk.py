@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-# Columns that a message names.
-_NAMED = 5
+from .words import listed, not_numbers, not_real
 
 
 class Defect(NamedTuple):
@@ -272,17 +271,6 @@ def _check_kind(argument, dtype):
         raise Unreadable(argument, f"has dtype {dtype}, {not_real(argument, dtype)}")
 
 
-def not_real(argument: str, dtype: np.dtype) -> str:
-    """Why values of a dtype cannot be read, and what to do."""
-    seconds = 'np.timedelta64(1, "s")'
-    cure = {
-        "c": f"Complex data not supported: pass {argument}.real and {argument}.imag",
-        "m": f"Pass {argument} / {seconds}",
-        "M": f"Pass the time since some date, as ({argument} - {argument}.min()) / {seconds}",
-    }.get(dtype.kind, f"Convert {argument} first, for example with {argument}.astype(float)")
-    return f"which is not a real number. {cure}"
-
-
 def check_mask(argument: str, values: Any) -> None:
     """What lies under a mask is no number of the user's."""
     mask = np.ma.getmask(values)
@@ -308,13 +296,30 @@ def _of_pandas(argument, values, names):
     is_sparse = [hasattr(dtype, "fill_value") and dtype.fill_value == 0 for dtype in dtypes]
     wanted = np.float32 if all(dtype == np.float32 for dtype in dtypes) else np.float64
     for dtype in dtypes:
-        _check_kind(argument, dtype)
+        if dtype.kind not in "mM":
+            _check_kind(argument, dtype)
     try:
         if values.ndim == 2 and 2 * sum(is_sparse) > len(dtypes):
             return _of_sparse_columns(values, is_sparse)
+        if any(dtype.kind in "mM" for dtype in dtypes):
+            raise TypeError("dates are no numbers")
         return values.to_numpy(dtype=wanted, na_value=np.nan)
     except (TypeError, ValueError) as error:
-        raise Unreadable(argument, f"is not numbers: {error}") from error
+        columns = values.to_frame() if values.ndim == 1 else values
+        bad = [
+            (name, columns.iloc[:, position].dtype)
+            for position, name in enumerate(columns.columns)
+            if not _is_numbers(columns.iloc[:, position])
+        ]
+        raise Unreadable(argument, not_numbers(argument, bad, is_dask=False)) from error
+
+
+def _is_numbers(series):
+    try:
+        series.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        return False
+    return series.dtype.kind not in "mM"
 
 
 def _of_sparse_columns(frame, is_sparse):
@@ -342,13 +347,21 @@ def _of_table(argument, values, names):
     if names is not None:
         values = _by_name(argument, values, list(found), names)
         found = names
-    columns = [_of_column(values[name]) for name in found]
-    columns = [_real(argument, column) for column in columns]
+    columns = [_real_column(argument, name, _of_column(values[name])) for name in found]
     single = columns and all(column.dtype == np.float32 for column in columns)
     out = np.empty((len(values), len(columns)), np.float32 if single else np.float64, order="F")
     for position, column in enumerate(columns):
         out[:, position] = column
     return out
+
+
+def _real_column(argument, name, column):
+    """A column as an ndarray of real numbers."""
+    try:
+        return _real(argument, column)
+    except Unreadable as error:
+        problem = not_numbers(argument, [(name, column.dtype)], is_dask=False)
+        raise Unreadable(argument, problem) from error
 
 
 def _of_column(column):
@@ -365,20 +378,15 @@ def _by_name(argument, frame, found, names):
     if len(found) != len(names) or set(found) != set(names) or len(set(names)) < len(names):
         other = [name for name in found if name not in names] or found
         lacking = [name for name in names if name not in found]
-        lacks = f" and not {_listed(lacking)}" if lacking else ""
+        lacks = f" and not {listed(lacking)}" if lacking else ""
         problem = (
-            f"has columns that were not declared: {_listed(other)}{lacks}"
+            f"has columns that were not declared: {listed(other)}{lacks}"
             if len(found) == len(names)
-            else f"has {len(found)} columns where {len(names)} were declared: {_listed(other)}"
+            else f"has {len(found)} columns where {len(names)} were declared: {listed(other)}"
             f"{lacks}"
         )
         raise Unreadable(argument, problem)
     return frame[names]
-
-
-def _listed(names):
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(repr(name) for name in names[:_NAMED]) + more
 
 
 def _of_pydata(values):

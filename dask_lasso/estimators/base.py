@@ -32,6 +32,7 @@ from .arrays import from_arrays, statistics_of, to_arrays
 from .callbacks import Callbacks, CallbackSupport, with_callbacks
 from .export import coefficients, save, to_sklearn
 from .predict import d2_score, predict_dask, predict_rows, r2_score
+from .progress import print_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +78,7 @@ class LinearBase(CallbackSupport, BaseEstimator):
 
             def observe(row, estimate):
                 if self.verbose:
-                    _print_certificate(row, estimate)
+                    print_line(row, estimate)
                 return callbacks.on_update(partial(self._attributes, estimate, place))
 
             found = solve(place, observe)
@@ -442,14 +443,3 @@ class LassoBase(RegressorMixin, LinearBase):
 
 def _is_fitted_name(name):
     return name.endswith("_") and not name.startswith("__")
-
-
-def _print_certificate(row, estimate):
-    parts = [
-        f"{row['time']:8.2f} s",
-        f"{row['samples_seen']} rows",
-        f"{row['n_updates']} updates",
-        f"objective {row['objective']:.6g}",
-        f"dual gap {np.max(estimate.gap):.2e}",
-    ]
-    print("AsyncLasso: " + ", ".join(parts))

@@ -91,6 +91,7 @@ def test_persisted_rows_are_fitted_on_their_client(persisted, has_active, client
     del rows, target
 
 
+@pytest.mark.slow
 def test_every_door_finds_the_client_of_persisted_rows(client, thread_workers):
     rows, target = client.persist(chunks())
     with thread_workers.as_current():

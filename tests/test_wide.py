@@ -192,6 +192,7 @@ def test_admm_on_working_sets(engine, rows):
     assert (np.diff(model.history_["time"]) >= 0).all()
 
 
+@pytest.mark.slow
 def test_admm_on_working_sets_of_chunks(client):
     X, y = sparse_rows()
     alpha = 0.7 * alpha_max(X, y)
@@ -236,8 +237,9 @@ def test_admm_on_working_sets_stops_where_it_is_told():
     assert 0 < gap_on_rows(loose, X, y) <= 1e-2
 
 
+@pytest.mark.slow
 @LIBRARIES
-@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_chunks_of_other_libraries(library, dtype, monkeypatch):
     X, y = dense_rows()
     X, y = X.astype(dtype), y.astype(dtype)
@@ -326,6 +328,7 @@ def test_cross_validation_with_weights_and_l1_ratios(n_alphas):
     assert model.l1_ratio_ == expected.l1_ratio_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [dense_rows, sparse_rows])
 def test_cross_validation_of_chunks_reads_a_few_passes(client, rows):
     X, y = rows()

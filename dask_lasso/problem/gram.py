@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import enet_path, lars_path_gram
 
@@ -208,7 +209,9 @@ def _without_convergence_warning(solver, *args, **kwargs):
     """
     while True:
         try:
-            with _warning_filters, warnings.catch_warnings():
+            # Its arguments are ours and right: to check them takes longer than ten columns do.
+            skip = config_context(skip_parameter_validation=True)
+            with skip, _warning_filters, warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 # Of scikit-learn before 1.7, of a penalty of zero beside a sign.
                 warnings.filterwarnings("ignore", "Coordinate descent without L1", UserWarning)

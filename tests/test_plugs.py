@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from conftest import ENGINES
 from scipy.special import expit, xlogy
+from sklearn.isotonic import isotonic_regression
 from sklearn.linear_model import LogisticRegression
 
 from dask_lasso import AsyncLassoRegressor, Loss, Penalty
@@ -159,6 +160,29 @@ def test_a_penalty_of_the_user(engine, place, local_solver, client):
     assert 0 < (norms == 0).sum() < len(norms)
 
 
+class Falling:
+    """The lasso of coefficients that fall, to zero: as in docs/penalties.md."""
+
+    def value(self, w):
+        return np.abs(w).sum()
+
+    def prox(self, w, step):
+        return np.maximum(isotonic_regression(w - step, increasing=False), 0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("local_solver", ["gram", "lbfgs"])
+def test_ordered_coefficients(engine, local_solver):
+    X, y = rows()
+    settings = dict(engine=engine, local_solver=local_solver, tol=1e-9, n_blocks=4)
+    model = AsyncLassoRegressor(0.3, penalty=Falling(), **settings).fit(X, np.abs(y) + X[:, 0])
+    # They are sums of steps that are not negative: a lasso of sums of columns.
+    steps = AsyncLassoRegressor(0.3, positive=True, penalty_weights=np.arange(1.0, K + 1))
+    steps.fit(np.cumsum(X, axis=1), np.abs(y) + X[:, 0])
+    expected = np.cumsum(steps.coef_[::-1])[::-1]
+    np.testing.assert_allclose(model.coef_, expected, atol=1e-5 * expected.max())
+
+
 def test_a_penalty_sees_the_users_units():
     """Columns in other units are another problem for it; a common unit is not."""
     X, y = rows()
@@ -221,8 +245,8 @@ def test_a_penalty_whose_prox_is_of_another_shape():
         AsyncLassoRegressor(penalty=Wrong()).fit(*rows())
 
 
-def test_statistics_are_of_the_l1_penalty():
+def test_statistics_are_of_penalties_that_are_known():
     model = AsyncLassoRegressor(0.3, penalty=Groups())
-    with pytest.raises(ValueError, match="partial_fit needs penalty='l1'"):
+    with pytest.raises(ValueError, match="partial_fit needs a penalty that is known as a norm"):
         model.partial_fit(*rows())
     assert not hasattr(model.fit(*rows()), "degrees_of_freedom_")

@@ -28,8 +28,8 @@ class Estimate(NamedTuple):
     coef : ndarray of shape (k, m)
     intercept : ndarray of shape (m,)
     gap : ndarray of shape (m,)
-        NaN where the residuals of ADMM take its place.
-    certificate : {"duality gap", "residuals"}
+        NaN where the residuals of ADMM take its place; of stationarity, how far it is off.
+    certificate : {"duality gap", "residuals", "stationarity"}
     choice : dict
         What cross-validation or a criterion has chosen, as fitted attributes.
     """

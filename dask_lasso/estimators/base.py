@@ -25,7 +25,7 @@ from ..places.waiting import TimeIsUp
 from ..problem.box import box_of
 from ..problem.degrees import degrees_of_freedom
 from ..problem.losses import SQUARED, Loss, Mean, Pair, Residual
-from ..problem.penalties import L1, Plugged, penalty_weights
+from ..problem.penalties import L1, penalty_weights
 from ..rows.statistics import Statistics
 from ..solvers.fit import Fit, Problem, Settings
 from .arrays import from_arrays, statistics_of, to_arrays
@@ -102,7 +102,7 @@ class LinearBase(CallbackSupport, BaseEstimator):
     def _problem(self) -> Problem:
         return Problem(self._penalty(), self.fit_intercept, self._loss())
 
-    def _penalty(self) -> L1 | Plugged:
+    def _penalty(self) -> Any:
         """The penalty of the fit, or the one that it has chosen."""
         alpha: Any = getattr(self, "alpha_", getattr(self, "alpha", None))
         l1_ratio = getattr(self, "l1_ratio_", self.l1_ratio)
@@ -133,6 +133,7 @@ class LinearBase(CallbackSupport, BaseEstimator):
 
     def _take(self, found: Fit, dtype: type | np.dtype, y_ndim: int) -> None:
         """Set the fitted attributes."""
+        self.__dict__.pop("stationarity_", None)
         self.__dict__.update(self._attributes_of(found.estimate, dtype, y_ndim))
         self.n_iter_ = found.n_iter
         self.n_samples_seen_ = found.n_samples_seen
@@ -156,14 +157,18 @@ class LinearBase(CallbackSupport, BaseEstimator):
         coef, intercept = estimate.coef, estimate.intercept
         # The best intercept leaves residuals of mean zero; a rounded one adds its error squared.
         rounded = intercept.astype(dtype)
-        gap = estimate.gap + (rounded - intercept) ** 2 / 2
+        gap = estimate.gap
+        if estimate.certificate != "stationarity":
+            gap = gap + (rounded - intercept) ** 2 / 2
         if coef.shape[1] == 1:
             coef, gap = coef[:, 0], gap[0]
         one_or_all = rounded[0] if y_ndim == 1 else rounded
+        found = {"stationarity_": gap} if estimate.certificate == "stationarity" else {}
         return {
+            **found,
             "coef_": coef.T.astype(dtype),
             "intercept_": one_or_all if self.fit_intercept else 0.0,
-            "dual_gap_": gap,
+            "dual_gap_": gap * np.nan if found else gap,
             "certificate_": estimate.certificate,
         }
 
@@ -200,6 +205,14 @@ class LinearBase(CallbackSupport, BaseEstimator):
                 f"ADMM did not converge: fit was stopped by {by} with residuals above"
                 f" tol={self.tol} relative to the iterates. {remedy}, increase tol, or scale the"
                 " features."
+            )
+        if found.estimate.certificate == "stationarity":
+            if gap.max() <= self.tol:
+                return None
+            return (
+                "Local linear approximations did not settle within max_iter="
+                f"{self.max_iter}: stationarity_ is {gap.max():.3e}, above tol={self.tol}."
+                " Increase max_iter or tol."
             )
         above = gap - allowed
         if stopped_by not in ("max_time", "size", "standstill") and above.max() <= 0:

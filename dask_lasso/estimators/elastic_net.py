@@ -17,7 +17,6 @@ from ..engines.schedules import ENGINES, Engine
 from ..places.input import Given, open_rows
 from ..places.place import Place, usable
 from ..problem.losses import Gamma, Loss, Pair, Poisson, Residual, Tweedie
-from ..problem.penalties import Penalty
 from ..rows.statistics import Statistics, merge_statistics
 from ..solvers import admm, exact, newton, working_set
 from ..solvers.fit import Fit
@@ -118,7 +117,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
     }
 
-    penalty: str | Penalty = "l1"
+    penalty: Any = "l1"
 
     def __init__(
         self,
@@ -229,7 +228,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
             by_admm = not self.polish
             return working_set.fit(place, problem, settings, observe, by_admm=by_admm)
         check_width(place)
-        if self.polish and self.penalty == "l1":
+        if self.polish and exact.knows(problem.penalty):
             return exact.fit(place, problem, settings, observe)
         return admm.fit(place, problem, settings, observe)
 
@@ -368,8 +367,10 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
             raise ValueError(
                 f"{method} needs loss='squared', the only loss with sufficient statistics."
             )
-        if self.penalty != "l1":
-            raise ValueError(f"{method} needs penalty='l1', whose solution is exact: use fit.")
+        if self.penalty != "l1" and not hasattr(self.penalty, "dual_norm"):
+            raise ValueError(
+                f"{method} needs a penalty that is known as a norm, by its dual_norm: use fit."
+            )
 
     def _fit_merged(self, statistics: Statistics, y_ndim: int, dtype: type | np.dtype) -> None:
         if statistics.weight == 0:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from ..engines.schedules import Engine
+from ..problem.concave import MCP, SCAD, Concave
 from ..problem.losses import Loss
 from ..problem.penalties import L1, Penalty, Plugged
 from .elastic_net import CONSTRAINTS, AsyncElasticNetRegressor
@@ -62,9 +63,11 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         pass; other losses and ``polish=False`` take one more.
 
     penalty : "l1" or object, default="l1"
-        What alpha multiplies in place of ``||w||_1``: an object with methods ``value(w)`` and
-        ``prox(w, step)``; see `dask_lasso.Penalty`. `polish`, `positive`, `bounds`,
-        `penalty_weights` and `standardize` are of "l1" alone.
+        What alpha multiplies in place of ``||w||_1``: one of `dask_lasso.penalties` (groups,
+        one support for several targets, SLOPE; MCP and SCAD), or an object with methods
+        ``value(w)`` and ``prox(w, step)``; see `dask_lasso.Penalty`. `positive`, `bounds`,
+        `penalty_weights` and `standardize` are of "l1" alone, and so is `polish` with other
+        losses.
 
     loss : {"squared", "huber", "poisson", "gamma", "tweedie"}, object or tuple (f, fprime), \
             default="squared"
@@ -151,12 +154,14 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         Duality gap at `coef_`, measured: the objective is at most this far above its
         minimum. NaN where ``certificate_ == "residuals"``.
 
-    certificate_ : {"duality gap", "residuals"}
+    certificate_ : {"duality gap", "residuals", "stationarity"}
         What ended the fit. The losses "squared" and "huber", and those that know their
-        conjugate, have a duality gap. For pairs of functions, for other penalties than "l1",
-        and on raw rows without a penalty (``alpha=0``), it is the primal and the dual
-        residual of ADMM, of which the last are in `history_`: both at most `tol`
-        relative to the size of the iterates.
+        conjugate, have a duality gap. For pairs of functions, for penalties without a
+        ``dual_norm``, and on raw rows without a penalty (``alpha=0``), it is the primal and
+        the dual residual of ADMM, of which the last are in `history_`: both at most `tol`
+        relative to the size of the iterates. For MCP and SCAD, which are not convex, it is
+        `stationarity_`: how far a slope is off what is stationary, at most `tol` of the
+        norms of its column and y.
 
     staleness_ : ndarray of shape (n_blocks,)
         Per block, the most updates by which the estimate was ahead of the one that the
@@ -221,7 +226,7 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
 
     _parameter_constraints: dict = {
         **CONSTRAINTS,
-        "penalty": [StrOptions({"l1"}), HasMethods(["value", "prox"])],
+        "penalty": [StrOptions({"l1"}), HasMethods(["value", "prox"]), MCP, SCAD],
     }
 
     def __init__(
@@ -234,7 +239,7 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         bounds: tuple | None = None,
         penalty_weights: ArrayLike | None = None,
         standardize: bool = False,
-        penalty: str | Penalty = "l1",
+        penalty: str | Penalty | MCP | SCAD = "l1",
         loss: str | tuple | Loss = "squared",
         huber_delta: float = 1.35,
         tweedie_power: float = 1.5,
@@ -280,7 +285,7 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         )
         self.penalty = penalty
 
-    def _penalty(self) -> L1 | Plugged:
+    def _penalty(self) -> Any:
         if isinstance(self.penalty, str):
             return super()._penalty()
         for name, unused in (
@@ -291,7 +296,16 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         ):
             if getattr(self, name) is not unused:
                 raise ValueError(f"{name} is of penalty='l1' alone: put it into the penalty.")
-        return Plugged(self.alpha, self.penalty)
+        if self.alpha == 0:
+            return L1(0.0)
+        if hasattr(self.penalty, "prox"):
+            return Plugged(self.alpha, self.penalty)
+        if self.loss != "squared" or self.local_solver == "lbfgs" or not self.polish:
+            raise ValueError(
+                "MCP and SCAD are solved from statistics: they need loss='squared', polish=True"
+                " and local_solver='auto' or 'gram'."
+            )
+        return Concave(self.alpha, self.penalty)
 
     def _validate_params(self) -> None:
         super()._validate_params()

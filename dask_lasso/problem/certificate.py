@@ -6,6 +6,8 @@ solver divided by weights, or projected, or took about another point.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .box import Pulls
@@ -19,17 +21,19 @@ ORTHOGONAL = 1e-9
 _ROUNDING = 16 * np.finfo(np.float64).eps
 
 
-def objective(problem: Moments, coef: np.ndarray, penalty: L1 | Plugged) -> np.ndarray:
+def objective(problem: Moments, coef: np.ndarray, penalty: Any) -> np.ndarray:
     """The objective (m,) at coefficients (k, m)."""
     return problem.squared_residuals(coef) / (2 * problem.weight) + penalty.value(coef)
 
 
-def duality_gap(problem: Moments, coef: np.ndarray, penalty: L1) -> np.ndarray:
+def duality_gap(problem: Moments, coef: np.ndarray, penalty: L1 | Plugged) -> np.ndarray:
     """How far the objective at `coef` (k, m) can be above its minimum, one per target."""
     return certify(problem, coef, penalty)[1]
 
 
-def certify(problem: Moments, coef: np.ndarray, penalty: L1) -> tuple[np.ndarray, np.ndarray]:
+def certify(
+    problem: Moments, coef: np.ndarray, penalty: L1 | Plugged
+) -> tuple[np.ndarray, np.ndarray]:
     """The objective at `coef` (k, m) and its duality gap, one each per target.
 
     The dual point is the residual, scaled into the dual's box (Kim, Koh, Lustig, Boyd &
@@ -39,6 +43,8 @@ def certify(problem: Moments, coef: np.ndarray, penalty: L1) -> tuple[np.ndarray
     """
     residual = problem.residual(coef)
     value = residual.squares / (2 * problem.weight) + penalty.value(coef)
+    if isinstance(penalty, Plugged):
+        return value, _gap_of_norm(problem, coef, residual, value, penalty)
     free = _unpenalised(penalty, coef)
     if free is None:
         dual = dual_value(problem, coef, residual, penalty)
@@ -52,6 +58,21 @@ def certify(problem: Moments, coef: np.ndarray, penalty: L1) -> tuple[np.ndarray
     gap = np.maximum(value - np.maximum(dual, 0.0), 0.0)
     # What rounding may hide counts on top: of the objective it hides as much.
     return value, gap + problem.rounding(coef, residual) / problem.weight
+
+
+def _gap_of_norm(problem, coef, residual, value, penalty):
+    """The gap (m,) of a norm: the residual, scaled into the ball of the dual norm."""
+    n = problem.weight
+    scale = np.minimum(penalty.largest_scale(Pulls(residual.correlation), n), 1.0)
+    dual = _value(residual.squares, residual.with_y, scale) / n
+    gap = together(value - dual, problem.null_loss)
+    return gap + problem.rounding(coef, residual) / n
+
+
+def together(gap: np.ndarray, null_loss: np.ndarray) -> np.ndarray:
+    """The gap of targets that are penalised together, in shares (m,) as of their null losses."""
+    total, of_all = max(float(gap.sum()), 0.0), float(null_loss.sum())
+    return total * null_loss / of_all if of_all > 0 else np.full(len(gap), total / len(gap))
 
 
 def _unpenalised(penalty, coef):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,26 +20,30 @@ class Penalty(Protocol):
     certificate. The columns are not standardised one by one, for which a penalty of several
     columns together would be another: scale them where their units are far apart.
 
+    With one method more, ``dual_norm(correlation)``, a penalty is a norm, and fits have a
+    duality gap: the least t for which ``correlation . w <= t value(w)`` for all w (of several
+    targets it may not grow where a correlation shrinks). With ``polish=True`` the squared loss
+    is then fitted from statistics, in one pass.
+
     Examples
     --------
     >>> import numpy as np
+    >>> from sklearn.isotonic import isotonic_regression
     >>> from dask_lasso import AsyncLassoRegressor, Penalty
-    >>> class Pairs:
-    ...     '''The sum of the norms of columns 0 and 1, 2 and 3, and so on: a group lasso.'''
+    >>> class Falling:
+    ...     '''The lasso of coefficients that fall, to zero.'''
     ...
     ...     def value(self, w):
-    ...         return np.linalg.norm(w.reshape(-1, 2), axis=1).sum()
+    ...         return np.abs(w).sum()
     ...
     ...     def prox(self, w, step):
-    ...         norms = np.linalg.norm(w.reshape(-1, 2), axis=1, keepdims=True)
-    ...         shrunk = np.maximum(1 - step / np.maximum(norms, 1e-300), 0)
-    ...         return (shrunk * w.reshape(-1, 2)).reshape(w.shape)
-    >>> isinstance(Pairs(), Penalty)
+    ...         return np.maximum(isotonic_regression(w - step, increasing=False), 0)
+    >>> isinstance(Falling(), Penalty)
     True
-    >>> X = np.random.default_rng(0).normal(size=(200, 6))
-    >>> model = AsyncLassoRegressor(0.1, penalty=Pairs()).fit(X, X[:, 0] - X[:, 1])
-    >>> model.coef_.round(2) + 0.0
-    array([ 0.91, -0.91,  0.  ,  0.  ,  0.  ,  0.  ])
+    >>> X = np.random.default_rng(0).normal(size=(200, 5))
+    >>> model = AsyncLassoRegressor(0.1, penalty=Falling()).fit(X, X[:, :2].sum(axis=1))
+    >>> model.coef_.round(1) + 0.0
+    array([0.9, 0.9, 0. , 0. , 0. ])
     """
 
     def value(self, w: np.ndarray) -> float: ...
@@ -72,6 +76,7 @@ class L1:
     standardize: bool = False
 
     is_separable: ClassVar = True  # a sum over the columns
+    has_dual: ClassVar = True
 
     @property
     def l1(self) -> float | np.ndarray:
@@ -208,9 +213,10 @@ class Plugged:
     """A user's `Penalty`, times alpha, of all targets together."""
 
     alpha: float
-    penalty: Penalty
+    penalty: Any
 
     is_separable: ClassVar = False
+    has_ridge: ClassVar = False
     is_sparse: ClassVar = False
     has_free: ClassVar = False
     standardize: ClassVar = False
@@ -225,18 +231,49 @@ class Plugged:
         value = self.penalty.value(coef[:, 0] if m == 1 else coef)
         return np.full(m, self.alpha * value / m)
 
+    @property
+    def has_dual(self) -> bool:
+        """Whether it is known as a norm."""
+        return hasattr(self.penalty, "dual_norm")
+
+    def units(self, norms: np.ndarray) -> np.ndarray:
+        """Scales (k,) of columns of such norms in which `prox` is defined; one for all, or more."""
+        if hasattr(self.penalty, "units"):
+            return np.asarray(self.penalty.units(norms))
+        varies = norms > 0
+        size = np.sqrt((norms[varies] ** 2).mean()) if varies.any() else 1.0
+        return np.full(len(norms), size)
+
     def prox(self, point: np.ndarray, step: float, scale: np.ndarray) -> np.ndarray:
-        """As of `L1`; all columns have the same scale."""
-        unit = float(scale[0])
-        w = point / unit
-        found = self.penalty.prox(w[:, 0] if w.shape[1] == 1 else w, self.alpha * step / unit**2)
+        """As of `L1`, in scales that `units` allows."""
+        scale = np.where(np.isfinite(scale), scale, 1.0)
+        w = point / scale[:, np.newaxis]
+        steps: Any = self.alpha * step / scale**2
+        if not hasattr(self.penalty, "units"):
+            steps = float(steps[0])
+        found = self.penalty.prox(w[:, 0] if w.shape[1] == 1 else w, steps)
         found = np.asarray(found, dtype=np.float64)
         if found.shape not in (w.shape, w[:, 0].shape):
             raise ValueError(
                 f"penalty: prox returned an array of shape {found.shape} for one of shape"
                 f" {w.shape if w.shape[1] > 1 else w[:, 0].shape}; it must be the same."
             )
-        return unit * found.reshape(w.shape)
+        return scale[:, np.newaxis] * found.reshape(w.shape)
+
+    def pulls(self, correlation: np.ndarray, coef: np.ndarray) -> Pulls:
+        """As of `L1`."""
+        return Pulls(correlation)
+
+    def largest_scale(self, pulls: Pulls, n: float) -> np.ndarray:
+        """How far a dual point can be scaled, (m,) times the same, at most."""
+        of = pulls.open[:, 0] if pulls.open.shape[1] == 1 else pulls.open
+        size = max(float(self.penalty.dual_norm(of)), np.finfo(float).tiny)
+        with np.errstate(over="ignore"):
+            return np.full(pulls.open.shape[1], np.float64(n * self.alpha) / size)
+
+    def bounds_cost(self, pulls: Pulls, n: float, scale: np.ndarray) -> np.ndarray | float:
+        """As of `L1`: there are no bounds."""
+        return 0.0
 
 
 def penalty_weights(values: ArrayLike | None, n_features: int) -> np.ndarray | None:

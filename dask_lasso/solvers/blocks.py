@@ -26,7 +26,7 @@ from ..problem.certificate import duality_gap, objective
 from ..problem.losses import Pair
 from ..problem.metric import Metric
 from ..problem.moments import intercept
-from ..problem.penalties import L1
+from ..problem.penalties import Plugged
 from ..rows.losses import ChunkLoss, RowLoss, Sums, add_sums, sums
 from ..rows.statistics import Statistics, merge_statistics
 from ..rows.summary import Summary, merge_summaries, summarise
@@ -35,13 +35,12 @@ from .fit import Problem
 from .proximal import factorize, gram_update, rows_update
 
 
-def _root_mean_squares(squares, weight, is_separable):
-    """Those of the columns, and of all together where the penalty is of them together."""
-    means = np.where(squares > 0, squares / (weight or 1.0), np.inf)
-    if is_separable:
-        return np.sqrt(means)
-    varies = np.isfinite(means)
-    return np.full(len(means), np.sqrt(means[varies].mean()) if varies.any() else 1.0)
+def _root_mean_squares(squares, weight, penalty):
+    """Those of the columns, in scales that the penalty allows."""
+    norms = np.sqrt(squares / (weight or 1.0))
+    if isinstance(penalty, Plugged):
+        norms = penalty.units(norms)
+    return np.where(norms > 0, norms, np.inf)
 
 
 class FromStatistics:
@@ -80,7 +79,7 @@ class FromStatistics:
     def standardise(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Means of the columns, means of the targets, root mean squares of the columns."""
         squares, weight = self._moments().norms ** 2, self.statistics.weight
-        scale = _root_mean_squares(squares, weight, self._problem.penalty.is_separable)
+        scale = _root_mean_squares(squares, weight, self._problem.penalty)
         return self.statistics.x_mean, self.statistics.y_mean, scale
 
     def task(
@@ -112,7 +111,7 @@ class FromStatistics:
             coef,
             intercept(self.statistics, coef, fit_intercept),
             objective(moments, coef, penalty),
-            duality_gap(moments, coef, penalty) if isinstance(penalty, L1) else None,
+            duality_gap(moments, coef, penalty) if penalty.has_dual else None,
         )
 
     def _moments(self):
@@ -174,7 +173,7 @@ class FromRows:
         square = summary.x_variation
         if not self._problem.fit_intercept:
             square = square + summary.weight * summary.x_mean**2
-        scale = _root_mean_squares(square, summary.weight, self._problem.penalty.is_separable)
+        scale = _root_mean_squares(square, summary.weight, self._problem.penalty)
         return summary.x_mean, summary.start, scale
 
     def task(

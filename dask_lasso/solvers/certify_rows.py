@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..problem.certificate import ORTHOGONAL
+from ..problem.certificate import ORTHOGONAL, together
 from ..problem.dual import Quadratic, Sampled
 from ..problem.linear import LeastSquares
-from ..problem.penalties import L1
 from ..rows.losses import Sums
 from ..rows.summary import Summary
 from .fit import Problem
@@ -47,13 +46,18 @@ def certify_rows(
             # The shift of the residuals is the best intercept's too.
             intercept = intercept + moved.shift
             objective = 0.5 * moved.sums[1] / weight + penalty.value(coef)
-        lower = np.clip(moved.lower_bound(dual), 0.0, objective)
-    gap = None if lower is None else np.maximum(objective - lower, 0.0)
+        lower = moved.lower_bound(dual)
+    if lower is None:
+        gap = None
+    elif penalty.is_separable:
+        gap = np.maximum(objective - np.maximum(lower, 0.0), 0.0)
+    else:
+        gap = together(objective - lower, rows.null)
     return Certificate(coef, intercept, objective, gap)
 
 
 def _has_dual(penalty):
-    return isinstance(penalty, L1) and penalty.alpha > 0
+    return penalty.has_dual and penalty.alpha > 0
 
 
 def sampled_bound(
@@ -61,7 +65,7 @@ def sampled_bound(
 ) -> np.ndarray | None:
     """The dual (m,) of a loss that is known by its conjugate at a few shifts; None without one."""
     penalty = problem.penalty
-    if not isinstance(penalty, L1) or penalty.has_free or penalty.alpha == 0:
+    if not _has_dual(penalty) or penalty.has_free:
         return None
     shift, correlations = np.zeros(total.theta.shape), total.x_theta
     if problem.fit_intercept:
@@ -90,7 +94,7 @@ class _Moved:
     """
 
     def __init__(self, coef: np.ndarray, total: Sums, rows: Summary, problem: Problem):
-        self._coef, self._rows, self._penalty = coef, rows, problem.l1_penalty
+        self._coef, self._rows, self._penalty = coef, rows, problem.penalty
         self._fit_intercept = problem.fit_intercept
         weight, (with_y, squares) = rows.weight, total.dual
         self.shift = total.theta / weight if self._fit_intercept else np.zeros_like(total.theta)

@@ -15,10 +15,13 @@ import numpy as np
 from ..engines.record import Estimate, Observer, Record
 from ..engines.run import Blocks
 from ..places.place import Place
+from ..problem.concave import Concave
 from ..problem.gram import Solution, solve
 from ..problem.moments import Moments, intercept
+from ..problem.penalties import L1, Plugged
 from ..rows.statistics import Statistics, merge_statistics
 from .fit import Fit, Problem, Settings, drive
+from .other_penalties import solve_other
 
 # Share of the time since the first report that running estimates may take: the last one
 # is the answer, those before are for whoever looks.
@@ -95,18 +98,25 @@ class Exact:
         self._coef, gap, value = solve_problem(moments, problem, self._settings, self._coef)
         self.null_loss = moments.null_loss
         best = intercept(self.statistics, self._coef, self._problem.fit_intercept)
-        self.estimate = Estimate(self._coef, best, gap)
+        by = "duality gap" if problem.penalty.has_dual else "stationarity"
+        self.estimate = Estimate(self._coef, best, gap, by)
         return {"samples_seen": self.samples_seen, "objective": value.sum()}
 
 
 def solve_problem(
     moments: Moments, problem: Problem, settings: Settings, coef_init: np.ndarray | None = None
 ) -> Solution:
-    """`solve`, as the settings of a fit want it."""
-    return solve(
+    """`solve` or `solve_other`, as the settings of a fit want it."""
+    by = solve if isinstance(problem.penalty, L1) else solve_other
+    return by(
         moments,
-        problem.l1_penalty,
+        problem.penalty,
         max_iter=settings.max_iter,
         coef_init=coef_init,
         dtype=settings.dtype,
     )
+
+
+def knows(penalty: L1 | Plugged | Concave) -> bool:
+    """Whether statistics are enough for a penalty."""
+    return penalty.has_dual or isinstance(penalty, Concave)

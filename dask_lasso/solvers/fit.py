@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ..engines.run import Blocks, Model, Run
 from ..engines.schedules import Engine
 from ..places.place import Place
 from ..problem.losses import SQUARED, Loss, Pair
-from ..problem.penalties import L1, Plugged
+from ..problem.penalties import L1
 from ..rows.columns import ColumnMoments
 from ..rows.statistics import Statistics
 from ..rows.summary import Summary
@@ -21,7 +21,7 @@ from ..rows.summary import Summary
 class Problem(NamedTuple):
     """The objective: a mean loss over the rows, and a penalty."""
 
-    penalty: L1 | Plugged
+    penalty: Any  # `L1`, `Plugged` or `Concave`
     fit_intercept: bool
     loss: Loss | Pair = SQUARED
 
@@ -29,7 +29,7 @@ class Problem(NamedTuple):
     def l1_penalty(self) -> L1:
         """The penalty, for solvers that know no other."""
         if not isinstance(self.penalty, L1):
-            raise ValueError("This needs penalty='l1': other penalties are fitted by ADMM alone.")
+            raise ValueError("This needs penalty='l1'.")
         return self.penalty
 
     def in_units(self, squares: np.ndarray, n: float) -> Problem:

@@ -1,0 +1,241 @@
+"""dask_lasso.penalties: against other programs, by the gap, on every way to the answer."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import pytest
+from routes import dense_rows
+from scipy.special import expit
+from sklearn.linear_model import Lasso, MultiTaskLasso
+
+from dask_lasso import AsyncLassoRegressor, Penalty
+from dask_lasso.penalties import MCP, SCAD, SLOPE, GroupLasso, MultiTask, SparseGroupLasso
+
+K = 20
+GROUPS = np.array(list("abcde" * 4))
+RNG = np.random.default_rng(0)
+SEVERAL = ["group", "sparse group", "multi-task"]
+PENALTIES = {
+    "group": GroupLasso(GROUPS, weights={name: 1 + 4 * i for i, name in enumerate("abcde")}),
+    "sparse group": SparseGroupLasso(GROUPS, 0.3),
+    "multi-task": MultiTask(),
+    "SLOPE": SLOPE(np.linspace(2, 0.5, K)),
+}
+
+
+def rows(n_targets=1):
+    X, y, weights = dense_rows(K)
+    if n_targets > 1:
+        y = np.column_stack([y, X[:, 0] - y])
+    return X, y, weights
+
+
+def objective(X, y, weights, model, alpha, penalty):
+    r = y - X @ model.coef_.T - model.intercept_
+    loss = np.average((r**2).reshape(len(y), -1).sum(axis=1), weights=weights) / 2
+    return loss + alpha * penalty.value(model.coef_.T)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_prox_and_dual_norm_are_of_the_value(name):
+    penalty = PENALTIES[name]
+    assert isinstance(penalty, Penalty)
+    for shape in [(K,), (K, 2)]:
+        w, c = RNG.normal(size=(2, *shape))
+        w[RNG.uniform(size=shape) < 0.5] = 0
+        near = penalty.prox(c, 0.7)
+        least = 0.7 * penalty.value(near) + ((near - c) ** 2).sum() / 2
+        for _ in range(100):
+            other = near + 10.0 ** RNG.uniform(-4, 0) * RNG.normal(size=shape)
+            assert 0.7 * penalty.value(other) + ((other - c) ** 2).sum() / 2 >= least
+        size = penalty.dual_norm(c)
+        assert (c * w).sum() <= size * penalty.value(w)
+        # Moreau: the prox is zero from the dual norm on, and not before.
+        assert not penalty.prox(c, size * (1 + 1e-9)).any()
+        assert penalty.prox(c, size * (1 - 1e-6)).any()
+
+
+@pytest.mark.parametrize("n_targets", [1, 2])
+@pytest.mark.parametrize("name", PENALTIES)
+def test_every_way_to_the_answer(name, n_targets, thread_workers):
+    X, y, weights = rows(n_targets)
+    penalty, alpha = PENALTIES[name], 0.3
+    exact = AsyncLassoRegressor(alpha, penalty=penalty).fit(X, y, weights)
+    null = np.average((y - np.average(y, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
+    assert exact.certificate_ == "duality gap"
+    assert np.sum(exact.dual_gap_) <= 1e-12 * np.sum(null)
+    assert exact.n_passes_ == 1
+    assert 0 < np.count_nonzero(exact.coef_) < exact.coef_.size
+    least = objective(X, y, weights, exact, alpha, penalty)
+    chunks = [da.from_array(a, chunks=(40, *a.shape[1:])) for a in (X, y, weights)]
+    there = AsyncLassoRegressor(alpha, penalty=penalty, client=thread_workers).fit(*chunks)
+    np.testing.assert_allclose(there.coef_, exact.coef_, rtol=1e-6, atol=1e-8)
+    for settings in (dict(polish=False), dict(local_solver="lbfgs")):
+        settings = dict(tol=1e-8, n_blocks=3, **settings)
+        model = AsyncLassoRegressor(alpha, penalty=penalty, **settings).fit(X, y, weights)
+        assert model.certificate_ == "duality gap"
+        assert np.sum(model.dual_gap_) <= 1.1e-8 * np.sum(null)
+        excess = objective(X, y, weights, model, alpha, penalty) - least
+        assert -1e-9 * np.sum(null) <= excess <= np.sum(model.dual_gap_)
+    parts = AsyncLassoRegressor(alpha, penalty=penalty)
+    parts.partial_fit(X[:70], y[:70], weights[:70]).partial_fit(X[70:], y[70:], weights[70:])
+    np.testing.assert_allclose(parts.coef_, exact.coef_, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_several_targets_equal_scikit_learn(fit_intercept):
+    X, Y, _ = rows(2)
+    expected = MultiTaskLasso(0.5, tol=1e-13, max_iter=10**6, fit_intercept=fit_intercept)
+    expected.fit(X, Y)
+    model = AsyncLassoRegressor(0.5, penalty=MultiTask(), fit_intercept=fit_intercept).fit(X, Y)
+    np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-6, atol=1e-8)
+
+
+def test_columns_in_units_far_apart():
+    X, y, _ = rows()
+    unit = 10.0 ** np.repeat([-4.0, 0, 3, -2, 5], 4)
+    order = np.argsort(GROUPS, kind="stable")
+    X = X.copy()
+    X[:, order] *= unit
+    for fit_intercept in (True, False):
+        model = AsyncLassoRegressor(0.3, penalty=GroupLasso(GROUPS), fit_intercept=fit_intercept)
+        model.fit(X, y)
+        assert model.dual_gap_ <= 1e-10 * y.var()
+
+
+def test_one_group_for_each_column_is_the_lasso():
+    X, y, _ = rows()
+    lasso = Lasso(0.3, tol=1e-13).fit(X, y).coef_
+    for penalty in (GroupLasso(range(K)), SparseGroupLasso(GROUPS, 1.0), SLOPE(np.ones(K))):
+        model = AsyncLassoRegressor(0.3, penalty=penalty).fit(X, y)
+        np.testing.assert_allclose(model.coef_, lasso, atol=1e-8)
+
+
+def test_other_losses_have_a_gap_too():
+    from test_plugs import Logistic
+
+    X, y, _ = rows()
+    labels = (y > y.mean()).astype(float)
+    model = AsyncLassoRegressor(0.02, penalty=GroupLasso(GROUPS), loss=Logistic(), tol=1e-7)
+    model.fit(X, labels)
+    assert model.certificate_ == "duality gap"
+    assert model.dual_gap_ <= 2e-7
+    r = labels - expit(X @ model.coef_ + model.intercept_)
+    norms = np.sqrt(np.bincount(np.unique(GROUPS, return_inverse=True)[1], (X.T @ r / 150) ** 2))
+    assert norms.max() <= 0.02 * 2 * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("penalty", [MCP(), MCP(1.5), SCAD()], ids=["MCP", "MCP 1.5", "SCAD"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_concave_penalties_are_stationary(penalty, fit_intercept):
+    X, y, weights = rows()
+    X, alpha = X / X.std(axis=0), 0.5
+    model = AsyncLassoRegressor(alpha, penalty=penalty, fit_intercept=fit_intercept)
+    model.fit(X, y, weights)
+    assert model.certificate_ == "stationarity"
+    assert model.stationarity_ <= 1e-6
+    assert np.isnan(model.dual_gap_)
+    coef = model.coef_
+    gradient = (X.T * weights) @ (y - X @ coef - model.intercept_) / weights.sum()
+    # The slope of the value, by differences.
+    steps = [penalty.value(np.abs(coef) + step, alpha) for step in (-1e-6, 1e-6)]
+    slope = np.sign(coef) * (steps[1] - steps[0]) / 2e-6
+    size = np.sqrt(np.average(y**2, weights=weights))
+    np.testing.assert_allclose(gradient[coef != 0], slope[coef != 0], atol=2e-6 * size)
+    assert (np.abs(gradient[coef == 0]) <= alpha * (1 + 1e-6)).all()
+    # Large coefficients are not shrunk: least squares of the support, if all are large.
+    lasso = AsyncLassoRegressor(alpha, fit_intercept=fit_intercept).fit(X, y, weights)
+    assert np.abs(coef).sum() > np.abs(lasso.coef_).sum()
+
+    def of(fitted):
+        r = y - X @ fitted.coef_ - fitted.intercept_
+        return (
+            np.average(r**2, weights=weights) / 2 + penalty.value(np.abs(fitted.coef_), alpha).sum()
+        )
+
+    assert of(model) <= of(lasso)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["group", "MCP", "SCAD", "SLOPE"])
+def test_objectives_are_those_of_skglm(name):
+    skglm = pytest.importorskip("skglm")
+    X, y, _ = rows()
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    y = y - y.mean()
+    alpha, settings = 0.4, dict(fit_intercept=False)
+    if name == "group":
+        order = np.argsort(GROUPS, kind="stable")
+        peer = skglm.GroupLasso(4, alpha, tol=1e-12, max_iter=10**4, **settings)
+        peer.fit(np.asfortranarray(X[:, order]), y)
+        coef = np.empty(K)
+        coef[order] = peer.coef_
+        penalty = GroupLasso(GROUPS, np.ones(5))
+        value = penalty.value
+    elif name == "SLOPE":
+        weights = np.linspace(2, 0.5, K)
+        peer = skglm.GeneralizedLinearEstimator(
+            skglm.datafits.Quadratic(),
+            skglm.penalties.SLOPE(alpha * weights),
+            skglm.solvers.FISTA(max_iter=10**4, tol=1e-12, opt_strategy="fixpoint"),
+        )
+        coef = peer.fit(X, y).coef_
+        penalty = SLOPE(weights)
+        value = penalty.value
+    else:
+        penalty, gamma = (MCP(), 3.0) if name == "MCP" else (SCAD(), 3.7)
+        of = skglm.penalties.MCPenalty if name == "MCP" else skglm.penalties.SCAD
+        solver = skglm.solvers.AndersonCD(
+            tol=1e-12, max_iter=10**4, warm_start=True, fit_intercept=False
+        )
+        peer = skglm.GeneralizedLinearEstimator(
+            skglm.datafits.Quadratic(), of(alpha, gamma), solver
+        )
+        peer.coef_, peer.intercept_ = Lasso(alpha, **settings).fit(X, y).coef_, 0.0
+        coef = peer.fit(np.asfortranarray(X), y).coef_
+
+        def value(w):
+            return penalty.value(np.abs(w), alpha).sum() / alpha
+
+    model = AsyncLassoRegressor(alpha, penalty=penalty, **settings).fit(X, y)
+    found, theirs = (
+        ((y - X @ w) ** 2).mean() / 2 + alpha * value(w) for w in (model.coef_, np.ravel(coef))
+    )
+    assert found <= theirs + 1e-9 * y.var()
+    if name in ("group", "SLOPE"):
+        assert theirs <= found + 1e-6 * y.var()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: GroupLasso(GROUPS[:3]), "groups has 3 labels, and X has 20 features"),
+        (lambda: GroupLasso(GROUPS, {"a": 1}), r"weights has none of the groups \['b'"),
+        (lambda: GroupLasso(GROUPS, [1, 2]), "a positive number for each of the 5 groups"),
+        (lambda: GroupLasso(3), "groups must be a label for each column"),
+        (lambda: SparseGroupLasso(GROUPS, 2.0), "share must be within 0 and 1"),
+        (lambda: SLOPE([1, 2]), "weights must be numbers that fall"),
+        (lambda: SLOPE([1, 0.5]), "SLOPE has 2 weights, and X has 20 features"),
+        (lambda: MCP(1.0), "gamma must be above 1"),
+        (lambda: SCAD(2.0), "gamma must be above 2"),
+    ],
+)
+def test_bad_penalties(make, message):
+    with pytest.raises(ValueError, match=message):
+        AsyncLassoRegressor(penalty=make()).fit(*rows())
+
+
+def test_concave_penalties_are_of_the_squared_loss():
+    for settings in (dict(loss="huber"), dict(polish=False), dict(local_solver="lbfgs")):
+        with pytest.raises(ValueError, match="MCP and SCAD are solved from statistics"):
+            AsyncLassoRegressor(penalty=MCP(), **settings).fit(*rows())
+
+
+def test_the_page_runs():
+    page = (Path(__file__).parents[1] / "docs" / "penalties.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "penalties.md", "exec"), {})

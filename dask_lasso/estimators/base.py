@@ -30,6 +30,7 @@ from ..rows.statistics import Statistics
 from ..solvers.fit import Fit, Problem, Settings
 from .arrays import from_arrays, statistics_of, to_arrays
 from .callbacks import Callbacks, CallbackSupport, with_callbacks
+from .convergence import why_not_converged
 from .export import coefficients, save, to_sklearn
 from .predict import d2_score, predict_dask, predict_rows, r2_score
 from .progress import print_line
@@ -173,55 +174,9 @@ class LinearBase(CallbackSupport, BaseEstimator):
         }
 
     def _warn_unless_converged(self, found: Fit) -> None:
-        message = self._why_not_converged(found)
+        message = why_not_converged(found, self.tol, self.max_iter, self.max_time)
         if message is not None:
             warn(message, ConvergenceWarning)
-
-    def _why_not_converged(self, found: Fit) -> str | None:
-        """What a `ConvergenceWarning` has to say, if anything."""
-        gap, stopped_by = np.atleast_1d(found.estimate.gap), found.stopped_by
-        allowed = np.atleast_1d(self.tol * found.null_loss)
-        if stopped_by == "callback":
-            return None
-        by, remedy = {
-            "max_time": (f"max_time={self.max_time}", "Increase max_time"),
-            "size": ("the most columns that a working set may have", "Increase alpha"),
-            "standstill": (
-                "passes that brought no progress (rounding, or rows that differ from pass to pass)",
-                "Persist rows that are made anew at each pass",
-            ),
-            "engine": ("its engine", "Let engine.run go on until run.update() returns True"),
-        }.get(stopped_by, (f"max_iter={self.max_iter}", "Increase max_iter"))
-        if stopped_by in ("max_time", "engine") and found.n_missing:
-            return (
-                f"fit was stopped by {by} after {found.n_samples_seen} rows,"
-                f" with {found.n_missing} of {len(found.staleness)} blocks not read."
-                f" {remedy} for the lasso of all rows."
-            )
-        if found.estimate.certificate == "residuals":
-            if found.converged:
-                return None
-            return (
-                f"ADMM did not converge: fit was stopped by {by} with residuals above"
-                f" tol={self.tol} relative to the iterates. {remedy}, increase tol, or scale the"
-                " features."
-            )
-        if found.estimate.certificate == "stationarity":
-            if gap.max() <= self.tol:
-                return None
-            return (
-                "Local linear approximations did not settle within max_iter="
-                f"{self.max_iter}: stationarity_ is {gap.max():.3e}, above tol={self.tol}."
-                " Increase max_iter or tol."
-            )
-        above = gap - allowed
-        if stopped_by not in ("max_time", "size", "standstill") and above.max() <= 0:
-            return None
-        return (
-            f"Objective did not converge: fit was stopped by {by}. Duality gap:"
-            f" {gap.max():.3e}, tolerance: {allowed[np.argmax(above)]:.3e}. {remedy},"
-            " increase tol, or scale the features."
-        )
 
     @property
     def sparse_coef_(self) -> sparse.csr_array:

@@ -11,6 +11,7 @@ import numpy as np
 HISTORY = {
     "time": np.float64,
     "n_updates": np.int64,
+    "n_evaluations": np.int64,
     "samples_seen": np.int64,
     "objective": np.float64,
     "primal_residual": np.float64,
@@ -67,7 +68,7 @@ class Record:
         """Add a row, of now if it has no time; True if the fit is to end."""
         row.setdefault("time", self.seconds)
         for name, column in self._columns.items():
-            column.append(row.get(name, np.nan))
+            column.append(row.get(name, np.nan if HISTORY[name] is np.float64 else 0))
         return self._observe(row, estimate)
 
     @property

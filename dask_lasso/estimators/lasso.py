@@ -108,8 +108,8 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         estimate that was certified on all rows. If there is nothing yet, it is an error.
 
     rho : float or "auto", default="auto"
-        Penalty parameter of ADMM, in units of the mean column variance. "auto" starts at
-        ``1 / n_blocks`` and changes where the residuals are far apart. Used with
+        Penalty parameter of ADMM, in units of the curvature of the loss. "auto" is
+        ``1 / n_blocks`` for blocks that are alike, and more where they are not. Used with
         ``polish=False``.
 
     over_relaxation : float, default=1.6
@@ -180,7 +180,8 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
 
     history_ : dict of ndarray
         Columns of equal length, a row per estimate: ``time`` in seconds since fit began,
-        ``n_updates``, ``samples_seen``, ``objective`` (on the rows seen, summed over
+        ``n_updates``, ``n_evaluations`` (of a loss and its gradient on the raw rows of a block,
+        by updates), ``samples_seen``, ``objective`` (on the rows seen, summed over
         targets), ``primal_residual``, ``dual_residual``, ``rho``, ``staleness`` (updates
         taken in since the oldest task in flight was sent); NaN where there is none.
 

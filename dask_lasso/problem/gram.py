@@ -142,6 +142,10 @@ def _solve_one(lasso, max_iter, coef):
         found = solve_far(lasso, max_iter, coef, solve_target)
         if found is not None:
             return found
+    elif coef.any():
+        found = active_set(lasso, coef)  # of a problem nearly the same
+        if found is not None:
+            return found
     return solve_target(lasso, max_iter, coef)
 
 

@@ -16,7 +16,8 @@ from scipy import sparse
 from ..problem.dual import Quadratic, Sampled, dual_of
 from ..problem.losses import Loss, Pair, Residual
 from ..problem.metric import Metric
-from .raw import Rows
+from .raw import Rows, moments_of
+from .statistics import Statistics, merge_statistics
 from .tiles import CACHE_ITEMS, aligned
 
 # Newton steps to the best constant.
@@ -31,12 +32,13 @@ class Sums(NamedTuple):
     """
 
     loss: np.ndarray  # (m,)
-    curved: float  # of the curvature, mean over targets
+    curvatures: float  # of rows, mean over targets
     theta: np.ndarray | None = None  # (m,)
     x_theta: np.ndarray | None = None  # (k, m)
     curvature: np.ndarray | None = None  # (m,), where theta is shifted along it
     x_curvature: np.ndarray | None = None  # (k, m)
     dual: np.ndarray | None = None  # (q, m), of `problem.dual`
+    curved: Statistics | None = None  # of a sample of rows, weighted by curvature
 
 
 class Start(NamedTuple):
@@ -82,7 +84,7 @@ class RowLoss:
     def sums(self, beta: np.ndarray, rows: Rows) -> Sums:
         """A chunk's part of the certificate at `beta`."""
         k, m = rows.X.shape[1], beta.shape[1]
-        loss, curved = np.zeros(m), 0.0
+        loss, curvatures = np.zeros(m), 0.0
         dual: Any = 0
         theta = np.zeros((k + 1, m))
         is_along = self.fit_intercept and not isinstance(self.dual, Quadratic | None)
@@ -91,7 +93,7 @@ class RowLoss:
             y, weight = rows.y[tile], _weight(rows, tile)
             loss += (weight * self.loss.value(eta, y)).sum(axis=0)
             of_rows, curvature = -self.loss.derivative(eta, y), self.loss.curvature(eta, y)
-            curved += float((weight * curvature).sum() / m)
+            curvatures += float((weight * curvature).sum() / m)
             _add_products(X, weight * of_rows, theta)
             if is_along:
                 _add_products(X, weight * curvature, along)
@@ -101,10 +103,21 @@ class RowLoss:
         if np.isnan(loss).any():
             raise ValueError(_undefined("value returned NaN"))
         if self.dual is None:
-            return Sums(loss, curved)
+            return Sums(loss, curvatures)
         dual = dual if np.ndim(dual) else np.zeros((1, m))
         beside = (along[k], along[:k]) if is_along else (None, None)
-        return Sums(loss, curved, theta[k], theta[:k], *beside, dual)
+        return Sums(loss, curvatures, theta[k], theta[:k], *beside, dual)
+
+    def prepared(self, rows: Rows) -> Rows:
+        """Rows for many evaluations: as they are, for tiles are copied where need be."""
+        return rows
+
+    def curved(self, beta: np.ndarray, rows: Rows) -> Statistics:
+        """Of a sample of rows, weighted by the curvature of the loss at `beta`."""
+        rows = rows.sample(rows.X.shape[1])
+        eta = np.concatenate([eta for *_, eta in _tiles(rows, beta)])
+        curvature = self.loss.curvature(eta, rows.y).mean(axis=1, keepdims=True)
+        return moments_of(rows._replace(weight=rows.weight * curvature))
 
     def values_between(
         self, beta: np.ndarray, other: np.ndarray, shares: np.ndarray, rows: Rows
@@ -175,6 +188,10 @@ class ChunkLoss:
     def has_ones(self) -> bool:
         """Users' functions see the intercept as a column of ones."""
         return self.fit_intercept
+
+    def prepared(self, rows: Rows) -> Rows:
+        """Rows for many evaluations: BLAS would copy what is not aligned in each of them."""
+        return rows.aligned
 
     def value_and_gradient(self, beta: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
         """The loss, summed over the rows, and its gradient of shape (d, 1)."""
@@ -276,13 +293,21 @@ def _add_products(X, values, into):
         into[k] += values.sum(axis=0)
 
 
-def sums(chunks: list[Rows], loss: RowLoss | ChunkLoss, beta: np.ndarray) -> Sums:
-    """A block's part of the certificate at `beta`."""
-    return add_sums([loss.sums(beta, rows) for rows in chunks])
+def sums(
+    chunks: list[Rows], loss: RowLoss | ChunkLoss, beta: np.ndarray, with_curved: bool
+) -> Sums:
+    """A block's part of the certificate at `beta`; perhaps with the curvature there."""
+    chunks = [loss.prepared(rows) for rows in chunks]
+    found = add_sums([loss.sums(beta, rows) for rows in chunks])
+    if not (with_curved and isinstance(loss, RowLoss)):
+        return found
+    parts = [loss.curved(beta, rows) for rows in chunks if rows.X.shape[0]]
+    return found._replace(curved=merge_statistics(parts)) if parts else found
 
 
 def add_sums(parts: list[Sums]) -> Sums:
     """The `Sums` of the union of disjoint rows."""
-    columns = zip(*parts, strict=True)
+    *columns, curved = zip(*parts, strict=True)
     totals: Any = (None if column[0] is None else sum(column) for column in columns)
-    return Sums(*totals)
+    found = [part for part in curved if part is not None]
+    return Sums(*totals)._replace(curved=merge_statistics(found) if found else None)

@@ -8,6 +8,11 @@ import numpy as np
 from scipy import sparse
 
 from .chunk import Chunk, Defect, to_host
+from .statistics import Statistics, statistics_of_chunk
+from .tiles import aligned
+
+# Rows of a block that its curvature is taken from, at least, and for each column.
+_SAMPLE, _SAMPLE_PER_COLUMN = 5000, 4
 
 
 class Rows(NamedTuple):
@@ -27,6 +32,21 @@ class Rows(NamedTuple):
         """The offsets of some rows."""
         return None if self.offset is None else self.offset[tile]
 
+    @property
+    def aligned(self) -> Rows:
+        """The same, where values lie at multiples of their size: see `tiles.aligned`."""
+        return self._replace(X=_aligned(self.X), y=_aligned(self.y))
+
+    def sample(self, k: int) -> Rows:
+        """Rows from all over these, with the weight of all; of the first k columns."""
+        n = self.X.shape[0]
+        step = max(1, n // max(_SAMPLE, _SAMPLE_PER_COLUMN * k))
+        some = slice(None, None, step)
+        X, y = self.X[some, :k], self.y[some]
+        weight = np.ones((len(y), 1)) if self.weight is None else self.weight[some]
+        offset = None if self.offset is None else self.offset[some]
+        return Rows(X, y, weight * (n / len(y)), offset)
+
 
 def raw_rows(chunk: Chunk, *, ones: bool = False) -> Rows:
     """One chunk as `Rows` of NumPy, without a copy where it is a float array already."""
@@ -44,3 +64,16 @@ def raw_rows(chunk: Chunk, *, ones: bool = False) -> Rows:
         X = sparse.csr_array(X) if sparse.issparse(X) else X
     weight, offset = (None if a is None else a[:, np.newaxis] for a in (weight, chunk.offset))
     return Rows(X, y, weight, offset)
+
+
+def _aligned(values):
+    if sparse.issparse(values) or values.flags.aligned:
+        return values
+    buffer = np.empty(values.size, values.dtype)
+    return aligned(values, slice(None), slice(0, values.shape[1]), buffer)
+
+
+def moments_of(rows: Rows) -> Statistics:
+    """The `Statistics` of raw rows."""
+    weight = None if rows.weight is None else rows.weight[:, 0]
+    return statistics_of_chunk(Chunk(rows.X, rows.y, weight, len(rows.y)))

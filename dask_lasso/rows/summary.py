@@ -11,8 +11,8 @@ from ..problem.moments import is_rounding
 from .chunk import Defect
 from .losses import ChunkLoss, RowLoss
 from .merging import merge_counts, merge_means
-from .raw import Rows
-from .statistics import value_defect
+from .raw import Rows, moments_of
+from .statistics import Statistics, merge_statistics, value_defect
 from .tiles import CACHE_ITEMS
 
 
@@ -30,6 +30,7 @@ class Summary(NamedTuple):
     curvature: float  # of the loss along a standardised column, summed over rows
     defect: Defect | None = None
     free: Free | None = None
+    sample: Statistics | None = None  # of some rows, with the weight of all
 
     @property
     def x_variation(self) -> np.ndarray:
@@ -45,12 +46,15 @@ class Free(NamedTuple):
     largest: np.ndarray  # (f,), largest absolute values
 
 
-def summarise(chunks: list[Rows], loss: RowLoss | ChunkLoss, free: np.ndarray) -> Summary:
+def summarise(
+    chunks: list[Rows], loss: RowLoss | ChunkLoss, free: np.ndarray, with_sample: bool
+) -> Summary:
     """The `Summary` of a block of chunks; `free` are the columns that are not penalised."""
-    return merge_summaries([_summarise_chunk(rows, loss, free) for rows in chunks], free)
+    parts = [_summarise_chunk(loss.prepared(rows), loss, free, with_sample) for rows in chunks]
+    return merge_summaries(parts, free)
 
 
-def _summarise_chunk(rows, loss, free):
+def _summarise_chunk(rows, loss, free, with_sample):
     n, width = rows.X.shape
     k, m = width - loss.has_ones, rows.y.shape[1]
     weight = None if rows.weight is None else rows.weight[:, 0]
@@ -69,6 +73,8 @@ def _summarise_chunk(rows, loss, free):
         return Summary(n, 1, 0.0, none, none, nothing, nothing, nothing, 0.0, defect)
     start = loss.start(rows, y_mean, (x_mean, x_square))
     found = Summary(n, 1, total, x_mean, x_square, y_mean, *start)
+    if with_sample:
+        found = found._replace(sample=moments_of(rows.sample(k)))
     return found._replace(free=_free_moments(rows, found, free)) if len(free) else found
 
 
@@ -126,6 +132,7 @@ def merge_summaries(parts: list[Summary], free: np.ndarray | tuple = ()) -> Summ
         return parts[0]._replace(**counts)
     means = merge_means(parts)
     weights = np.array([part.weight for part in parts])
+    samples = [part.sample for part in parts if part.sample is not None]
     return Summary(
         **counts,
         weight=means.weight,
@@ -136,6 +143,7 @@ def merge_summaries(parts: list[Summary], free: np.ndarray | tuple = ()) -> Summ
         null=np.sum([part.null for part in parts], axis=0),
         curvature=sum(part.curvature for part in parts),
         free=_merge_free(parts, means, free),
+        sample=merge_statistics(samples) if samples else None,
     )
 
 

@@ -5,8 +5,23 @@ Chu, Peleato & Eckstein 2011, section 7.1; over-relaxation section 3.4.3), and t
 running sum. A block's task is a proximal step of its own part of the loss (`blocks`), the
 estimate a proximal step of the penalty at the mean of the reported blocks' s_i.
 
-Everything below is in the coordinates of a `Metric`. There the curvature of a block is
-near its weight in every direction, and ``rho`` is relative to that.
+Everything below is in the coordinates of a `Metric`, in which ``||v||^2 = w.H w`` with H the mean
+curvature of the loss, as far as the blocks that have reported tell. So a sweep brings all
+directions equally near, and the number of sweeps is a matter of how *unlike the blocks* are, not
+of how correlated the columns. What blocks differ by is in `rho` (`Likeness`). The estimate is then
+a lasso of k rows (`problem.nearest`), exactly solved, so that it is a proximal step still.
+
+With one H and one rho, a sweep is a map of all s_i that is averaged in the norm of H: that of
+Douglas-Rachford splitting of ``sum_i f_i(x_i)`` and "penalty, and all x_i equal", in the Hilbert
+space whose inner product is H's, once for each block; what is proved of proximal steps holds
+in any (Bauschke & Combettes 2017, chapter 26). So whole sweeps converge for every H, and
+updates of single blocks from old estimates do as they do without H (ARock: Peng, Xu, Yan & Yin
+2016, whose blocks are coordinates of a product of Hilbert spaces; Wu, Liu, Magnusson & Johansson
+2023). A change of H or of rho is the start of another map with the same solutions: each s_i is
+carried over as ``z + u_i``, a point and a gradient, and updates that were sent before it are not
+taken. They are few, which is all that the proofs ask for (He, Yang & Wang 2000): where it matters,
+one whenever the rows that have reported have doubled, one with the last of them, and for a
+loss whose curvature depends on the estimate ever fewer, after 2, 8, 32... sweeps.
 """
 
 from __future__ import annotations
@@ -18,7 +33,7 @@ import numpy as np
 
 from ..engines.record import Estimate, Observer, Record
 from ..places.place import Future, Place
-from ..problem.metric import Metric
+from ..problem.nearest import Nearest
 from ..rows.losses import Sums
 from ..rows.statistics import Statistics
 from ..rows.summary import Summary
@@ -26,14 +41,12 @@ from .anderson import Anderson
 from .blocks import FromRows, FromStatistics
 from .columns import in_units
 from .fit import Fit, Problem, Settings, drive
+from .proximal import Moved
 
-# Residual balancing is for a rho that is far off: a change costs the sweeps, and Anderson's
-# memory, that the iteration needs to settle again, and residuals that are less than a
-# hundred times apart are no sign of a better rho. It is looked for after this sweep and
-# whenever their number has doubled, so that rho settles, which is what the proofs need.
-_BALANCING_SWEEP = 10
-_BALANCING_RATIO = 100.0
-_CURVATURE_RATIO = 3.0
+# A metric is renewed where another is further from it than this (`Metric.distance`), or its rho.
+_NEAR, _NEAR_RHO = 1.0, 1.5
+# Sweeps after which the curvature of a loss is looked at again, and by how much later each time.
+_CURVED_SWEEP, _CURVED_LATER = 2, 4
 # The most sweeps without a certificate where it costs a look at all rows.
 _SWEEPS_UNASKED = 5
 # See `Consensus.updates_per_report`.
@@ -88,14 +101,13 @@ class Consensus:
         self._dtype, self._tol, self._rho = settings.dtype, settings.tol, settings.rho
         self._over_relaxation, self._coef_init = settings.over_relaxation, settings.coef_init
         self._n_blocks = n_blocks
-        self._balance_at = _BALANCING_SWEEP if self._rho == "auto" else np.inf
-        # Of primal to dual residual, logarithms, since the last look.
-        self._ratios: list[float] = []
-        self._metric = None
+        self._curved_at = _CURVED_SWEEP * n_blocks if not local.is_quadratic else np.inf
+        self._metric: Any = None  # a `Metric`, once a block has reported
         self._generation = 0
         self._new: list[int] = []  # blocks that have reported since the last z
         self._s: dict[int, np.ndarray] = {}  # block -> s_i, of shape (d, m)
-        self._x: dict[int, np.ndarray] = {}  # block -> x_i, where the next update starts
+        self._x: dict[int, Moved] = {}  # block -> x_i, where the next update starts
+        self._n_evaluations = 0  # of blocks' losses
         self._primal: dict[int, float] = {}  # block -> ||x_i - z||^2 when it last reported
         # block -> s_i before its update, for updates from the current z
         self._round: dict[int, np.ndarray] = {}
@@ -106,7 +118,6 @@ class Consensus:
         self._n_looked = 0  # blocks at the last look at their residuals
         self._asked_at = 0, 0  # blocks and updates at the last question
         self._last_residual = None  # the last relative gap, and the residual it came with
-        self._all_in_metric = False
         self.converged = False
         self.estimate: Estimate | None = None
         self.rho = np.nan
@@ -148,53 +159,85 @@ class Consensus:
         """Give a state to the blocks that have reported since the last z."""
         if self._metric is None:
             self._set_metric()
+        elif self._is_outgrown:
+            self._renew_metric()
         self._anderson.reset()
         for block in self._new:
-            self._s[block] = self._x[block] = self._z
+            self._s[block], self._x[block] = self._z, Moved(self._z)
             self._sum = self._sum + self._z
             self._primal[block] = 0.0
         self._new = []
 
+    @property
+    def _is_outgrown(self):
+        """Whether the metric is of half of the rows at most, or of fewer than all."""
+        of = self._rows_in_metric
+        is_complete = len(self._s) + len(self._new) == self._n_blocks
+        return self.samples_seen >= 2 * of or (is_complete and self.samples_seen > of)
+
     def _set_metric(self):
-        x_shift, y_shift, scale = self._local.standardise()
-        k, m = len(x_shift), len(y_shift)
-        if not self._fit_intercept:
-            x_shift, y_shift = np.zeros(k), np.zeros(m)
-        self._metric = Metric(0, x_shift, y_shift, scale, self._fit_intercept)
-        self.rho = self._rho_began = self._rho_for(k)
+        self._metric = self._local.metric(0)
+        self._nearest = Nearest(self._metric, self._penalty)
+        self._rows_in_metric = self.samples_seen
+        self._spread = self._local.spread(self._metric) if self._is_matched else 1.0
+        self.rho = self._rho_for()
+        k, m = len(self._metric.scale), len(self._metric.y_shift)
+        self._coef = np.zeros((k, m)) if self._coef_init is None else self._coef_init
         self._z = np.zeros((k + self._fit_intercept, m))
-        if self._coef_init is not None:
-            self._z[:k] = self._metric.of_coef(self._coef_init)
+        self._z[:k] = self._metric.of_coef(self._coef)
         self._z_checked = self._z
         self._sum = np.zeros_like(self._z)
 
-    def _rho_for(self, k):
+    def _renew_metric(self):
+        """The metric of all that is known now, where it is another."""
+        metric = self._local.metric(self._metric.epoch + 1)
+        self._rows_in_metric = self.samples_seen
+        if metric.distance(self._metric) < _NEAR:
+            metric = self._metric
+        self._spread = self._local.spread(metric) if self._is_matched else 1.0
+        rho = self._rho_for()
+        if metric is not self._metric or not 1 / _NEAR_RHO < rho / self.rho < _NEAR_RHO:
+            self._rescale(metric, rho)
+
+    @property
+    def _is_matched(self):
+        """Whether the metric is that of the curvature itself, and not of an estimate of it."""
+        return self._metric.root is not None and self._local.is_quadratic
+
+    def _rho_for(self):
         if self._rho == "auto":
             # Blocks with fewer rows than columns have all their curvature in few
-            # directions: rho goes half way (geometrically) to what it is there.
+            # directions: rho goes half way (geometrically) to what it is there. Where the
+            # metric is that of the curvature, it goes so for the direction that blocks differ
+            # most in.
             rows = self.samples_seen / (len(self._s) + len(self._new))
-            relative = np.sqrt(max(1.0, k / rows))
+            relative = max(self._spread, np.sqrt(len(self._metric.scale) / rows))
         else:
             relative = self._rho * self._n_blocks
         return relative * (self._local.curvature or 1.0) / (len(self._s) + len(self._new))
 
-    def _rescale(self, scale, rho):
+    def _rescale(self, metric, rho):
         """Change the metric and rho in place.
 
-        Of ``s_i = z + u_i`` the first part is a point and scales with the columns; the
-        second is a gradient over rho and scales against both.
+        Of ``s_i = z + u_i`` the first part is a point, the second a gradient over rho.
         """
-        point = np.ones((len(self._z), 1))
-        both = np.isfinite(scale) & np.isfinite(self._metric.scale)
-        np.divide(scale, self._metric.scale, out=point[: len(scale), 0], where=both)
-        dual = self.rho / (rho * point)
-        z = self._z * point
-        self._s = {b: z + (s - self._z) * dual for b, s in self._s.items()}
-        self._x = {b: x * point for b, x in self._x.items()}
+        before, share = self._metric, self.rho / rho
+
+        def point(v):
+            return metric.of_beta(before.to_beta(v))
+
+        def dual(u):
+            return share * metric.pull_back(before.push(u))
+
+        if metric is before:
+            point, dual = (lambda v: v), (lambda u: share * u)
+        z = point(self._z)
+        self._s = {b: z + dual(s - self._z) for b, s in self._s.items()}
+        self._x = {b: Moved(point(moved.x)) for b, moved in self._x.items()}
         self._z, self._sum = z, sum(self._s.values())
-        self._z_checked = self._z_checked * point
-        if not np.array_equal(scale, self._metric.scale):
-            self._metric = self._metric._replace(epoch=self._metric.epoch + 1, scale=scale)
+        self._z_checked = point(self._z_checked)
+        if metric is not before:
+            self._metric, self._nearest = metric, Nearest(metric, self._penalty)
         self.rho = rho
         self._generation += 1
         self._round = {}
@@ -210,16 +253,17 @@ class Consensus:
         )
         return Sent(self._generation, self._z), task, args
 
-    def absorb_update(self, block: int, sent: Sent, x: np.ndarray) -> None:
+    def absorb_update(self, block: int, sent: Sent, moved: Moved) -> None:
         """Move s_i by the step from the z that the task was sent, not the current one."""
+        self._n_evaluations += moved.n_evaluations
         if sent.generation != self._generation:
             return  # for a rho or in coordinates that are no more; the block is sent again
         if sent.z is self._z:
             self._round[block] = self._s[block]
-        step = x - sent.z
+        step = moved.x - sent.z
         move = self._over_relaxation * step
         self._s[block] = self._s[block] + move
-        self._x[block] = x
+        self._x[block] = moved
         self._sum = self._sum + move
         self._primal[block] = float(np.vdot(step, step))
 
@@ -230,7 +274,9 @@ class Consensus:
         joined = bool(self._new)
         if joined:
             self._join()
-        if len(self._round) == len(self._s):
+        if (self._metric.root is None or not self._local.is_quadratic) and len(self._round) == len(
+            self._s
+        ):
             self._accelerate()
         self._round = {}
         self._renew()
@@ -247,7 +293,8 @@ class Consensus:
         k = len(self._metric.scale)
         z = self._sum / len(self._s)
         share = self.statistics.weight / (self.rho * len(self._s))
-        z[:k] = self._penalty.prox(z[:k], share, self._metric.scale)
+        self._coef = self._nearest(z[:k], share, self._coef)
+        z[:k] = self._metric.of_coef(self._coef)
         self._z = z
 
     def _accelerate(self):
@@ -278,28 +325,27 @@ class Consensus:
         complete = n == self._n_blocks
         if final or self._local.answers_are_free or self._is_due(n, n_updates, residual):
             self._asked_at = n, n_updates
+            with_curvature = complete and n_updates >= self._curved_at
+            if with_curvature:
+                self._curved_at = _CURVED_LATER * n_updates
             # What is certified is what the user gets.
-            beta = self._metric.to_beta(self._z)
+            beta = self._metric.to_beta(self._z, self._coef)
             beta = self._penalty.rounded(beta, len(self._metric.scale), self._dtype)
             self._question = self._unsent = Question(
                 beta=beta,
-                task=self._local.question(beta),
+                task=self._local.question(beta, with_curvature),
                 blocks=list(self._s),
-                final=self._all_in_metric and n_updates >= self._n_blocks,
+                final=complete and n_updates >= self._n_blocks,
                 row={
                     "samples_seen": self.samples_seen,
                     "primal_residual": primal,
                     "dual_residual": self.rho * dual,
                     "rho": self.rho,
+                    "n_evaluations": self._n_evaluations,
                 },
                 residual=residual,
                 answers=[],
             )
-        if complete:
-            # Relative residuals (Wohlberg 2017), so that neither depends on units: the log of
-            # (primal / points) / (dual / duals), each of which may be zero.
-            over, under = np.log(np.maximum([[primal, duals], [dual, points]], _TINY)).sum(axis=1)
-            self._adapt(n_updates, over - under)
 
     def _is_due(self, n_reported, n_updates, residual):
         """Whether a look at all rows is worth its cost now."""
@@ -307,6 +353,8 @@ class Consensus:
         if n_reported > blocks_then:
             # While blocks join, as often as their number doubles.
             return n_reported >= 2 * blocks_then or n_reported == self._n_blocks
+        if n_updates >= self._curved_at:
+            return True
         if n_updates >= updates_then + _SWEEPS_UNASKED * self._n_blocks:
             return True
         if self._last_residual is None:
@@ -345,41 +393,9 @@ class Consensus:
             within = (found.gap <= self._tol * self.null_loss).all()
             self._last_residual = float(relative.max()), question.residual
         self.converged = bool(question.final and within)
+        if question.final and not (self._local.is_quadratic or self.converged):
+            self._renew_metric()
         return {**question.row, "objective": found.objective.sum()}
-
-    def _adapt(self, n_updates, imbalance):
-        """Once all blocks are in, the metric of all; then the rho that its residuals ask for.
-
-        `imbalance` is the log of the primal over the dual relative residual.
-        """
-        if not self._all_in_metric:
-            self._all_in_metric = True
-            scale, before = self._local.standardise()[2], self._metric.scale
-            stays = (scale < 1.5 * before) & (before < 1.5 * scale)
-            if not (stays | (scale == before)).all():
-                self._rho_began = self._rho_for(len(scale))
-                self._rescale(scale, self._rho_began)
-            return
-        if self._rho != "auto":
-            return
-        # The loss may have turned out to be far more curved than where it began.
-        rho = self._rho_for(len(self._metric.scale))
-        early = self._balance_at == _BALANCING_SWEEP
-        if early and not 1 / _CURVATURE_RATIO < rho / self._rho_began < _CURVATURE_RATIO:
-            self._rho_began = rho
-            self._ratios = []
-            self._rescale(self._metric.scale, rho)
-            return
-        # The median of many, for with acceleration they jump.
-        self._ratios.append(imbalance)
-        if n_updates < self._balance_at * self._n_blocks:
-            return
-        ratio = np.median(self._ratios[len(self._ratios) // 2 :])
-        self._ratios = []
-        self._balance_at *= 2
-        if abs(ratio) > np.log(_BALANCING_RATIO):
-            step = np.exp(np.clip(ratio / 2, -np.log(10), np.log(10)))
-            self._rescale(self._metric.scale, self.rho * step)
 
     def conclude(self) -> dict | None:
         """Ask for a certificate of the current z, whatever has been asked before."""

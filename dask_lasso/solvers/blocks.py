@@ -7,8 +7,10 @@ methods:
 - ``load()``: `Blocks`, futures of the data that updates work on and of the reports that come
   to the client;
 - ``absorb(block, report)``: take a report in; then ``statistics``, ``samples_seen``,
-  ``curvature``, ``null_loss`` and ``standardise()`` are those of all reported rows;
-- ``task(...)``: the proximal step of one block;
+  ``curvature``, ``null_loss``, ``metric(epoch)`` and ``spread(metric)`` are those of all
+  reported rows;
+- ``task(...)``: the proximal step of one block, which returns `Moved`;
+- ``is_quadratic``: whether the loss has the same curvature everywhere;
 - ``question(...)``: what to ask every block about an estimate, None if nothing, as where
   ``answers_are_free``;
   ``certificate(...)``: the certificate from the answers.
@@ -23,16 +25,22 @@ import numpy as np
 from ..engines.run import Blocks
 from ..places.place import Future, Place
 from ..problem.certificate import duality_gap, objective
-from ..problem.losses import Pair
+from ..problem.losses import SQUARED, Pair
 from ..problem.metric import Metric
 from ..problem.moments import intercept
-from ..problem.penalties import Plugged
+from ..problem.penalties import L1, Plugged
 from ..rows.losses import ChunkLoss, RowLoss, Sums, add_sums, sums
 from ..rows.statistics import Statistics, merge_statistics
 from ..rows.summary import Summary, merge_summaries, summarise
 from .certify_rows import Certificate, certify_rows
 from .fit import Problem
-from .proximal import factorize, gram_update, rows_update
+from .likeness import Likeness
+from .proximal import Moved, factorize, gram_update, rows_update
+
+# Columns up to which blocks agree in a metric of all of them together, and the rows that it
+# takes for each: with fewer it is that of these rows, and not of those that are to come.
+MAX_POOLED = 1000
+_ROWS_PER_COLUMN = 4
 
 
 def _root_mean_squares(squares, weight, penalty):
@@ -43,10 +51,16 @@ def _root_mean_squares(squares, weight, penalty):
     return np.where(norms > 0, norms, np.inf)
 
 
+def _is_pooled(k, penalty):
+    """Whether the estimate in a metric of all columns is a problem that can be solved exactly."""
+    return k <= MAX_POOLED and isinstance(penalty, L1)
+
+
 class FromStatistics:
     """Squared loss from the blocks' statistics: every step is exact and costs O(k^2)."""
 
     answers_are_free = True
+    is_quadratic = True
 
     def __init__(self, place: Place, problem: Problem) -> None:
         self._place, self._problem = place, problem
@@ -56,11 +70,18 @@ class FromStatistics:
     def load(self) -> Blocks:
         """Statistics are both the data and the report; a handful of blocks per thread."""
         reports = self._place.load_statistics(few_blocks=True)
+        self._likeness = Likeness(len(reports), self._place.n_features)
         return Blocks(reports, reports)
 
     def absorb(self, block: int, statistics: Statistics) -> None:
         merged = [] if self.statistics is None else [self.statistics]
         self.statistics = merge_statistics([*merged, statistics])
+        if statistics.weight and _is_pooled(statistics.n_features, self._problem.penalty):
+            self._likeness.add(block, statistics)
+
+    def spread(self, metric: Metric) -> float:
+        """How unlike the blocks are that have reported; see `Likeness`."""
+        return self._likeness.spread(metric)
 
     @property
     def samples_seen(self) -> int:
@@ -76,18 +97,26 @@ class FromStatistics:
         """``||y||^2 / n``, about the mean with an intercept."""
         return self._moments().null_loss
 
-    def standardise(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Means of the columns, means of the targets, root mean squares of the columns."""
-        squares, weight = self._moments().norms ** 2, self.statistics.weight
-        scale = _root_mean_squares(squares, weight, self._problem.penalty)
-        return self.statistics.x_mean, self.statistics.y_mean, scale
+    def metric(self, epoch: int) -> Metric:
+        """That of the curvature of all reported rows."""
+        statistics, moments = self.statistics, self._moments()
+        penalty, fit_intercept = self._problem.penalty, self._problem.fit_intercept
+        scale = _root_mean_squares(moments.norms**2, statistics.weight, penalty)
+        shifts = statistics.x_mean, statistics.y_mean
+        if not fit_intercept:
+            shifts = np.zeros_like(shifts[0]), np.zeros_like(shifts[1])
+        metric = Metric(epoch, *shifts, scale, fit_intercept)
+        k = statistics.n_features
+        if not _is_pooled(k, penalty) or statistics.n_rows < _ROWS_PER_COLUMN * k:
+            return metric
+        return metric.turned(moments.about_zero().gram)
 
     def task(
         self,
         block: int,
         data: Future,
         metric: Metric,
-        x: np.ndarray,
+        start: Moved,
         centre: np.ndarray,
         rho: float,
     ) -> tuple[Callable, tuple]:
@@ -100,7 +129,7 @@ class FromStatistics:
             self._factors[block] = (metric.epoch, factor)
         return gram_update, (factor, centre, rho)
 
-    def question(self, beta: np.ndarray) -> tuple[Callable, tuple] | None:
+    def question(self, beta: np.ndarray, with_curvature: bool) -> tuple[Callable, tuple] | None:
         """Nothing to ask: the merged statistics know."""
         return None
 
@@ -134,19 +163,31 @@ class FromRows:
         self._free = np.empty(0, dtype=np.intp)
         if problem.penalty.has_free and self._loss.dual is not None:
             self._free = np.flatnonzero(problem.l1_penalty.weights == 0)
+        self._with_sample = _is_pooled(place.n_features, problem.penalty)
+        self.is_quadratic = loss == SQUARED
         self.statistics: Summary | None = None
         self._weights: dict[int, float] = {}
-        self._curved = 0.0  # share of the rows where the loss has curvature, at the last z
+        self._curvatures = 0.0  # mean over rows, at the last z
+        self._curved: Statistics | None = None  # a sample, weighted by curvature at some z
+        self._sent: tuple[int, Future] | None = None  # the metric where blocks are, and its epoch
 
     def load(self) -> Blocks:
         """Raw rows stay on the workers; their summaries are the reports."""
-        args = self._loss, self._free
-        return Blocks(*self._place.load_rows(self._loss.has_ones, summarise, *args))
+        args = self._loss, self._free, self._with_sample
+        blocks = Blocks(*self._place.load_rows(self._loss.has_ones, summarise, *args))
+        self._likeness = Likeness(len(blocks.reports), self._place.n_features)
+        return blocks
 
     def absorb(self, block: int, summary: Summary) -> None:
         merged = [] if self.statistics is None else [self.statistics]
         self.statistics = merge_summaries([*merged, summary], self._free)
         self._weights[block] = summary.weight
+        if summary.sample is not None:
+            self._likeness.add(block, summary.sample)
+
+    def spread(self, metric: Metric) -> float:
+        """How unlike the blocks are that have reported; see `Likeness`."""
+        return self._likeness.spread(metric)
 
     @property
     def samples_seen(self) -> int:
@@ -154,12 +195,12 @@ class FromRows:
 
     @property
     def curvature(self) -> float:
-        """The loss' second derivative along a standardised column, over all rows.
+        """The loss' second derivative along a coordinate, over all rows.
 
         Of a constant's residuals few may be where Huber's loss has curvature, of the
         estimate's many: the last certificate knows better than the first pass.
         """
-        curvature = max(self.statistics.curvature, self._curved * self.statistics.weight)
+        curvature = max(self.statistics.curvature, self._curvatures * self.statistics.weight)
         return curvature or self.statistics.weight
 
     @property
@@ -167,34 +208,61 @@ class FromRows:
         """Twice the mean loss of a constant: what ``||y||^2 / n`` is for the squared loss."""
         return self.statistics.null / self.statistics.weight
 
-    def standardise(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Means of the columns, where the intercept starts, spread of the columns."""
-        summary = self.statistics
-        square = summary.x_variation
-        if not self._problem.fit_intercept:
-            square = square + summary.weight * summary.x_mean**2
-        scale = _root_mean_squares(square, summary.weight, self._problem.penalty)
-        return summary.x_mean, summary.start, scale
+    def metric(self, epoch: int) -> Metric:
+        """That of the curvature of all reported rows, as far as a sample of them knows it.
+
+        Until blocks have been asked for the curvature of the loss at an estimate, the rows count
+        alike, as for the functions of a user they always do.
+        """
+        summary, fit_intercept = self.statistics, self._problem.fit_intercept
+        sample = summary.sample if self._curved is None else self._curved
+        square, x_shift = summary.x_variation, summary.x_mean
+        if not fit_intercept:
+            square, x_shift = square + summary.weight * x_shift**2, np.zeros_like(x_shift)
+        penalty = self._problem.penalty
+        scale = _root_mean_squares(square, summary.weight, penalty)
+        y_shift = summary.start if fit_intercept else np.zeros_like(summary.start)
+        metric = Metric(epoch, x_shift, y_shift, scale, fit_intercept)
+        if sample is None or sample.n_weighted < _ROWS_PER_COLUMN * len(x_shift):
+            return metric
+        moments = sample.moments(fit_intercept)
+        if self._curved is not None:
+            squares = np.where(np.isfinite(scale), moments.norms**2, 0.0)
+            spread = _root_mean_squares(squares, sample.weight, penalty)
+            metric = metric._replace(
+                scale=np.where(np.isfinite(spread), spread, scale),
+                x_shift=sample.x_mean if fit_intercept else x_shift,
+            )
+        return metric.turned(moments.about_zero().gram)
 
     def task(
         self,
         block: int,
         data: Future,
         metric: Metric,
-        x: np.ndarray,
+        start: Moved,
         centre: np.ndarray,
         rho: float,
     ) -> tuple[Callable, tuple]:
         """`rows_update` from the block's last solution."""
+        if self._sent is None or self._sent[0] != metric.epoch:
+            # The one before stays as long as the fit: tasks that have it may be offered again.
+            self._sent = metric.epoch, self._place.submit(_same, metric)
         curvature = self.curvature * self._weights[block] / self.statistics.weight
-        return rows_update, (data, self._loss, metric, x, centre, rho, curvature)
+        return rows_update, (data, self._loss, self._sent[1], start, centre, rho, curvature)
 
-    def question(self, beta: np.ndarray) -> tuple[Callable, tuple] | None:
+    def question(self, beta: np.ndarray, with_curvature: bool) -> tuple[Callable, tuple] | None:
         """`sums` at `beta`."""
         self._asked = self.statistics  # of the blocks that will answer
-        return sums, (self._loss, beta)
+        return sums, (self._loss, beta, with_curvature and self._with_sample)
 
     def certificate(self, beta: np.ndarray, answers: list[Sums]) -> Certificate:
         total = add_sums(answers)
-        self._curved = total.curved / self._asked.weight
+        self._curvatures = total.curvatures / self._asked.weight
+        if total.curved is not None and total.curved.defect is None and total.curved.weight:
+            self._curved = total.curved
         return certify_rows(beta, total, self._asked, self._problem, self._loss.dual)
+
+
+def _same(value):
+    return value

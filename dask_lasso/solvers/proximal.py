@@ -16,13 +16,22 @@ from ..rows.statistics import Statistics
 # By how much an update reduces the gradient of its subproblem. It starts from the block's
 # last solution, so the error left shrinks with the steps of z, which is what inexact
 # ADMM needs (Eckstein & Yao 2018, relative-error criteria); more precision buys no sweep.
-_REDUCTION = 0.05
+_REDUCTION = 0.2
 
 # Evaluations of the loss in one update, however hard it is.
 _EVALUATIONS = 60
 
 # Relative change of a loss below which it is taken from the gradients.
 _NOISE = 1e-7
+
+
+class Moved(NamedTuple):
+    """Where an update has brought a block, and what the next one need not compute again."""
+
+    x: np.ndarray  # (d, m)
+    value: float | None = None  # of the block's loss there, None where it is not known
+    gradient: np.ndarray | None = None  # (d, m), in the coordinates of x
+    n_evaluations: int = 0  # of the loss and its gradient, over all rows of the block
 
 
 class Factor(NamedTuple):
@@ -38,70 +47,78 @@ def factorize(statistics: Statistics, metric: Metric) -> Factor:
     weight = statistics.weight
     x = statistics.x_mean - metric.x_shift
     y = statistics.y_mean - metric.y_shift
-    hessian = (statistics.sxx + weight * np.outer(x, x)) / np.outer(metric.scale, metric.scale)
-    linear = (statistics.sxy + weight * np.outer(x, y)) / metric.scale[:, np.newaxis]
+    hessian = statistics.sxx + weight * np.outer(x, x)
+    hessian = metric.of_columns(metric.of_columns(hessian).T)
+    linear = metric.of_columns(statistics.sxy + weight * np.outer(x, y))
     if metric.fit_intercept:
-        border = weight * x / metric.scale
-        hessian = np.block([[hessian, border[:, np.newaxis]], [border, np.array([[weight]])]])
+        border = weight * metric.of_columns(x[:, np.newaxis])
+        hessian = np.block([[hessian, border], [border.T, np.array([[weight]])]])
         linear = np.vstack([linear, weight * y])
     curvature, basis = linalg.eigh(hessian, check_finite=False)
     return Factor(basis, np.maximum(curvature, 0.0), basis.T @ linear)
 
 
-def gram_update(factor: Factor, point: np.ndarray, rho: float) -> np.ndarray:
+def gram_update(factor: Factor, point: np.ndarray, rho: float) -> Moved:
     """``argmin_v f_i(v) + rho/2 ||v - point||^2`` for a quadratic f_i."""
     rotated = factor.linear + rho * (factor.basis.T @ point)
-    return factor.basis @ (rotated / (factor.curvature + rho)[:, np.newaxis])
+    return Moved(factor.basis @ (rotated / (factor.curvature + rho)[:, np.newaxis]))
 
 
 def local_update(
     evaluate: Callable[[np.ndarray], tuple[float, np.ndarray]],
-    x: np.ndarray,
+    start: Moved,
     centre: np.ndarray,
     rho: float,
     curvature: float,
-) -> np.ndarray:
-    """``argmin_x f(x) + rho/2 ||x - centre||^2`` by L-BFGS, from a first guess `x`.
+) -> Moved:
+    """``argmin_x f(x) + rho/2 ||x - centre||^2`` by L-BFGS, from a first guess.
 
     Parameters
     ----------
     evaluate : callable
         ``evaluate(x) -> (value, gradient)`` of f, a smooth convex function.
-    x, centre : ndarray of shape (d, m)
+    start : Moved
+        The first guess, and f there if it is known.
+    centre : ndarray of shape (d, m)
     curvature : float
         About the second derivative of f along a coordinate. With it the first step of
         L-BFGS, along the gradient, is about as long as it should be.
 
     Returns
     -------
-    ndarray of shape (d, m)
-        Not the minimiser but a point where the gradient is `_REDUCTION` of that at `x`.
+    Moved
+        Not the minimiser but a point where the gradient is `_REDUCTION` of that at the start.
     """
-
-    def augmented(x):
+    x, value, gradient, _ = start
+    n_evaluations = 0
+    if gradient is None:
         value, gradient = evaluate(x)
-        away = x - centre
-        return value + 0.5 * rho * np.vdot(away, away), gradient + rho * away
-
-    first = augmented(x)
-    norm = np.linalg.norm(first[1])
+        n_evaluations = 1
+    away = x - centre
+    first, slope = value + 0.5 * rho * np.vdot(away, away), gradient + rho * away
+    norm = np.linalg.norm(slope)
+    last = Moved(x, value, gradient)
     if norm == 0 or not np.isfinite(norm):
-        return x
+        return last._replace(n_evaluations=n_evaluations)
     # SciPy's first trial step has at most length one. In the variable y with
     # x = x0 + unit y the gradient at y = 0 has length one and the curvature is near one.
     unit = norm / (curvature + rho)
 
     def scaled(y):
+        nonlocal last, n_evaluations
         if not y.any():
-            return 0.0, first[1].ravel() / norm
+            return 0.0, slope.ravel() / norm
         step = unit * y.reshape(x.shape)
-        value, gradient = augmented(x + step)
-        value -= first[0]
-        if abs(value) < _NOISE * abs(first[0]):
+        last = Moved(x + step, *evaluate(x + step))
+        n_evaluations += 1
+        away = last.x - centre
+        value, gradient = last.value + 0.5 * rho * np.vdot(away, away), last.gradient + rho * away
+        value -= first
+        if abs(value) < _NOISE * abs(first):
             # The difference has lost its digits, the gradients have not: the trapezoidal
             # rule is exact for a quadratic (Hager & Zhang 2005, the approximate Wolfe
             # conditions, for the same reason).
-            value = 0.5 * np.vdot(gradient + first[1], step)
+            value = 0.5 * np.vdot(gradient + slope, step)
         return value / (unit * norm), gradient.ravel() / norm
 
     found = optimize.minimize(
@@ -111,23 +128,27 @@ def local_update(
         method="L-BFGS-B",
         options={"gtol": _REDUCTION / np.sqrt(x.size), "ftol": 0.0, "maxfun": _EVALUATIONS},
     )
-    return x + unit * found.x.reshape(x.shape)
+    reached = x + unit * found.x.reshape(x.shape)
+    if not np.array_equal(reached, last.x):
+        last = Moved(reached)  # the line search has gone back
+    return last._replace(n_evaluations=n_evaluations)
 
 
 def rows_update(
     chunks: list[Rows],
     loss: RowLoss | ChunkLoss,
     metric: Metric,
-    x: np.ndarray,
+    start: Moved,
     centre: np.ndarray,
     rho: float,
     curvature: float,
-) -> np.ndarray:
+) -> Moved:
     """`local_update` on the raw chunks of a block, in the coordinates of `metric`."""
+    chunks = [loss.prepared(rows) for rows in chunks]
 
     def evaluate(v):
         beta = metric.to_beta(v)
         parts = [loss.value_and_gradient(beta, rows) for rows in chunks]
         return sum(value for value, _ in parts), metric.pull_back(sum(g for _, g in parts))
 
-    return local_update(evaluate, x, centre, rho, curvature)
+    return local_update(evaluate, start, centre, rho, curvature)

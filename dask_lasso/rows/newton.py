@@ -9,9 +9,9 @@ section 3), and beside them what the certificate of the estimate needs.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -20,13 +20,17 @@ from ..problem.losses import Certified
 from .chunk import Chunk, Defect
 from .losses import RowLoss
 from .merging import merge_counts
-from .raw import raw_rows
-from .statistics import Statistics, merge_statistics, statistics_of_chunk, value_defect
-
-# Values of X in the parts that a chunk is taken in: 8 MiB, that of two products with a part the
-# second finds it in a core's third-level cache. Not fewer rows than some times the columns, or
-# adding up would cost more than the products.
-_PART_ITEMS, _PART_ROWS = 2**20, 8
+from .raw import Rows, raw_rows
+from .statistics import (
+    Statistics,
+    TileSums,
+    dense_tiles,
+    merge_statistics,
+    near_means,
+    statistics_of_chunk,
+    tile_rows,
+    value_defect,
+)
 
 # Curvature of a row, relative to the mean one, below which its parabola says nothing.
 _LEAST = 1e-6
@@ -49,6 +53,10 @@ class Points(NamedTuple):
     curved: np.ndarray | None = None
     beta: np.ndarray | None = None
 
+    def of_target(self, target: int) -> Points:
+        """The same of one target."""
+        return Points(*(None if of is None else of[:, [target]] for of in self))
+
 
 class Sums(NamedTuple):
     """Sums over rows of a vector theta with a value for each: itself, and times the columns."""
@@ -68,7 +76,8 @@ class NewtonPass(NamedTuple):
     weight : float
         Sum of the sample weights.
     y, loss : ndarray of shape (m,)
-        Weighted sums of the targets, of the loss.
+        Weighted sums of the targets, of the loss. An infinite loss is all that is known of
+        rows where a loss is not defined.
     statistics : tuple of Statistics
         Of each target: weighted by curvature, of the working response less the linear
         predictor. There are none in a light pass.
@@ -97,20 +106,7 @@ def newton_pass(
     chunks: Iterable[Chunk], loss: Certified, points: Points, light: bool = False
 ) -> NewtonPass:
     """The loss of some chunks, and its quadratic: the curvature too, unless it is `light`."""
-    parts = (_of_part(part, loss, points, light) for chunk in chunks for part in _parts(chunk))
-    return merge_newton(parts)
-
-
-def _parts(chunk):
-    """A chunk in parts of some rows."""
-    if chunk.defect is not None or sparse.issparse(chunk.X):
-        yield chunk
-        return
-    k = chunk.X.shape[1]
-    step = max(_PART_ITEMS // k, _PART_ROWS * k)
-    for start in range(0, max(1, chunk.n_rows), step):
-        rows = slice(start, start + step)
-        yield chunk.rows(rows)
+    return merge_newton(_of_chunk(chunk, loss, points, light) for chunk in chunks)
 
 
 def merge_newton(parts: Iterable[NewtonPass]) -> NewtonPass:
@@ -120,6 +116,9 @@ def merge_newton(parts: Iterable[NewtonPass]) -> NewtonPass:
     found = [part for part in parts if part.loss is not None]
     if counts["defect"] is not None or not found:
         return NewtonPass(**counts)
+    loss = np.sum([part.loss for part in found], axis=0)
+    if not np.isfinite(loss).all():
+        return NewtonPass(**counts, weight=sum(part.weight for part in found), loss=loss)
     sums = ("weight", "y", "loss", "slope", "dual", "conjugate", "at_zero")
     return NewtonPass(
         **counts,
@@ -135,52 +134,137 @@ def _sum(values):
     return None if values[0] is None else reduce(operator.add, values)
 
 
-def _of_part(part, loss, points, light):
-    defect = part.defect or _outside(part, loss)
+def _of_chunk(chunk, loss, points, light):
+    defect = chunk.defect or _outside(chunk, loss)
     if defect is not None:
-        return NewtonPass(part.n_rows, 1, defect)
-    if part.n_rows == 0:
+        return NewtonPass(chunk.n_rows, 1, defect)
+    n = chunk.n_rows
+    if n == 0:
         return NewtonPass(0, 1)
-    rows, n = raw_rows(part), part.n_rows
-    X, y, weight = rows.X, rows.y, 1.0 if rows.weight is None else rows.weight
-    if not sparse.issparse(X) and not (X.dtype == np.float64 and X.flags.aligned):
-        X = X.astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        eta = _predictor(X, rows, points.beta)
-        value = (weight * loss.value(eta, y)).sum(axis=0)
-        theta = -loss.derivative(eta, y)
-        curvature = None if light else _curvature(loss, eta, y)
-        is_defined = np.isfinite(theta).all() and (light or np.isfinite(curvature).all())
-        if not is_defined or not (rows.weight is None or (rows.weight >= 0).all()):
-            defect = _defect_of(rows, part.sample_weight)
-            if defect is not None:
-                return NewtonPass(n, 1, defect)
-            # An estimate too far out for the loss: no objective, and no step from here.
-            value, theta = np.full_like(value, np.inf), np.zeros_like(theta)
-            curvature = np.ones_like(theta)
-        found = NewtonPass(
-            n,
-            1,
-            weight=float(n) if rows.weight is None else float(rows.weight.sum()),
-            y=(weight * y).sum(axis=0),
-            loss=value,
-            slope=_sums_of(X, weight * theta) if light else None,
-            **_dual_point(loss, X, rows, eta, points),
-        )
-    if light:
+    rows = raw_rows(chunk)
+    if rows.weight is not None and not (rows.weight >= 0).all():
+        return NewtonPass(n, 1, value_defect(rows.X, rows.y, chunk.sample_weight))
+    found = []
+    for target in range(rows.y.shape[1]):
+        of_target = rows._replace(y=rows.y[:, [target]])
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            sums = _of_rows(of_target, loss, points.of_target(target), light)
+        if sums.is_defined and sums.is_finite:
+            found.append(sums)
+            continue
+        is_too_large = sums.is_defined
+        if is_too_large or not _is_finite(rows):
+            return NewtonPass(n, 1, value_defect(rows.X, rows.y, chunk.sample_weight))
+        # An estimate too far out for the loss: no objective, and no step from here.
+        return NewtonPass(n, 1, weight=sums.weight, loss=np.full(rows.y.shape[1], np.inf))
+    return NewtonPass(
+        n,
+        1,
+        weight=found[0].weight,
+        y=np.array([sums.y for sums in found]),
+        loss=np.array([sums.loss for sums in found]),
+        statistics=() if light else tuple(sums.statistics for sums in found),
+        slope=_stacked([sums.slope for sums in found]) if light else None,
+        **_dual_of(found, points),
+    )
+
+
+def _dual_of(found, points):
+    """Of the sums of each target, what a pass at `points` knows of the dual."""
+    conjugate = np.array([sums.conjugate for sums in found])
+    if points.before is None:
+        return {"at_zero": conjugate}
+    return {"conjugate": conjugate, "dual": _stacked([sums.dual for sums in found])}
+
+
+def _stacked(sums):
+    theta, x_theta = zip(*sums, strict=True)
+    return Sums(np.concatenate(theta), np.hstack(x_theta))
+
+
+class _RowSums:
+    """Sums over the rows of a chunk, for one target."""
+
+    def __init__(self, k):
+        self.weight = self.y = self.loss = self.conjugate = 0.0
+        self.slope = self.dual = Sums(np.zeros(1), np.zeros((k, 1)))
+        self.statistics: Any = None
+
+    @property
+    def is_defined(self):
+        """Whether the loss and its derivatives are finite in every row."""
+        defined = np.isfinite(self.loss) and np.isfinite(self.slope.theta).all()
+        return defined and (self.statistics is None or np.isfinite(self.statistics.weight))
+
+    @property
+    def is_finite(self):
+        """Whether the sums are, of what is defined."""
+        if self.statistics is None:
+            return np.isfinite(self.slope.x_theta).all()
+        return all(np.isfinite(of).all() for of in (self.statistics.sxx, self.statistics.sxy))
+
+
+def _of_rows(rows, loss, points, light, x_shift=None):
+    """The sums of a target: a tile of the rows is read once, for all products with it."""
+    n, k = rows.X.shape
+    found, is_sparse = _RowSums(k), sparse.issparse(rows.X)
+    if not (light or is_sparse):
+        x_shift = near_means(rows.X) if x_shift is None else x_shift
+        tiles, squares = TileSums(x_shift, 1, tile_rows(k)), np.zeros(1)
+    for tile in _tiles(rows):
+        X, y, weight = tile.X, tile.y, 1.0 if tile.weight is None else tile.weight
+        eta = _predictor(tile, points.beta)
+        found.weight += float(len(y)) if tile.weight is None else float(weight.sum())
+        found.y += (weight * y).sum()
+        found.loss += (weight * loss.value(eta, y)).sum()
+        theta = weight * -loss.derivative(eta, y)
+        if points.before is None:
+            found.conjugate += (weight * loss.conjugate(np.zeros_like(eta), y)).sum()
+        else:
+            dual = _dual_point(loss, tile, eta, points)
+            conjugate = loss.conjugate(-dual, y)
+            if tile.offset is not None:  # of a function of eta less the offset
+                conjugate += dual * tile.offset
+            found.conjugate += (weight * conjugate).sum()
+            found.dual += _sums_of(X, weight * dual)
+        if light:
+            found.slope += _sums_of(X, theta)
+            continue
+        curvature = (weight * _curvature(loss, eta, y))[:, 0]
+        found.slope += Sums(theta.sum(axis=0), 0.0)
+        response = np.zeros_like(theta)
+        np.divide(theta, curvature[:, np.newaxis], out=response, where=theta != 0)
+        if is_sparse:
+            found.statistics = statistics_of_chunk(Chunk(X, response, curvature, n))
+        else:
+            tiles.add(X, theta.T, curvature)
+            squares += (theta * response).sum(axis=0)
+    if light or is_sparse:
         return found
-    statistics = []
-    for target, column in enumerate((theta / curvature).T):
-        of_rows = (weight * curvature)[:, target]
-        statistics.append(statistics_of_chunk(Chunk(X, column[:, np.newaxis], of_rows, n)))
-        if statistics[-1].defect is not None:
-            return NewtonPass(n, 1, value_defect(rows.X, y, part.sample_weight))
-    return found._replace(statistics=tuple(statistics))
+    found.statistics = tiles.statistics(n, n, squares)
+    if found.statistics.is_far_from(x_shift) and np.isfinite(found.statistics.x_mean).all():
+        mean = found.statistics.x_mean
+        return _of_rows(rows, loss, points, light, np.where(mean == x_shift, x_shift, mean))
+    return found
 
 
-def _predictor(X, rows, beta):
-    k = X.shape[1]
-    eta = X @ beta[:k]
+def _tiles(rows: Rows) -> Iterator[Rows]:
+    """Rows in tiles of float64; sparse ones all at once."""
+    if sparse.issparse(rows.X):
+        yield rows
+        return
+    buffer = None
+    for tile, X in dense_tiles(rows.X):
+        if X.dtype != np.float64:
+            buffer = np.empty(X.shape) if buffer is None else buffer[: len(X)]
+            np.copyto(buffer, X)
+            X = buffer
+        yield Rows(X, rows.y[tile], rows.weight_of(tile), rows.offset_of(tile))
+
+
+def _predictor(rows, beta):
+    k = rows.X.shape[1]
+    eta = rows.X @ beta[:k]
     if rows.offset is not None:
         eta += rows.offset
     return eta + beta[k] if len(beta) > k else eta
@@ -190,40 +274,28 @@ def _curvature(loss, eta, y):
     """The curvature of the loss; no less than says something."""
     curvature = loss.curvature(eta, y)
     least = _LEAST * curvature.mean(axis=0)
-    return np.maximum(curvature, np.where(least > 0, least, 1.0))
+    return np.maximum(curvature, np.where(least > 0, least, _LEAST))
 
 
-def _dual_point(loss, X, rows, eta, points):
-    """Of a part, `dual` and `conjugate`; in the first pass what scaling them takes."""
-    y, weight = rows.y, 1.0 if rows.weight is None else rows.weight
-    if points.before is None:
-        at_zero = weight * loss.conjugate(np.zeros_like(eta), y)
-        return {"at_zero": at_zero.sum(axis=0)}
-    before = _predictor(X, rows, points.before)
+def _dual_point(loss, rows, eta, points):
+    """The residual of the quadratic at its minimum."""
+    before = _predictor(rows, points.before)
     is_same = np.array_equal(points.curved, points.before)
-    at = before if is_same else _predictor(X, rows, points.curved)
+    at = before if is_same else _predictor(rows, points.curved)
     if not np.array_equal(points.beta, points.minimum):
-        eta = _predictor(X, rows, points.minimum)
-    theta = -loss.derivative(before, y) - _curvature(loss, at, y) * (eta - before)
-    if hasattr(loss, "feasible"):
-        theta = -loss.feasible(-theta, y)
-    conjugate = weight * loss.conjugate(-theta, y)
-    if rows.offset is not None:  # of a function of eta less the offset
-        conjugate += weight * theta * rows.offset
-    return {"dual": _sums_of(X, weight * theta), "conjugate": conjugate.sum(axis=0)}
+        eta = _predictor(rows, points.minimum)
+    theta = -loss.derivative(before, rows.y) - _curvature(loss, at, rows.y) * (eta - before)
+    return -loss.feasible(-theta, rows.y) if hasattr(loss, "feasible") else theta
 
 
 def _sums_of(X, theta):
     return Sums(theta.sum(axis=0), X.T @ theta)
 
 
-def _defect_of(rows, weights):
-    """What is wrong with rows of which a loss made something that is not finite, if anything."""
+def _is_finite(rows):
     values = rows.X.data if sparse.issparse(rows.X) else rows.X
-    is_finite = np.isfinite(values).all() and np.isfinite(rows.y).all()
-    if is_finite and (weights is None or (np.isfinite(weights).all() and (weights >= 0).all())):
-        return None
-    return value_defect(rows.X, rows.y, weights)
+    weight = 0.0 if rows.weight is None else rows.weight
+    return all(np.isfinite(of).all() for of in (values, rows.y, weight))
 
 
 def _outside(chunk, loss):

@@ -7,7 +7,7 @@ certificate, cross-validation) sees only the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,6 +81,11 @@ class Statistics(NamedTuple):
         means = (None, None) if fit_intercept else (self.x_mean, self.y_mean)
         return Moments(sxx, sxy, syy, weight, *means)
 
+    def is_far_from(self, point: np.ndarray) -> bool:
+        """Whether moments about this point (k,) have lost too many digits."""
+        off = self.x_mean - point
+        return bool((off**2 * self.weight > _FAR * np.diagonal(self.sxx)).any())
+
     def squared_residuals(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
         """Weighted sums of squared residuals, one for each column of `coef` (k, p)."""
         off = self.y_mean - self.x_mean @ coef - intercept
@@ -151,105 +156,137 @@ def merge_statistics(parts: Iterable[Statistics]) -> Statistics:
 
 
 def _of_dense(X, y, sample_weight) -> Statistics:
-    x_shift, y_shift = _near_means(X), _near_means(y)
+    x_shift, y_shift = near_means(X), near_means(y)
     statistics = _about(x_shift, y_shift, X, y, sample_weight)
-    off = statistics.x_mean - x_shift
-    if (off**2 * statistics.weight > _FAR * np.diagonal(statistics.sxx)).any():
+    if statistics.is_far_from(x_shift):
         # The sample that the shift is from misled, as where few rows are far from the rest.
-        x_shift = np.where(off == 0, x_shift, statistics.x_mean)
+        x_shift = np.where(statistics.x_mean == x_shift, x_shift, statistics.x_mean)
         statistics = _about(x_shift, y_shift, X, y, sample_weight)
     return statistics
 
 
 def _about(x_shift, y_shift, X, y, sample_weight) -> Statistics:
     """Statistics from sums about a point near the means, in row tiles."""
-    n = X.shape[0]
+    n, k = X.shape
     with np.errstate(invalid="ignore", over="ignore"):
-        sums = _sums if namespace(X) is None else _sums_on_device
-        xx, xs, ss = sums(x_shift, y_shift, X, y, sample_weight)
-        m = y.shape[1]
-        weight = ss[m, m] if sample_weight is not None else float(n)
-        x_mean, y_mean = xs[:, m] / (weight or 1.0), ss[:m, m] / (weight or 1.0)
+        y = y - y_shift
+        weighted = y if sample_weight is None else sample_weight[:, np.newaxis] * y
+        if namespace(X) is None:
+            sums = TileSums(x_shift, y.shape[1], tile_rows(k))
+            for rows, tile in dense_tiles(X):
+                of_tile = None if sample_weight is None else sample_weight[rows]
+                sums.add(tile, weighted[rows].T, of_tile)
+        else:
+            sums = _sums_on_device(x_shift, X, weighted, sample_weight)
+        squares = np.einsum("ij,ij->j", weighted, y)
+        statistics = sums.statistics(n, _n_weighted(n, sample_weight), squares)
+        return statistics._replace(y_mean=y_shift + statistics.y_mean)
+
+
+def tile_rows(k: int) -> int:
+    """Rows of a tile of k columns.
+
+    Shifted or weighted they go into a buffer, which should stay in the cache while k is small,
+    and have enough rows to pay for adding a k x k result while k is large.
+    """
+    return max(1, min(max(CACHE_ITEMS // (k + 1), 2 * k), max(256, BUFFER_ITEMS // (k + 1))))
+
+
+def dense_tiles(X: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Tiles of the rows of a dense chunk: where they are, and their X until the next."""
+    n, k = X.shape
+    step = min(n, tile_rows(k))
+    as_bytes = None if X.flags.aligned else np.empty(step * k, dtype=X.dtype)
+    for start in range(0, n, step or 1):
+        rows = slice(start, min(start + step, n))
+        yield rows, aligned(X, rows, slice(0, k), as_bytes)
+
+
+class TileSums:
+    """Sums over tiles of rows, of which `Statistics` follow.
+
+    Parameters
+    ----------
+    x_shift : ndarray of shape (k,)
+        The point that X is taken about.
+    m : int
+        Targets.
+    height : int
+        Rows of the largest tile.
+    """
+
+    def __init__(self, x_shift: np.ndarray, m: int, height: int) -> None:
+        k = len(x_shift)
+        self._shift = x_shift if x_shift.any() else None
+        self._x_shift, self._m, self._height = x_shift, m, height
+        self._buffer: np.ndarray | None = None
+        self._product = np.empty((k, k))
+        # Of X with itself, with the weighted y and the weights; of these.
+        self.xx, self.xs, self.s = np.zeros((k, k)), np.zeros((m + 1, k)), np.zeros(m + 1)
+
+    def add(self, X: np.ndarray, weighted: np.ndarray, weight: np.ndarray | None) -> None:
+        """Add the rows of a tile: X (t, k), y (m, t) times the weights (t,)."""
+        m, n = self._m, len(X)
+        if self._buffer is None:
+            self._buffer = np.empty((self._height, X.shape[1]))
+            self._sides = np.empty((m + 1, self._height))
+        rows = self._buffer[:n]
+        sides = self._sides[:, :n]
+        sides[:m], sides[m] = weighted, 1.0 if weight is None else weight
+        if self._shift is not None:
+            X = np.subtract(X, self._shift, out=rows, casting="unsafe")
+        elif X.dtype != np.float64:
+            np.copyto(rows, X, casting="unsafe")
+            X = rows
+        if m < _FEW_TARGETS:
+            for total, side in zip(self.xs, sides, strict=True):
+                total += side @ X
+        else:
+            self.xs += sides @ X
+        self.s += sides.sum(axis=1)
+        if weight is not None:
+            X = np.multiply(X, np.sqrt(weight)[:, np.newaxis], out=rows)
+        # The same array twice is one half of the work (syrk).
+        self.xx += np.matmul(X.T, X, out=self._product)
+
+    def statistics(self, n_rows: int, n_weighted: int, squares: np.ndarray) -> Statistics:
+        """Statistics of the rows, as one chunk; `squares` (m,) are sums of weighted y squared."""
+        m, xx, weight = self._m, self.xx, self.s[self._m]
+        x_mean, y_mean = self.xs[m] / (weight or 1.0), self.s[:m] / (weight or 1.0)
         xx -= np.outer(x_mean * weight, x_mean)
         # Rounding must not leave a negative sum of squares.
         diagonal = np.einsum("ii->i", xx)
         np.maximum(diagonal, 0.0, out=diagonal)
         return Statistics(
-            n_rows=n,
+            n_rows=n_rows,
             n_chunks=1,
             weight=float(weight),
-            x_mean=x_shift + x_mean,
-            y_mean=y_shift + y_mean,
+            x_mean=self._x_shift + x_mean,
+            y_mean=y_mean,
             sxx=xx,
-            sxy=xs[:, :m] - np.outer(x_mean * weight, y_mean),
-            syy=np.maximum(np.diagonal(ss)[:m] - weight * y_mean**2, 0.0),
-            n_weighted=_n_weighted(n, sample_weight),
+            sxy=self.xs[:m].T - np.outer(x_mean * weight, y_mean),
+            syy=np.maximum(squares - weight * y_mean**2, 0.0),
+            n_weighted=n_weighted,
         )
 
 
-def _sums(x_shift, y_shift, X, y, sample_weight):
-    """Products of shifted X with itself and with (shifted y, ones), and of those; weighted."""
-    n, k = X.shape
-    m = y.shape[1]
-    # Rows are shifted into a buffer, which should stay in the cache while k is small, and have
-    # enough rows to pay for adding a k x k result while k is large.
-    tile = max(1, min(n, max(CACHE_ITEMS // (k + 1), 2 * k), max(256, BUFFER_ITEMS // (k + 1))))
-    # Nothing to shift, weigh or convert: the rows need no buffer.
-    as_they_are = sample_weight is None and X.dtype == np.float64 and not x_shift.any()
-    buffer = None if as_they_are else np.empty((tile, k))
-    as_bytes = None if X.flags.aligned else np.empty(tile * k, dtype=X.dtype)
-    side = np.empty((m + 1, tile))
-    xx, xs, ss = np.zeros((k, k)), np.zeros((k, m + 1)), np.zeros((m + 1, m + 1))
-    product = np.empty((k, k))
-    for start in range(0, n, tile):
-        stop = min(start + tile, n)
-        rows = aligned(X, slice(start, stop), slice(0, k), as_bytes)
-        if not as_they_are:
-            rows = np.subtract(rows, x_shift, out=buffer[: stop - start], casting="unsafe")
-        beside, root = _beside(slice(start, stop), y_shift, y, sample_weight, side)
-        if root is not None:
-            rows *= root[:, np.newaxis]
-        xx += np.matmul(rows.T, rows, out=product)
-        if m < _FEW_TARGETS:
-            for column, one in zip(xs.T, beside, strict=True):
-                column += one @ rows
-        else:
-            xs += rows.T @ beside.T
-        ss += beside @ beside.T
-    return xx, xs, ss
-
-
-def _sums_on_device(x_shift, y_shift, X, y, sample_weight):
-    """`_sums` of an X of another library, where it is; k numbers a row are worth the trip."""
-    k, m = X.shape[1], y.shape[1]
-    xx, xs, ss = np.zeros((k, k)), np.zeros((k, m + 1)), np.zeros((m + 1, m + 1))
+def _sums_on_device(x_shift, X, weighted, sample_weight) -> TileSums:
+    """Sums over an X of another library, where it is; k numbers a row are worth the trip."""
+    n, m = weighted.shape
+    sums = TileSums(x_shift, m, 0)
     shift = to_device(x_shift, X)
+    sides = np.column_stack([weighted, np.ones(n) if sample_weight is None else sample_weight])
     for rows, tile in on_device(X):
         tile = tile - shift
-        side = np.empty((m + 1, tile.shape[0]))
-        beside, root = _beside(rows, y_shift, y, sample_weight, side)
-        if root is not None:
-            tile = tile * to_device(root[:, np.newaxis], X)
-        xx += to_host(tile.T @ tile)
-        xs += to_host(tile.T @ to_device(np.ascontiguousarray(beside.T), X))
-        ss += beside @ beside.T
-    return xx, xs, ss
+        sums.xs += to_host(tile.T @ to_device(sides[rows], X)).T
+        if sample_weight is not None:
+            tile = tile * to_device(np.sqrt(sample_weight[rows])[:, np.newaxis], X)
+        sums.xx += to_host(tile.T @ tile)
+    sums.s += sides.sum(axis=0)
+    return sums
 
 
-def _beside(rows, y_shift, y, sample_weight, out):
-    """What stands beside X in a tile, (shifted y, ones) in rows, and the roots of the weights."""
-    beside = out[:, : rows.stop - rows.start]
-    m = y.shape[1]
-    np.subtract(y[rows].T, y_shift[:, np.newaxis], out=beside[:m], casting="unsafe")
-    beside[m] = 1
-    if sample_weight is None:
-        return beside, None
-    root = np.sqrt(sample_weight[rows])
-    beside *= root
-    return beside, root
-
-
-def _near_means(A):
+def near_means(A: Any) -> np.ndarray:
     """A point near the column means, so that the moments about it lose no digits.
 
     Taken from rows all over the chunk, since rows are often sorted. A column that is
@@ -274,7 +311,7 @@ def _of_sparse(X, y, sample_weight) -> Statistics:
     weight = float(weights.sum())
     with np.errstate(invalid="ignore", over="ignore"):
         x_mean = np.asarray(X.T @ weights).reshape(-1) / (weight or 1.0)
-        y_shift = _near_means(y)
+        y_shift = near_means(y)
         y_mean = y_shift + weights @ (y - y_shift) / (weight or 1.0)
         weighted_y = weights[:, np.newaxis] * (y - y_mean)
         weighted_X = X if sample_weight is None else sparse.diags_array(weights) @ X

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -31,12 +31,14 @@ from ..rows.newton import (
     sample_of,
 )
 from ..rows.raw import raw_rows
-from ..rows.statistics import Statistics
+from ..rows.statistics import Statistics, merge_statistics
 from .columns import in_units
 from .fit import Fit, Problem, Settings
 
 # Share of the rows that the first estimate is from, at least so many rows of each thread.
 _SHARE, _ENOUGH = 0.05, 1000
+# How many times as many rows as columns have a curvature that is like that of all.
+_ENOUGH_OF_COLUMNS = 100
 # Passes over them, and the change of the objective, relatively, that is small enough there.
 _FIRST_PASSES, _FIRST_CHANGE = 20, 1e-4
 # Shares of a step that are tried where all of it is too much.
@@ -45,7 +47,7 @@ _SHORTER = 0.25 ** np.arange(1, 21)
 _MOST_IDLE, _ROUNDING = 3, 1e-14
 # Decrements, relative to the null loss, from which on the curvature is not taken again, and at
 # which coefficients are exact: to about the root of it.
-_NEAR = 1e-6
+_NEAR = 1e-4
 _EXACT = {np.dtype(np.float64): 1e-17, np.dtype(np.float32): 1e-12}
 _TINY = np.finfo(float).tiny
 
@@ -97,8 +99,10 @@ class _Newton:
             self.stopped_by = "max_time"  # with the last estimate that has a certificate
 
     def _run(self):
-        points, light = Points(minimum=self._first()), False
-        best, objective, n_idle = None, np.inf, 0
+        first, statistics = self._first()
+        points, light = Points(minimum=first), bool(statistics)
+        best = curved = None
+        objective, n_idle = np.inf, 0
         while True:
             # What is certified is what the user gets.
             k, penalty = self._place.n_features, self._problem.l1_penalty
@@ -118,29 +122,34 @@ class _Newton:
                 continue
             n_idle = 0 if value < objective - _ROUNDING * abs(objective) else n_idle + 1
             best, objective = beta, value
-            if light:
-                statistics = [_renewed(old, found, t) for t, old in enumerate(self._statistics)]
-            else:
+            if not light:
                 statistics, curved = found.statistics, beta
+            else:
+                if curved is None:  # those of the sample
+                    statistics = [_times(found.weight, of_rows) for of_rows in statistics]
+                statistics = [_renewed(old, found, t) for t, old in enumerate(statistics)]
             self._statistics = statistics
             after = step(statistics, beta, found.weight, self._problem, self._settings.max_iter)
             decrement = self._decrement(statistics, beta, after, found.weight)
             if self._has_ended(found, points, decrement, n_idle):
                 return
             # Near the solution the curvature does not change, and is not taken again.
-            light = bool((decrement <= _NEAR * self.null_loss).all())
-            points = Points(after, before=beta, curved=curved)
+            light = curved is not None and bool((decrement <= _NEAR * self.null_loss).all())
+            points = Points(after, before=None if curved is None else beta, curved=curved)
 
     def _first(self):
-        """A first estimate, from a small share of the rows."""
+        """A first estimate, from a small share of the rows, and statistics for a weight of one.
+
+        Their curvature does for a first, light pass, if they are of enough rows.
+        """
+        k = self._place.n_features
         args = self._problem, self._settings.coef_init
-        sums = self._place.sample(_first_estimate, _add, *args, share=_SHARE)
-        if sums is None:  # a defect, or no rows: the first pass tells
-            d = self._place.n_features + self._problem.fit_intercept
-            return np.zeros((d, self._place.n_targets))
-        weight, estimate, null = sums
-        self.null_loss = null / weight
-        return estimate / weight
+        found = self._place.sample(_first_estimate, _averaged, *args, share=_SHARE)
+        if found is None:  # a defect, or no rows: the first pass tells
+            return np.zeros((k + self._problem.fit_intercept, self._place.n_targets)), []
+        self.null_loss = found.null
+        are_enough = found.n_rows >= _ENOUGH_OF_COLUMNS * k
+        return found.beta, [_times(1 / found.weight, s) for s in found.statistics if are_enough]
 
     def _read(self, points: Points, light: bool) -> Any:
         self.n_passes += 1
@@ -315,11 +324,28 @@ def _renewed(statistics: Statistics, found: NewtonPass, target: int) -> Statisti
     return statistics._replace(sxy=sxy, y_mean=theta / statistics.weight)
 
 
+def _times(factor: float, of_rows: Statistics) -> Statistics:
+    """Statistics of as many times the rows, but for their targets."""
+    return of_rows._replace(
+        weight=factor * of_rows.weight, sxx=factor * of_rows.sxx, syy=factor * of_rows.syy
+    )
+
+
 # -- the first estimate --------------------------------------------------------------------
 
 
-def _first_estimate(chunks, problem: Problem, coef_init, share: float):
-    """Sums over a share of some chunks: the weight, that times an estimate, the null loss."""
+class _First(NamedTuple):
+    """An estimate of some rows: coefficients (d, m), the null loss (m,), statistics there."""
+
+    n_rows: int
+    weight: float
+    beta: np.ndarray
+    null: np.ndarray
+    statistics: tuple[Statistics, ...]
+
+
+def _first_estimate(chunks, problem: Problem, coef_init, share: float) -> _First | None:
+    """Of a share of some chunks."""
     sample = sample_of(chunks, share, _ENOUGH)
     if sample is None or (sample.sample_weight is not None and not sample.sample_weight.any()):
         return None
@@ -340,25 +366,35 @@ def _first_estimate(chunks, problem: Problem, coef_init, share: float):
         beta[k] = start.eta
     if coef_init is not None:
         beta[:k] = problem.l1_penalty.clip(coef_init)
-    best, objective = beta, np.inf
+    found, best, objective = None, beta, np.inf
     for _ in range(_FIRST_PASSES):
-        found = newton_pass([sample], of_row, Points(beta, beta=beta))
-        if found.defect is not None or found.weight == 0:
+        at = newton_pass([sample], of_row, Points(beta, beta=beta))
+        if at.defect is not None or at.weight == 0:
             return None
-        value = _objective(found, beta, problem).sum()
+        value = _objective(at, beta, problem).sum()
         if not value <= objective:
             beta = best + 0.25 * (beta - best)
             continue
-        if objective - value <= _FIRST_CHANGE * abs(value):
+        is_near = objective - value <= _FIRST_CHANGE * abs(value)
+        found, best, objective = at, beta, value
+        if is_near:
             break
-        best, objective = beta, value
         beta = step(found.statistics, beta, found.weight, problem, 1000)
-    return found.weight, found.weight * best, start.null
+    if found is None:
+        return None
+    return _First(at.n_rows, at.weight, best, start.null / at.weight, found.statistics)
 
 
-def _add(parts):
-    """Weights and weighted estimates, added up; None where there are none."""
+def _averaged(parts) -> _First | None:
+    """The average of estimates, and the statistics of them all; None where there are none."""
     parts = [part for part in parts if part is not None]
     if not parts:
         return None
-    return tuple(map(sum, zip(*parts, strict=True)))
+    weight = sum(part.weight for part in parts)
+    return _First(
+        sum(part.n_rows for part in parts),
+        weight,
+        sum(part.weight / weight * part.beta for part in parts),
+        sum(part.weight / weight * part.null for part in parts),
+        tuple(map(merge_statistics, zip(*(part.statistics for part in parts), strict=True))),
+    )

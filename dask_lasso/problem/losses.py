@@ -89,6 +89,9 @@ class Residual:
     def conjugate(self, slope: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.where(np.abs(slope) <= self.delta, slope * (y + 0.5 * slope), np.inf)
 
+    def feasible(self, slope: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.clip(slope, -self.delta, self.delta)
+
 
 SQUARED = Residual()
 

@@ -83,6 +83,8 @@ class NewtonPass(NamedTuple):
         predictor. There are none in a light pass.
     slope : Sums
         Of minus the loss' derivative; in a light pass.
+    squares : ndarray of shape (m,)
+        Sums of the squares of that.
     dual : Sums
         Of a dual point: the residual of the quadratic at its minimum.
     conjugate, at_zero : ndarray of shape (m,)
@@ -97,6 +99,7 @@ class NewtonPass(NamedTuple):
     loss: np.ndarray | None = None
     statistics: tuple[Statistics, ...] = ()
     slope: Sums | None = None
+    squares: np.ndarray | None = None
     dual: Sums | None = None
     conjugate: np.ndarray | None = None
     at_zero: np.ndarray | None = None
@@ -119,7 +122,7 @@ def merge_newton(parts: Iterable[NewtonPass]) -> NewtonPass:
     loss = np.sum([part.loss for part in found], axis=0)
     if not np.isfinite(loss).all():
         return NewtonPass(**counts, weight=sum(part.weight for part in found), loss=loss)
-    sums = ("weight", "y", "loss", "slope", "dual", "conjugate", "at_zero")
+    sums = ("weight", "y", "loss", "slope", "squares", "dual", "conjugate", "at_zero")
     return NewtonPass(
         **counts,
         **{name: _sum([getattr(part, name) for part in found]) for name in sums},
@@ -165,6 +168,7 @@ def _of_chunk(chunk, loss, points, light):
         loss=np.array([sums.loss for sums in found]),
         statistics=() if light else tuple(sums.statistics for sums in found),
         slope=_stacked([sums.slope for sums in found]) if light else None,
+        squares=np.array([sums.squares for sums in found]),
         **_dual_of(found, points),
     )
 
@@ -186,7 +190,7 @@ class _RowSums:
     """Sums over the rows of a chunk, for one target."""
 
     def __init__(self, k):
-        self.weight = self.y = self.loss = self.conjugate = 0.0
+        self.weight = self.y = self.loss = self.conjugate = self.squares = 0.0
         self.slope = self.dual = Sums(np.zeros(1), np.zeros((k, 1)))
         self.statistics: Any = None
 
@@ -217,7 +221,9 @@ def _of_rows(rows, loss, points, light, x_shift=None):
         found.weight += float(len(y)) if tile.weight is None else float(weight.sum())
         found.y += (weight * y).sum()
         found.loss += (weight * loss.value(eta, y)).sum()
-        theta = weight * -loss.derivative(eta, y)
+        theta = -loss.derivative(eta, y)
+        found.squares += (weight * theta**2).sum()
+        theta *= weight
         if points.before is None:
             found.conjugate += (weight * loss.conjugate(np.zeros_like(eta), y)).sum()
         else:

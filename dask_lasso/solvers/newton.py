@@ -53,8 +53,8 @@ _TINY = np.finfo(float).tiny
 
 
 def has_newton(loss: object) -> bool:
-    """Whether a loss has what a certified Newton's method needs; a residual has no curvature."""
-    return isinstance(loss, Loss) and hasattr(loss, "conjugate") and not isinstance(loss, Residual)
+    """Whether a loss has what a certified Newton's method needs."""
+    return isinstance(loss, Loss) and hasattr(loss, "conjugate")
 
 
 def fit(place: Place, problem: Problem, settings: Settings, observe: Observer) -> Fit:
@@ -102,7 +102,7 @@ class _Newton:
         first, statistics = self._first()
         points, light = Points(minimum=first), bool(statistics)
         best = curved = None
-        objective, n_idle = np.inf, 0
+        objective, least, n_idle = np.inf, np.inf, 0
         while True:
             # What is certified is what the user gets.
             k, penalty = self._place.n_features, self._problem.l1_penalty
@@ -110,7 +110,8 @@ class _Newton:
             points = points._replace(beta=beta)
             found = self._read(points, light)
             value = _objective(found, beta, self._problem).sum()
-            if not (np.isfinite(value) and value <= objective + _ROUNDING * abs(objective)):
+            rounding = _rounding(found, beta, value, self._problem)
+            if not (np.isfinite(value) and value <= objective + rounding):
                 if self.estimate is not None and self._is_within(self.estimate.gap):
                     self.converged = True  # it is rounding that is left
                     return
@@ -120,8 +121,6 @@ class _Newton:
                     return
                 points, light = Points(minimum=shorter), False
                 continue
-            n_idle = 0 if value < objective - _ROUNDING * abs(objective) else n_idle + 1
-            best, objective = beta, value
             if not light:
                 statistics, curved = found.statistics, beta
             else:
@@ -131,6 +130,9 @@ class _Newton:
             self._statistics = statistics
             after = step(statistics, beta, found.weight, self._problem, self._settings.max_iter)
             decrement = self._decrement(statistics, beta, after, found.weight)
+            is_better = value < objective - rounding or decrement.sum() < 0.5 * least
+            n_idle = 0 if is_better else n_idle + 1
+            best, objective, least = beta, value, min(least, decrement.sum())
             if self._has_ended(found, points, decrement, n_idle):
                 return
             # Near the solution the curvature does not change, and is not taken again.
@@ -224,6 +226,14 @@ class _Newton:
         return points[least] if values[least] < objective else None
 
 
+def _rounding(found: NewtonPass, beta, value, problem: Problem) -> float:
+    """How far off an objective can be by rounding, of a large intercept too."""
+    if found.squares is None or not problem.fit_intercept:
+        return _ROUNDING * abs(value)
+    of_intercept = np.abs(beta[-1]) * np.sqrt(found.squares / found.weight)
+    return _ROUNDING * (abs(value) + of_intercept.sum())
+
+
 def _objective(found: NewtonPass, beta, problem: Problem) -> np.ndarray:
     return found.loss / found.weight + problem.penalty.value(
         beta[: len(beta) - problem.fit_intercept]
@@ -241,7 +251,9 @@ def _lower_bound(found: NewtonPass, beta, problem: Problem, at_zero, of_rows) ->
     penalty, n, point = problem.l1_penalty, found.weight, found.dual
     k, m = point.x_theta.shape
     norms = np.sqrt(np.diagonal(of_rows.sxx) + of_rows.weight * of_rows.x_mean**2)
-    size = np.sqrt(n)
+    # Of theta, and so of eta: its unit is what makes a loss of a theta.
+    size = np.sqrt(found.squares)
+    unit = (found.loss + at_zero) / np.maximum(np.sqrt(n) * size, _TINY)
     worth, is_off = np.zeros(m), np.zeros(m, dtype=bool)
     free = np.zeros(k, dtype=bool)
     if penalty.alpha == 0:
@@ -252,13 +264,14 @@ def _lower_bound(found: NewtonPass, beta, problem: Problem, at_zero, of_rows) ->
     if problem.fit_intercept:
         # Rounding leaves a sum, which columns far from zero magnify.
         x_theta = x_theta - np.outer(of_rows.x_mean, point.theta)
-        worth += np.abs(point.theta) * (1 + 2 * np.abs(beta[k]))
-        is_off |= np.abs(point.theta) > ORTHOGONAL * n
+        worth += np.abs(point.theta) * (unit + 2 * np.abs(beta[k]))
+        is_off |= np.abs(point.theta) > ORTHOGONAL * np.sqrt(n) * size
     if free.any():
         pulls = penalty.pulls(x_theta, beta[:k]).of(free)
         left, norms = pulls.open, norms[free, np.newaxis]
         worth += pulls.cost(1.0, 0.0)
-        worth += (left * (2 * np.abs(beta[:k][free]) + size / np.maximum(norms, _TINY))).sum(axis=0)
+        units = np.sqrt(n) * unit / np.maximum(norms, _TINY)
+        worth += (left * (2 * np.abs(beta[:k][free]) + units)).sum(axis=0)
         is_off |= (left > ORTHOGONAL * size * norms).any(axis=0)
     scale, conjugate = np.ones(m), 0.0 * worth
     bound, of_bound = x_theta[~free], penalty.of(~free)
@@ -356,6 +369,9 @@ def _first_estimate(chunks, problem: Problem, coef_init, share: float) -> _First
         return None
     with np.errstate(all="ignore"):  # defects: the first pass tells
         y_mean = np.average(sample.y, axis=0, weights=sample.sample_weight)
+        if isinstance(of_row, Residual):  # which is to keep gross errors out
+            counts = slice(None) if sample.sample_weight is None else sample.sample_weight > 0
+            y_mean = np.median(sample.y[counts], axis=0)
         if not np.isfinite(y_mean).all():
             return None
         if hasattr(of_row, "is_endless") and of_row.is_endless(y_mean).any():

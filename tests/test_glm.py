@@ -1,4 +1,4 @@
-"""Losses of a mean: logistic, Poisson, gamma, Tweedie; by Newton's method, certified."""
+"""Losses that are no parabola: logistic, Poisson, gamma, Tweedie, Huber's; by Newton's method, certified."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from dask_lasso import (
     AsyncLassoRegressor,
     AsyncLogisticRegression,
 )
-from dask_lasso.problem.losses import Gamma, Logistic, Poisson, Tweedie
+from dask_lasso.problem.losses import Gamma, Logistic, Poisson, Residual, Tweedie
 
 # Arithmetic, which the versions of the dependencies hardly touch.
 pytestmark = pytest.mark.slow
@@ -44,6 +44,7 @@ LOSSES = {
     "poisson": Poisson(),
     "gamma": Gamma(),
     "tweedie": Tweedie(1.5),
+    "huber": Residual(1.35),
 }
 POWERS = {"poisson": 1, "tweedie": 1.5, "gamma": 2}
 PLACES = ["memory", "processes"]
@@ -59,6 +60,7 @@ def rows(loss, seed=0):
         "poisson": lambda: rng.poisson(np.exp(eta)).astype(float),
         "gamma": lambda: rng.gamma(2.0, np.exp(eta) / 2) + 1e-3,
         "tweedie": lambda: rng.poisson(np.exp(eta)) * rng.gamma(2.0, 0.5, size=N),
+        "huber": lambda: eta + rng.standard_t(2, size=N),
     }[loss]()
     return X, y
 

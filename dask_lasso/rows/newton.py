@@ -152,11 +152,11 @@ def _of_chunk(chunk, loss, points, light):
         of_target = rows._replace(y=rows.y[:, [target]])
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             sums = _of_rows(of_target, loss, points.of_target(target), light)
-        if sums.is_defined and sums.is_finite:
+        if sums.is_defined and sums.is_summable:
             found.append(sums)
             continue
         is_too_large = sums.is_defined
-        if is_too_large or not _is_finite(rows):
+        if is_too_large or not is_finite(rows):
             return NewtonPass(n, 1, value_defect(rows.X, rows.y, chunk.sample_weight))
         # An estimate too far out for the loss: no objective, and no step from here.
         return NewtonPass(n, 1, weight=sums.weight, loss=np.full(rows.y.shape[1], np.inf))
@@ -201,7 +201,7 @@ class _RowSums:
         return defined and (self.statistics is None or np.isfinite(self.statistics.weight))
 
     @property
-    def is_finite(self):
+    def is_summable(self):
         """Whether the sums are, of what is defined."""
         if self.statistics is None:
             return np.isfinite(self.slope.x_theta).all()
@@ -298,7 +298,8 @@ def _sums_of(X, theta):
     return Sums(theta.sum(axis=0), X.T @ theta)
 
 
-def _is_finite(rows):
+def is_finite(rows: Rows) -> bool:
+    """Whether all values of some rows are."""
     values = rows.X.data if sparse.issparse(rows.X) else rows.X
     weight = 0.0 if rows.weight is None else rows.weight
     return all(np.isfinite(of).all() for of in (values, rows.y, weight))

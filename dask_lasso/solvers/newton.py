@@ -48,6 +48,8 @@ _MOST_IDLE, _ROUNDING = 3, 1e-14
 # Decrements, relative to the null loss, from which on the curvature is not taken again, and at
 # which coefficients are exact: to about the root of it.
 _NEAR = 1e-4
+# What a decrement is, of that before, where the curvature is about right.
+_FAST = 1e-2
 _EXACT = {np.dtype(np.float64): 1e-17, np.dtype(np.float32): 1e-12}
 _TINY = np.finfo(float).tiny
 
@@ -102,7 +104,7 @@ class _Newton:
         first, statistics = self._first()
         points, light = Points(minimum=first), bool(statistics)
         best = curved = None
-        objective, least, n_idle = np.inf, np.inf, 0
+        objective, least, last, n_idle = np.inf, np.inf, np.inf, 0
         while True:
             # What is certified is what the user gets.
             k, penalty = self._place.n_features, self._problem.l1_penalty
@@ -135,8 +137,11 @@ class _Newton:
             best, objective, least = beta, value, min(least, decrement.sum())
             if self._has_ended(found, points, decrement, n_idle):
                 return
-            # Near the solution the curvature does not change, and is not taken again.
-            light = curved is not None and bool((decrement <= _NEAR * self.null_loss).all())
+            # Near the solution the curvature does not change, and is not taken again; unless it
+            # does, as that of a loss that is linear beyond some point.
+            is_near = bool((decrement <= _NEAR * self.null_loss).all())
+            is_slow = light and bool((decrement > _FAST * last).any())
+            light, last = curved is not None and is_near and not is_slow, decrement
             points = Points(after, before=None if curved is None else beta, curved=curved)
 
     def _first(self):
@@ -372,7 +377,8 @@ def _first_estimate(chunks, problem: Problem, coef_init, share: float) -> _First
         if isinstance(of_row, Residual):  # which is to keep gross errors out
             counts = slice(None) if sample.sample_weight is None else sample.sample_weight > 0
             y_mean = np.median(sample.y[counts], axis=0)
-        if not np.isfinite(y_mean).all():
+        weights = 0.0 if sample.sample_weight is None else sample.sample_weight
+        if not all(np.isfinite(of).all() for of in (sample.y, weights, y_mean)):
             return None
         if hasattr(of_row, "is_endless") and of_row.is_endless(y_mean).any():
             return None  # it has no best intercept, and other samples may

@@ -13,6 +13,7 @@ from ..engines.schedules import Engine
 from ..places.place import Place
 from ..problem.losses import SQUARED, Loss, Pair
 from ..problem.penalties import L1
+from ..problem.softmax import Softmax
 from ..rows.columns import ColumnMoments
 from ..rows.statistics import Statistics
 from ..rows.summary import Summary
@@ -23,7 +24,7 @@ class Problem(NamedTuple):
 
     penalty: Any  # `L1`, `Plugged` or `Concave`
     fit_intercept: bool
-    loss: Loss | Pair = SQUARED
+    loss: Loss | Pair | Softmax = SQUARED
 
     @property
     def l1_penalty(self) -> L1:

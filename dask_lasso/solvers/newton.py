@@ -10,7 +10,6 @@ A step that does not lower the objective is shortened, in a pass that looks at t
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -18,22 +17,31 @@ import numpy as np
 from ..engines.record import Estimate, Observer, Record
 from ..places.place import Place, usable
 from ..places.waiting import TimeIsUp
-from ..problem.certificate import ORTHOGONAL
-from ..problem.gram import solve
-from ..problem.losses import Certified, Loss, Mean, Residual
+from ..problem.losses import Certified, Loss, Residual
+from ..problem.softmax import Softmax
+from ..rows.classes import ClassesLoss
 from ..rows.losses import RowLoss
 from ..rows.newton import (
-    NewtonPass,
     Points,
     losses_between,
     merge_newton,
-    newton_pass,
     sample_of,
 )
 from ..rows.raw import raw_rows
 from ..rows.statistics import Statistics, merge_statistics
 from .columns import in_units
 from .fit import Fit, Problem, Settings
+from .quadratic import (
+    coefficients,
+    lower_bound,
+    null_loss,
+    objective_of,
+    pass_of,
+    renewed,
+    rounding_of,
+    step,
+    times,
+)
 
 # Share of the rows that the first estimate is from, at least so many rows of each thread.
 _SHARE, _ENOUGH = 0.05, 1000
@@ -43,15 +51,14 @@ _ENOUGH_OF_COLUMNS = 100
 _FIRST_PASSES, _FIRST_CHANGE = 20, 1e-4
 # Shares of a step that are tried where all of it is too much.
 _SHORTER = 0.25 ** np.arange(1, 21)
-# Passes without progress after which there will be none; what progress is, of the objective.
-_MOST_IDLE, _ROUNDING = 3, 1e-14
+# Passes without progress after which there will be none.
+_MOST_IDLE = 3
 # Decrements, relative to the null loss, from which on the curvature is not taken again, and at
 # which coefficients are exact: to about the root of it.
 _NEAR = 1e-4
 # What a decrement is, of that before, where the curvature is about right.
 _FAST = 1e-2
 _EXACT = {np.dtype(np.float64): 1e-17, np.dtype(np.float32): 1e-12}
-_TINY = np.finfo(float).tiny
 
 
 def has_newton(loss: object) -> bool:
@@ -78,12 +85,39 @@ def fit(place: Place, problem: Problem, settings: Settings, observe: Observer) -
     )
 
 
+def fit_classes(
+    place: Place, problem: Problem, settings: Settings, observe: Observer, n_classes: int
+) -> Fit:
+    """Fit the rows of a place, whose y are codes of more than two classes."""
+    shift = np.zeros(place.n_features)
+    if problem.fit_intercept:
+        of_sample = place.sample(_weighted_mean, _added, share=_SHARE)
+        if of_sample is not None:
+            shift = of_sample[1] / of_sample[0]
+    loss = Softmax(n_classes, problem.fit_intercept, shift)
+    return fit(place, Problem(loss.penalty(problem.l1_penalty), False, loss), settings, observe)
+
+
+def _weighted_mean(chunks, share: float):
+    """How many rows a share of some chunks has, and that times their mean."""
+    sample = sample_of(chunks, share, _ENOUGH)
+    if sample is None:
+        return None
+    mean = np.ravel(sample.X.mean(axis=0))
+    return (sample.n_rows, sample.n_rows * mean) if np.isfinite(mean).all() else None
+
+
+def _added(parts):
+    parts = [part for part in parts if part is not None]
+    return tuple(map(sum, zip(*parts, strict=True))) if parts else None
+
+
 class _Newton:
     """Estimates on all rows of a place, until one is certified."""
 
     def __init__(self, place, problem, settings, record):
         self._place, self._problem, self._settings = place, problem, settings
-        self._loss = RowLoss(problem.loss, problem.fit_intercept)
+        self._has_classes = isinstance(problem.loss, Softmax)
         self.record = record
         self.estimate = self.found = self.stopped_by = self.null_loss = None
         self.converged = False
@@ -101,18 +135,19 @@ class _Newton:
             self.stopped_by = "max_time"  # with the last estimate that has a certificate
 
     def _run(self):
+        problem = self._problem
         first, statistics = self._first()
         points, light = Points(minimum=first), bool(statistics)
         best = curved = None
         objective, least, last, n_idle = np.inf, np.inf, np.inf, 0
         while True:
             # What is certified is what the user gets.
-            k, penalty = self._place.n_features, self._problem.l1_penalty
+            k, penalty = len(points.minimum) - problem.fit_intercept, problem.l1_penalty
             beta = penalty.rounded(points.minimum, k, self._settings.dtype)
             points = points._replace(beta=beta)
             found = self._read(points, light)
-            value = _objective(found, beta, self._problem).sum()
-            rounding = _rounding(found, beta, value, self._problem)
+            value = objective_of(found, beta, problem).sum()
+            rounding = rounding_of(found, beta, value, problem)
             if not (np.isfinite(value) and value <= objective + rounding):
                 if self.estimate is not None and self._is_within(self.estimate.gap):
                     self.converged = True  # it is rounding that is left
@@ -127,10 +162,10 @@ class _Newton:
                 statistics, curved = found.statistics, beta
             else:
                 if curved is None:  # those of the sample
-                    statistics = [_times(found.weight, of_rows) for of_rows in statistics]
-                statistics = [_renewed(old, found, t) for t, old in enumerate(statistics)]
+                    statistics = [times(found.weight, of_rows) for of_rows in statistics]
+                statistics = [renewed(old, found, t) for t, old in enumerate(statistics)]
             self._statistics = statistics
-            after = step(statistics, beta, found.weight, self._problem, self._settings.max_iter)
+            after = step(statistics, beta, found.weight, problem, self._settings.max_iter)
             decrement = self._decrement(statistics, beta, after, found.weight)
             is_better = value < objective - rounding or decrement.sum() < 0.5 * least
             n_idle = 0 if is_better else n_idle + 1
@@ -149,27 +184,30 @@ class _Newton:
 
         Their curvature does for a first, light pass, if they are of enough rows.
         """
-        k = self._place.n_features
         args = self._problem, self._settings.coef_init
         found = self._place.sample(_first_estimate, _averaged, *args, share=_SHARE)
         if found is None:  # a defect, or no rows: the first pass tells
-            return np.zeros((k + self._problem.fit_intercept, self._place.n_targets)), []
+            d, m = self._place.n_features + self._problem.fit_intercept, self._place.n_targets
+            if self._has_classes:
+                d = self._problem.loss.n_columns * self._problem.loss.n_classes
+            return np.zeros((d, m)), []
         self.null_loss = found.null
-        are_enough = found.n_rows >= _ENOUGH_OF_COLUMNS * k
-        return found.beta, [_times(1 / found.weight, s) for s in found.statistics if are_enough]
+        are_enough = found.n_rows >= _ENOUGH_OF_COLUMNS * len(found.beta)
+        return found.beta, [times(1 / found.weight, s) for s in found.statistics if are_enough]
 
     def _read(self, points: Points, light: bool) -> Any:
         self.n_passes += 1
         args = self._problem.loss, points, light
-        found = self._place.reduce(newton_pass, merge_newton, *args)
+        found = self._place.reduce(pass_of(self._problem.loss), merge_newton, *args)
         if found.defect is not None:
             # Where a defect is can be told only of rows that are merged in their order.
-            found = self._place.reduce(newton_pass, merge_newton, *args, in_order=True)
+            task = pass_of(self._problem.loss)
+            found = self._place.reduce(task, merge_newton, *args, in_order=True)
         return usable(found, self._place)
 
     def _decrement(self, statistics, beta, after, weight):
         """By how much the minimum of the quadratic is lower, about: of first order."""
-        k, moved = self._place.n_features, after - beta
+        k, moved = len(beta) - self._problem.fit_intercept, after - beta
         value = self._problem.penalty.value
         falls = value(beta[:k]) - value(after[:k])
         for target, of_rows in enumerate(statistics):
@@ -181,21 +219,20 @@ class _Newton:
 
     def _has_ended(self, found, points, decrement, n_idle):
         """Measure the gap, tell of the estimate; True when the fit has ended."""
-        k, beta = self._place.n_features, points.beta
-        objective = _objective(found, beta, self._problem)
+        beta = points.beta
+        objective = objective_of(found, beta, self._problem)
         if found.at_zero is not None:
             self._at_zero = found.at_zero
-            if hasattr(self._problem.loss, "constant"):
-                self.null_loss = _null_loss(found, self._problem)
+            if self._has_classes or hasattr(self._problem.loss, "constant"):
+                self.null_loss = null_loss(found, self._problem)
             elif self.null_loss is None:  # there was no sample to tell
                 self.null_loss = 2 * (found.loss + found.at_zero) / found.weight
         if found.dual is not None:
             # Whatever dual point a pass has found bounds the minimum from below.
-            lower = _lower_bound(found, beta, self._problem, self._at_zero, self._statistics[0])
+            lower = lower_bound(found, beta, self._problem, self._at_zero, self._statistics[0])
             self._lower = np.maximum(self._lower, lower)
-        intercept = beta[k] if self._problem.fit_intercept else np.zeros(beta.shape[1])
         gap = np.maximum(objective - self._lower, 0.0)
-        self.found, self.estimate = found, Estimate(beta[:k], intercept, gap)
+        self.found, self.estimate = found, Estimate(*coefficients(beta, self._problem), gap)
         row = {"n_updates": self.n_passes, "samples_seen": found.n_rows}
         row["objective"] = objective.sum()
         self.converged = self._is_within(gap)
@@ -219,9 +256,11 @@ class _Newton:
         if best is None:
             best = np.zeros_like(beta)
         self.n_passes += 1
-        args = self._loss, best, beta, _SHORTER
-        losses = self._place.reduce(losses_between, sum, *args)
-        k = self._place.n_features
+        loss = RowLoss(self._problem.loss, self._problem.fit_intercept)
+        if self._has_classes:
+            loss = ClassesLoss(self._problem.loss)
+        losses = self._place.reduce(losses_between, sum, loss, best, beta, _SHORTER)
+        k = len(beta) - self._problem.fit_intercept
         points = [best + share * (beta - best) for share in _SHORTER]
         values = [
             (loss / weight + self._problem.penalty.value(point[:k])).sum()
@@ -229,124 +268,6 @@ class _Newton:
         ]
         least = int(np.nanargmin(values)) if np.isfinite(values).any() else 0
         return points[least] if values[least] < objective else None
-
-
-def _rounding(found: NewtonPass, beta, value, problem: Problem) -> float:
-    """How far off an objective can be by rounding, of a large intercept too."""
-    if found.squares is None or not problem.fit_intercept:
-        return _ROUNDING * abs(value)
-    of_intercept = np.abs(beta[-1]) * np.sqrt(found.squares / found.weight)
-    return _ROUNDING * (abs(value) + of_intercept.sum())
-
-
-def _objective(found: NewtonPass, beta, problem: Problem) -> np.ndarray:
-    return found.loss / found.weight + problem.penalty.value(
-        beta[: len(beta) - problem.fit_intercept]
-    )
-
-
-def _lower_bound(found: NewtonPass, beta, problem: Problem, at_zero, of_rows) -> np.ndarray:
-    """The dual (m,) at the dual point of a pass, at least; -inf where it is not feasible.
-
-    The minimum of the quadratic leaves a residual that sums to zero, is orthogonal to the
-    columns that are not penalised, and within the penalty's bounds beside the others. All
-    three are looked at, in sums over the rows: what exceeds a bound is scaled away, along
-    which the conjugate lies below its chord, and what is not zero up to rounding is none.
-    """
-    penalty, n, point = problem.l1_penalty, found.weight, found.dual
-    k, m = point.x_theta.shape
-    norms = np.sqrt(np.diagonal(of_rows.sxx) + of_rows.weight * of_rows.x_mean**2)
-    # Of theta, and so of eta: its unit is what makes a loss of a theta.
-    size = np.sqrt(found.squares)
-    unit = (found.loss + at_zero) / np.maximum(np.sqrt(n) * size, _TINY)
-    worth, is_off = np.zeros(m), np.zeros(m, dtype=bool)
-    free = np.zeros(k, dtype=bool)
-    if penalty.alpha == 0:
-        free[:] = True
-    elif penalty.has_free:
-        free = penalty.weights == 0
-    x_theta = point.x_theta
-    if problem.fit_intercept:
-        # Rounding leaves a sum, which columns far from zero magnify.
-        x_theta = x_theta - np.outer(of_rows.x_mean, point.theta)
-        worth += np.abs(point.theta) * (unit + 2 * np.abs(beta[k]))
-        is_off |= np.abs(point.theta) > ORTHOGONAL * np.sqrt(n) * size
-    if free.any():
-        pulls = penalty.pulls(x_theta, beta[:k]).of(free)
-        left, norms = pulls.open, norms[free, np.newaxis]
-        worth += pulls.cost(1.0, 0.0)
-        units = np.sqrt(n) * unit / np.maximum(norms, _TINY)
-        worth += (left * (2 * np.abs(beta[:k][free]) + units)).sum(axis=0)
-        is_off |= (left > ORTHOGONAL * size * norms).any(axis=0)
-    scale, conjugate = np.ones(m), 0.0 * worth
-    bound, of_bound = x_theta[~free], penalty.of(~free)
-    if len(bound) and penalty.has_ridge:
-        conjugate = of_bound.conjugate(bound, n)
-    elif len(bound):
-        pulls = of_bound.pulls(bound, beta[:k][~free])
-        scale = np.minimum(of_bound.largest_scale(pulls, n), 1.0)
-        conjugate = conjugate + of_bound.bounds_cost(pulls, n, scale)
-    with np.errstate(invalid="ignore"):
-        beside = np.where(scale < 1, (1 - scale) * at_zero, 0.0)
-        value = -(np.where(scale > 0, scale * found.conjugate, 0.0) + beside + conjugate + worth)
-    return np.where(is_off | np.isnan(value), -np.inf, value / n)
-
-
-def _null_loss(found: NewtonPass, problem: Problem) -> np.ndarray:
-    """Twice what the mean loss of the best constant is above that of y: the null deviance."""
-    mean, loss = found.y / found.weight, cast(Mean, problem.loss)
-    eta = np.zeros_like(mean)
-    if problem.fit_intercept and loss.is_endless(mean).any():
-        raise ValueError(
-            f"The best intercept is infinite, for {loss.endless}: pass rows that differ, or"
-            " fit_intercept=False."
-        )
-    if problem.fit_intercept:
-        eta = loss.constant(mean)  # exact, for the loss is linear in y
-    return 2 * (loss.value(eta, mean) + found.at_zero / found.weight)
-
-
-def step(
-    statistics: Sequence[Statistics],
-    beta: np.ndarray,
-    weight: float,
-    problem: Problem,
-    max_iter: int,
-) -> np.ndarray:
-    """The minimum (d, m) of the quadratic that statistics at `beta` are."""
-    k = len(beta) - problem.fit_intercept
-    after = np.array(beta)
-    for target, of_rows in enumerate(statistics):
-        coef = beta[:k, [target]]
-        about = of_rows.moments(problem.fit_intercept)
-        shifted = about.gram @ coef
-        moments = about._replace(
-            xy=about.xy + shifted,
-            yy=about.yy + ((2 * about.xy + shifted) * coef).sum(axis=0),
-        )
-        if about.x_mean is not None:
-            moments = moments._replace(y_mean=about.y_mean + about.x_mean @ coef)
-        # In means over the curvature, and not over the rows.
-        penalty = problem.l1_penalty.at(problem.l1_penalty.alpha * weight / of_rows.weight)
-        new = solve(moments, penalty, max_iter=max_iter, coef_init=coef).coef
-        after[:k, [target]] = new
-        if problem.fit_intercept:
-            after[k, target] += (of_rows.y_mean - of_rows.x_mean @ (new - coef))[0]
-    return after
-
-
-def _renewed(statistics: Statistics, found: NewtonPass, target: int) -> Statistics:
-    """Statistics with the curvature of an earlier pass, and the slope of a light one."""
-    theta, x_theta = found.slope.theta[[target]], found.slope.x_theta[:, [target]]
-    sxy = x_theta - np.outer(statistics.x_mean, theta)
-    return statistics._replace(sxy=sxy, y_mean=theta / statistics.weight)
-
-
-def _times(factor: float, of_rows: Statistics) -> Statistics:
-    """Statistics of as many times the rows, but for their targets."""
-    return of_rows._replace(
-        weight=factor * of_rows.weight, sxx=factor * of_rows.sxx, syy=factor * of_rows.syy
-    )
 
 
 # -- the first estimate --------------------------------------------------------------------
@@ -367,33 +288,16 @@ def _first_estimate(chunks, problem: Problem, coef_init, share: float) -> _First
     sample = sample_of(chunks, share, _ENOUGH)
     if sample is None or (sample.sample_weight is not None and not sample.sample_weight.any()):
         return None
-    of_row = cast(Certified, problem.loss)
-    loss = RowLoss(of_row, problem.fit_intercept)
-    k, m = sample.X.shape[1], sample.y.shape[1]
-    if hasattr(problem.loss, "outside") and problem.loss.outside(sample.y).any():
+    start = _start(sample, problem, coef_init)
+    if start is None:
         return None
-    with np.errstate(all="ignore"):  # defects: the first pass tells
-        y_mean = np.average(sample.y, axis=0, weights=sample.sample_weight)
-        if isinstance(of_row, Residual):  # which is to keep gross errors out
-            counts = slice(None) if sample.sample_weight is None else sample.sample_weight > 0
-            y_mean = np.median(sample.y[counts], axis=0)
-        weights = 0.0 if sample.sample_weight is None else sample.sample_weight
-        if not all(np.isfinite(of).all() for of in (sample.y, weights, y_mean)):
-            return None
-        if hasattr(of_row, "is_endless") and of_row.is_endless(y_mean).any():
-            return None  # it has no best intercept, and other samples may
-        start = loss.start(raw_rows(sample), y_mean, None)
-    beta = np.zeros((k + problem.fit_intercept, m))
-    if problem.fit_intercept:
-        beta[k] = start.eta
-    if coef_init is not None:
-        beta[:k] = problem.l1_penalty.clip(coef_init)
+    beta, null = start
     found, best, objective = None, beta, np.inf
     for _ in range(_FIRST_PASSES):
-        at = newton_pass([sample], of_row, Points(beta, beta=beta))
+        at = pass_of(problem.loss)([sample], problem.loss, Points(beta, beta=beta))
         if at.defect is not None or at.weight == 0:
             return None
-        value = _objective(at, beta, problem).sum()
+        value = objective_of(at, beta, problem).sum()
         if not value <= objective:
             beta = best + 0.25 * (beta - best)
             continue
@@ -404,7 +308,40 @@ def _first_estimate(chunks, problem: Problem, coef_init, share: float) -> _First
         beta = step(found.statistics, beta, found.weight, problem, 1000)
     if found is None:
         return None
-    return _First(at.n_rows, at.weight, best, start.null / at.weight, found.statistics)
+    return _First(at.n_rows, at.weight, best, null, found.statistics)
+
+
+def _start(sample, problem: Problem, coef_init) -> tuple[np.ndarray, np.ndarray] | None:
+    """Where a sample's fit begins, and its null loss; None where it is of no use."""
+    weights = np.ones(sample.n_rows) if sample.sample_weight is None else sample.sample_weight
+    if not all(np.isfinite(of).all() for of in (sample.y, weights)) or weights.min() < 0:
+        return None  # the first pass tells
+    loss = problem.loss
+    if isinstance(loss, Softmax):
+        counts = np.bincount(sample.y[:, 0].astype(np.intp), weights, loss.n_classes)
+        if len(counts) > loss.n_classes or not counts.all():
+            return None
+        shares = counts / counts.sum()
+        start = loss.start(shares, coef_init)
+        return problem.l1_penalty.clip(start), loss.null_loss(shares)
+    if hasattr(loss, "outside") and loss.outside(sample.y).any():
+        return None
+    with np.errstate(over="ignore"):
+        y_mean = np.average(sample.y, axis=0, weights=weights)
+    if isinstance(loss, Residual):  # which is to keep gross errors out
+        y_mean = np.median(sample.y[weights > 0], axis=0)
+    if not np.isfinite(y_mean).all():
+        return None
+    if hasattr(loss, "is_endless") and loss.is_endless(y_mean).any():
+        return None  # it has no best intercept, and other samples may
+    rows = RowLoss(cast(Certified, loss), problem.fit_intercept)
+    of_constant = rows.start(raw_rows(sample), y_mean, None)
+    beta = np.zeros((sample.X.shape[1] + problem.fit_intercept, sample.y.shape[1]))
+    if problem.fit_intercept:
+        beta[-1] = of_constant.eta
+    if coef_init is not None:
+        beta[: sample.X.shape[1]] = problem.l1_penalty.clip(coef_init)
+    return beta, of_constant.null / weights.sum()
 
 
 def _averaged(parts) -> _First | None:

@@ -1,0 +1,186 @@
+"""A pass of Newton's method over rows of several classes.
+
+What `newton_pass` is for losses of one linear predictor, for the softmax of K: the quadratic of a
+row has the curvature ``diag(p) - p p^T``, with p its probabilities (Böhning 1992), and that of
+rows is a Gram matrix of all pairs of classes and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.special import softmax, xlogy
+
+from ..problem.softmax import Softmax
+from .chunk import Chunk, Defect
+from .newton import NewtonPass, Points, Sums, is_finite, merge_newton
+from .raw import Rows, raw_rows
+from .statistics import Statistics, value_defect
+from .tiles import BUFFER_ITEMS
+
+# What keeps the Gram matrix definite, relatively: coefficients of all classes can move together.
+_TOGETHER = 1e-6
+
+
+def classes_pass(
+    chunks: Iterable[Chunk], loss: Softmax, points: Points, light: bool = False
+) -> NewtonPass:
+    """The loss of some chunks, and its quadratic; as `newton_pass`, of codes of classes."""
+    return merge_newton(_of_chunk(chunk, loss, points, light) for chunk in chunks)
+
+
+@dataclass(frozen=True)
+class ClassesLoss:
+    """The loss of every row, summed; as `RowLoss`."""
+
+    loss: Softmax
+
+    def values_between(
+        self, beta: np.ndarray, other: np.ndarray, shares: np.ndarray, rows: Rows
+    ) -> np.ndarray:
+        """The loss (s, 1) at points that are these shares of the way from `beta` to `other`."""
+        found = np.zeros((len(shares), 1))
+        for X, codes, weight in _tiles(rows, self.loss):
+            eta, step = (X @ self.loss.by_class(of) for of in (beta, other - beta))
+            for values, share in zip(found, shares, strict=True):
+                at, _ = _loss_and_probabilities(eta + share * step, codes)
+                values += weight @ at
+        return found
+
+
+def _of_chunk(chunk, loss, points, light):
+    n = chunk.n_rows
+    if chunk.defect is not None or n == 0:
+        return NewtonPass(n, 1, chunk.defect)
+    rows = raw_rows(chunk)
+    if not is_finite(rows) or (rows.weight is not None and not (rows.weight >= 0).all()):
+        return NewtonPass(n, 1, value_defect(rows.X, rows.y, chunk.sample_weight))
+    unseen = rows.y[:, 0] >= loss.n_classes
+    if unseen.any():
+        problem = "has a label that was not there when its classes were counted"
+        return NewtonPass(n, 1, Defect("y", problem, int(np.argmax(unseen)), 0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = _sums(rows, loss, points, light)
+    if not np.isfinite(found.loss).all():
+        return NewtonPass(n, 1, weight=found.weight, loss=np.array([np.inf]))
+    if found.statistics and not np.isfinite(found.statistics[0].sxx).all():
+        return NewtonPass(n, 1, value_defect(rows.X, rows.y, chunk.sample_weight))
+    return found
+
+
+def _sums(rows, loss, points, light):
+    d, K = loss.n_columns, loss.n_classes
+    weights, counts, of_row, squares, conjugate = 0.0, np.zeros(K), 0.0, 0.0, 0.0
+    misfit = 0.0
+    slope, dual = np.zeros((d, K)), np.zeros((d, K))
+    gram = None if light else np.zeros((d * K, d * K))
+    for X, codes, weight in _tiles(rows, loss):
+        value, p = _loss_and_probabilities(X @ loss.by_class(points.beta), codes)
+        at = np.arange(len(codes)), codes
+        theta = -p
+        theta[at] = np.where(p[at] < 0.5, 1 - p[at], p.sum(axis=1) - p[at])
+        weights += float(weight.sum())
+        counts += np.bincount(codes, weights=weight, minlength=K)
+        of_row += weight @ value
+        squares += weight @ (theta**2).sum(axis=1)
+        misfit += weight @ np.expm1(np.minimum(value, 300.0))
+        slope += X.T @ (weight[:, np.newaxis] * theta)
+        if gram is not None:
+            _add_gram(gram, X, p, weight)
+        if points.before is not None:
+            other = _dual_probabilities(X, loss, points, codes)
+            conjugate += weight @ xlogy(other, other).sum(axis=1)
+            other = -other
+            other[at] += 1
+            dual += X.T @ (weight[:, np.newaxis] * other)
+    found = NewtonPass(
+        len(rows.y),
+        1,
+        weight=weights,
+        y=counts,
+        loss=np.array([of_row]),
+        squares=np.array([squares]),
+        slope=Sums(np.zeros(1), loss.as_vector(slope)),
+        at_zero=np.zeros(1),
+    )
+    if points.before is not None:
+        of_dual = Sums(np.zeros(1), loss.as_vector(dual))
+        conjugate = np.where(np.isnan(conjugate), np.inf, conjugate)
+        found = found._replace(dual=of_dual, conjugate=np.array([conjugate]), at_zero=None)
+    if light:
+        return found
+    return found._replace(statistics=(_statistics(gram, found, misfit, loss),))
+
+
+def _statistics(gram, found, misfit, loss):
+    """The quadratic as weighted statistics of a column for each class and feature."""
+    d, K = loss.n_columns, loss.n_classes
+    blocks = gram.reshape(K, d, K, d)
+    own = np.einsum("cjcj->j", blocks) / K
+    index = np.arange(d)
+    blocks[:, index, :, index] += (_TOGETHER * own / K)[:, np.newaxis, np.newaxis]
+    zeros = np.zeros(d * K)
+    return Statistics(
+        found.n_rows,
+        1,
+        weight=found.weight,
+        x_mean=zeros,
+        y_mean=np.zeros(1),
+        sxx=gram,
+        sxy=found.slope.x_theta,
+        syy=np.array([misfit]),
+        n_weighted=found.n_rows,
+    )
+
+
+def _loss_and_probabilities(eta, codes):
+    """The loss (n,) and the probabilities (n, K) of rows."""
+    p = softmax(eta, axis=1)
+    top = eta.max(axis=1)
+    total = np.exp(eta - top[:, np.newaxis]).sum(axis=1)
+    return np.log(total) + top - eta[np.arange(len(codes)), codes], p
+
+
+def _dual_probabilities(X, loss, points, codes):
+    """Where the quadratic has its minimum, the probabilities (n, K) that its slopes are of.
+
+    With D the step of the linear predictor from `before`, ``p + q (D - q.D)``, q at `curved`:
+    they sum to one, and none is negative once steps are short.
+    """
+    before, minimum = (loss.by_class(of) for of in (points.before, points.minimum))
+    _, p = _loss_and_probabilities(X @ before, codes)
+    q = p
+    if not np.array_equal(points.before, points.curved):
+        _, q = _loss_and_probabilities(X @ loss.by_class(points.curved), codes)
+    step = X @ (minimum - before)
+    return p + q * (step - (q * step).sum(axis=1, keepdims=True))
+
+
+def _add_gram(gram, X, p, weight):
+    """Add ``sum_i (diag(p_i) - p_i p_i^T) x (x_i x_i^T)``."""
+    d, K = X.shape[1], p.shape[1]
+    X = np.sqrt(weight)[:, np.newaxis] * X
+    products = np.empty((len(X), K * d))
+    for c in range(K):
+        block = slice(c * d, (c + 1) * d)
+        np.multiply(X, p[:, [c]], out=products[:, block])
+        gram[block, block] += X.T @ products[:, block]
+    gram -= products.T @ products
+
+
+def _tiles(rows: Rows, loss: Softmax) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Tiles of rows: X (n, d) about the shift with ones, codes and weights (n,)."""
+    n, k = rows.X.shape
+    height = max(256, BUFFER_ITEMS // 4 // (loss.n_columns * loss.n_classes))
+    for start in range(0, n, height):
+        tile = slice(start, min(start + height, n))
+        values: Any = rows.X[tile]
+        X = np.ones((tile.stop - start, loss.n_columns))
+        X[:, :k] = values.toarray() if sparse.issparse(values) else values
+        X[:, :k] -= loss.shift
+        codes = rows.y[tile, 0].astype(np.intp)
+        yield X, codes, np.ones(len(X)) if rows.weight is None else rows.weight[tile, 0]

@@ -1,0 +1,163 @@
+"""What a pass of Newton's method amounts to: a quadratic and its minimum, and a lower bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import numpy as np
+
+from ..problem.certificate import ORTHOGONAL
+from ..problem.gram import solve
+from ..problem.losses import Mean
+from ..problem.softmax import Softmax
+from ..rows.classes import classes_pass
+from ..rows.newton import NewtonPass, newton_pass
+from ..rows.statistics import Statistics
+from .fit import Problem
+
+# Of an objective, what is rounding.
+ROUNDING = 1e-14
+_TINY = np.finfo(float).tiny
+
+
+def pass_of(loss: object) -> Callable:
+    """The pass over rows that a loss takes."""
+    return classes_pass if isinstance(loss, Softmax) else newton_pass
+
+
+def coefficients(beta: np.ndarray, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (k, m) and intercepts (m,), of all classes."""
+    if isinstance(problem.loss, Softmax):
+        return problem.loss.coefficients(beta)
+    k = len(beta) - problem.fit_intercept
+    return beta[:k], beta[k] if problem.fit_intercept else np.zeros(beta.shape[1])
+
+
+def rounding_of(found: NewtonPass, beta: np.ndarray, value: float, problem: Problem) -> float:
+    """How far off an objective can be by rounding, of a large intercept too."""
+    if found.squares is None or not problem.fit_intercept:
+        return ROUNDING * abs(value)
+    of_intercept = np.abs(beta[-1]) * np.sqrt(found.squares / found.weight)
+    return ROUNDING * (abs(value) + of_intercept.sum())
+
+
+def objective_of(found: NewtonPass, beta: np.ndarray, problem: Problem) -> np.ndarray:
+    """The objective (m,) that a pass has found."""
+    return found.loss / found.weight + problem.penalty.value(
+        beta[: len(beta) - problem.fit_intercept]
+    )
+
+
+def lower_bound(
+    found: NewtonPass,
+    beta: np.ndarray,
+    problem: Problem,
+    at_zero: np.ndarray,
+    of_rows: Statistics,
+) -> np.ndarray:
+    """The dual (m,) at the dual point of a pass, at least; -inf where it is not feasible.
+
+    The minimum of the quadratic leaves a residual that sums to zero, is orthogonal to the
+    columns that are not penalised, and within the penalty's bounds beside the others. All
+    three are looked at, in sums over the rows: what exceeds a bound is scaled away, along
+    which the conjugate lies below its chord, and what is not zero up to rounding is none.
+    """
+    penalty, n, point = problem.l1_penalty, found.weight, found.dual
+    k, m = point.x_theta.shape
+    norms = np.sqrt(np.diagonal(of_rows.sxx) + of_rows.weight * of_rows.x_mean**2)
+    # Of theta, and so of eta: its unit is what makes a loss of a theta.
+    size = np.sqrt(found.squares)
+    unit = (found.loss + at_zero) / np.maximum(np.sqrt(n) * size, _TINY)
+    worth, is_off = np.zeros(m), np.zeros(m, dtype=bool)
+    free = np.zeros(k, dtype=bool)
+    if penalty.alpha == 0:
+        free[:] = True
+    elif penalty.has_free:
+        free = penalty.weights == 0
+    x_theta = point.x_theta
+    if problem.fit_intercept:
+        # Rounding leaves a sum, which columns far from zero magnify.
+        x_theta = x_theta - np.outer(of_rows.x_mean, point.theta)
+        worth += np.abs(point.theta) * (unit + 2 * np.abs(beta[k]))
+        is_off |= np.abs(point.theta) > ORTHOGONAL * np.sqrt(n) * size
+    if free.any():
+        pulls = penalty.pulls(x_theta, beta[:k]).of(free)
+        left, norms = pulls.open, norms[free, np.newaxis]
+        worth += pulls.cost(1.0, 0.0)
+        units = np.sqrt(n) * unit / np.maximum(norms, _TINY)
+        worth += (left * (2 * np.abs(beta[:k][free]) + units)).sum(axis=0)
+        is_off |= (left > ORTHOGONAL * size * norms).any(axis=0)
+    scale, conjugate = np.ones(m), 0.0 * worth
+    bound, of_bound = x_theta[~free], penalty.of(~free)
+    if len(bound) and penalty.has_ridge:
+        conjugate = of_bound.conjugate(bound, n)
+    elif len(bound):
+        pulls = of_bound.pulls(bound, beta[:k][~free])
+        scale = np.minimum(of_bound.largest_scale(pulls, n), 1.0)
+        conjugate = conjugate + of_bound.bounds_cost(pulls, n, scale)
+    with np.errstate(invalid="ignore"):
+        beside = np.where(scale < 1, (1 - scale) * at_zero, 0.0)
+        value = -(np.where(scale > 0, scale * found.conjugate, 0.0) + beside + conjugate + worth)
+    return np.where(is_off | np.isnan(value), -np.inf, value / n)
+
+
+def null_loss(found: NewtonPass, problem: Problem) -> np.ndarray:
+    """Twice what the mean loss of the best constant is above that of y: the null deviance."""
+    mean, loss = found.y / found.weight, cast(Mean, problem.loss)
+    if isinstance(problem.loss, Softmax):
+        return problem.loss.null_loss(mean)
+    eta = np.zeros_like(mean)
+    if problem.fit_intercept and loss.is_endless(mean).any():
+        raise ValueError(
+            f"The best intercept is infinite, for {loss.endless}: pass rows that differ, or"
+            " fit_intercept=False."
+        )
+    if problem.fit_intercept:
+        eta = loss.constant(mean)  # exact, for the loss is linear in y
+    return 2 * (loss.value(eta, mean) + found.at_zero / found.weight)
+
+
+def step(
+    statistics: Sequence[Statistics],
+    beta: np.ndarray,
+    weight: float,
+    problem: Problem,
+    max_iter: int,
+) -> np.ndarray:
+    """The minimum (d, m) of the quadratic that statistics at `beta` are."""
+    k = len(beta) - problem.fit_intercept
+    after = np.array(beta)
+    for target, of_rows in enumerate(statistics):
+        coef = beta[:k, [target]]
+        about = of_rows.moments(problem.fit_intercept)
+        shifted = about.gram @ coef
+        moments = about._replace(
+            xy=about.xy + shifted,
+            yy=about.yy + ((2 * about.xy + shifted) * coef).sum(axis=0),
+        )
+        if about.x_mean is not None:
+            moments = moments._replace(y_mean=about.y_mean + about.x_mean @ coef)
+        # In means over the curvature, and not over the rows.
+        penalty = problem.l1_penalty.at(problem.l1_penalty.alpha * weight / of_rows.weight)
+        new = solve(moments, penalty, max_iter=max_iter, coef_init=coef).coef
+        after[:k, [target]] = new
+        if problem.fit_intercept:
+            after[k, target] += (of_rows.y_mean - of_rows.x_mean @ (new - coef))[0]
+    if isinstance(problem.loss, Softmax):
+        return problem.loss.centred(after, problem.l1_penalty)
+    return after
+
+
+def renewed(statistics: Statistics, found: NewtonPass, target: int) -> Statistics:
+    """Statistics with the curvature of an earlier pass, and the slope of a light one."""
+    theta, x_theta = found.slope.theta[[target]], found.slope.x_theta[:, [target]]
+    sxy = x_theta - np.outer(statistics.x_mean, theta)
+    return statistics._replace(sxy=sxy, y_mean=theta / statistics.weight)
+
+
+def times(factor: float, of_rows: Statistics) -> Statistics:
+    """Statistics of as many times the rows, but for their targets."""
+    return of_rows._replace(
+        weight=factor * of_rows.weight, sxx=factor * of_rows.sxx, syy=factor * of_rows.syy
+    )

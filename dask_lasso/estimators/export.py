@@ -36,7 +36,7 @@ def to_sklearn(estimator: Any) -> BaseEstimator:
     # A fit sets what its own methods need beside the coefficients, in any version.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plain.fit(np.zeros((2, k)), y)
+        plain.fit(np.zeros((len(y), k)), y)
     names = ("coef_", "intercept_", "n_iter_", "feature_names_in_", "dual_gap_")
     for name in names:
         if name in vars(estimator) and (name == "feature_names_in_" or name in vars(plain)):

@@ -1,4 +1,4 @@
-"""`AsyncLogisticRegression`: two classes, by the odds of the second."""
+"""`AsyncLogisticRegression`: two classes, by the odds of the second; more, by the softmax."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import log_softmax
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import accuracy_score
@@ -32,9 +33,6 @@ from .predict import accuracy, predict_dask, predict_rows
 if TYPE_CHECKING:
     from distributed import Client
 
-# Code of a label that the fit has not seen.
-_UNSEEN = 2.0
-
 
 class AsyncLogisticRegression(ClassifierMixin, LinearBase):
     """Logistic regression with an l1 penalty, of data larger than one machine's memory.
@@ -46,8 +44,10 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
             + alpha * l1_ratio * ||w||_1 + alpha * (1 - l1_ratio) / 2 * ||w||^2
 
     which is `sklearn.linear_model.LogisticRegression` with the same `l1_ratio` and
-    ``C = 1 / (n * alpha)``. By Newton's method on weighted statistics: a handful of passes over
-    the rows (`n_passes_`), the last of which measures the duality gap.
+    ``C = 1 / (n * alpha)``. Of K > 2 classes w is of shape (n_features, K), b of (K,), and the
+    loss of a row of class y is ``log(sum_c exp(x_i w_c + b_c)) - (x_i w_y + b_y)``. By Newton's
+    method on weighted statistics: a handful of passes over the rows (`n_passes_`), the last of
+    which measures the duality gap.
 
     Parameters
     ----------
@@ -64,16 +64,19 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
             max_iter, max_time, rho, over_relaxation, n_blocks, max_staleness, polish, \
             warm_start, client, random_state, verbose
         As in `AsyncLassoRegressor`. With ``polish=False`` consensus ADMM on the raw rows, by
-        the engine.
+        the engine; of two classes.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (2,)
+    classes_ : ndarray of shape (n_classes,)
         Labels of any kind, sorted.
 
-    coef_ : ndarray of shape (1, n_features)
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        Of several classes, a multiple of a column that costs nothing is in none of them: at least
+        one class has a coefficient of zero, if there is no ridge term.
 
-    intercept_ : ndarray of shape (1,)
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        Of several classes they sum to zero.
 
     dual_gap_ : float
         In units of the log-likelihood of a row.
@@ -170,10 +173,10 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
                 (n_samples, n_features)
         y : {array-like, dask Array, dask Series} of shape (n_samples,)
-            Two labels of any kind. Which they are is read first, of y alone.
+            Labels of any kind. Which they are is read first, of y alone.
         sample_weight : float or array-like of shape (n_samples,), default=None
         offset : array-like of shape (n_samples,), default=None
-            What is added to the log-odds of each row.
+            What is added to the log-odds of each row, of two classes.
 
         Returns
         -------
@@ -199,8 +202,7 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
             start = self._start()
             y = _one_column(y)
             labels, counts = self._labels(y)
-            if len(labels) != 2:
-                raise ValueError(_not_two(labels))
+            _check_classes(labels, offset, self.polish)
             self.classes_ = labels
             weights = self._weights(y, per_row(sample_weight), counts)
             given = Given(X, _encoded(y, labels), weights, offset)
@@ -235,7 +237,7 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
                     "class_weight='balanced' beside sample_weight needs the weight of each class,"
                     " which is not computed of dask collections: pass class_weight as a dict."
                 )
-            by_class = counts.sum() / (2 * counts)
+            by_class = counts.sum() / (len(counts) * counts)
         else:
             of = y if not is_dask(y) else self.classes_
             by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=of)
@@ -250,26 +252,36 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
                 f"warm_start=True, but the previous fit had {len(start)} features and X has"
                 f" {place.n_features}: use a new estimator or warm_start=False."
             )
+        if start is not None and len(start.T) not in (1, len(self.classes_)):
+            start = None  # of other classes
         settings = self._settings(
             place.dtype,
             max_staleness=self.max_staleness,
             rho=self.rho,
             over_relaxation=self.over_relaxation,
-            coef_init=None if start is None else start.astype(np.float64),
+            coef_init=start,
         )
-        check_width(place)
+        n_classes = len(self.classes_)
+        check_width(place, 1 if n_classes == 2 else n_classes)
+        if n_classes > 2:
+            return newton.fit_classes(place, problem, settings, observe, n_classes)
         if self.polish:
             return newton.fit(place, problem, settings, observe)
         return admm.fit(place, problem, settings, observe, by_rows=True)
 
     def _attributes_of(self, estimate, dtype, y_ndim):
-        found = super()._attributes_of(estimate, dtype, 1)
+        n_classes = len(self.classes_)
+        found = super()._attributes_of(estimate, dtype, 1 if n_classes == 2 else 2)
+        if n_classes > 2:  # the error of each intercept adds to one gap
+            gap = float(estimate.gap[0])
+            found["dual_gap_"] = gap + float((found["dual_gap_"] - gap).sum())
+            found["intercept_"] = np.broadcast_to(found["intercept_"], n_classes).copy()
         found["coef_"] = np.atleast_2d(found["coef_"])
         found["intercept_"] = np.atleast_1d(np.asarray(found["intercept_"], dtype=dtype))
         return found
 
     def decision_function(self, X: Any, offset: Any = None) -> Any:
-        """Log-odds of the second class.
+        """Log-odds of the second class, of more than two linear predictors of each.
 
         Parameters
         ----------
@@ -280,17 +292,18 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
 
         Returns
         -------
-        ndarray, dask Array or dask Series of shape (n_samples,)
+        ndarray, dask Array or dask Series of shape (n_samples,), or (n_samples, n_classes)
             Lazy for a dask collection.
         """
-        return self._predict(X, offset, _log_odds)
+        check_is_fitted(self)
+        return self._predict(X, offset, _log_odds, self.classes_ if len(self.coef_) > 1 else None)
 
     def predict(self, X: Any, offset: Any = None) -> Any:
         """Predict the class of rows: arguments and kinds of results as of `decision_function`."""
         return self._predict(X, offset, partial(_label, classes=self._fitted_classes()))
 
     def predict_proba(self, X: Any, offset: Any = None) -> Any:
-        """Probabilities of both classes, of shape (n_samples, 2); a DataFrame of a dask frame."""
+        """Probabilities (n_samples, n_classes) of the classes; a DataFrame of a dask frame."""
         return self._predict(X, offset, _probabilities, self._fitted_classes())
 
     def predict_log_proba(self, X: Any, offset: Any = None) -> Any:
@@ -303,7 +316,12 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
 
     def _predict(self, X, offset, of_odds, columns=None):
         check_is_fitted(self)
-        compute = partial(_of_rows, of_odds, coef=self.coef_[0], intercept=self.intercept_[0])
+        coef, intercept = self.coef_, self.intercept_
+        if len(coef) == 1:
+            coef, intercept = coef[0], intercept[0]
+        elif offset is not None:
+            raise ValueError("offset is added to the log-odds of two classes: pass none.")
+        compute = partial(_of_rows, of_odds, coef=coef, intercept=intercept)
         if is_dask(X):
             is_label = isinstance(of_odds, partial)
             dtype = self.classes_.dtype if is_label else None
@@ -324,11 +342,6 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         y = _encoded(_one_column(y), self.classes_)
         return accuracy(self, Given(X, y, sample_weight, offset))
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
-
 
 def _of_rows(of_odds, X, offset, coef, intercept):
     return of_odds(predict_rows(X, offset, coef, intercept))
@@ -339,7 +352,7 @@ def _log_odds(eta):
 
 
 def _label(eta, classes):
-    return classes[(eta > 0).astype(np.intp)]
+    return classes[(eta > 0).astype(np.intp) if eta.ndim == 1 else eta.argmax(axis=1)]
 
 
 def _probabilities(eta):
@@ -347,6 +360,8 @@ def _probabilities(eta):
 
 
 def _log_probabilities(eta):
+    if eta.ndim == 2:
+        return log_softmax(eta, axis=1)
     return -np.logaddexp(0, np.column_stack([eta, -eta]))
 
 
@@ -375,16 +390,17 @@ def _one_column(y):
     return y
 
 
-def _not_two(labels):
+def _check_classes(labels, offset, polish):
+    of = f"of two classes, and y has {len(labels)}"
     if len(labels) == 1:
-        return (
+        raise ValueError(
             f"y has only one class, {labels[0]!r}: pass rows of two classes (this needs samples of"
             " at least 2 classes in the data, but the data contains only one class)."
         )
-    return (
-        f"y has {len(labels)} classes, and AsyncLogisticRegression is of two. Only binary"
-        " classification is supported: use sklearn.multiclass.OneVsRestClassifier."
-    )
+    if len(labels) > 2 and offset is not None:
+        raise ValueError(f"offset is added to the log-odds {of}: pass none.")
+    if len(labels) > 2 and not polish:
+        raise ValueError(f"polish=False is {of}: use polish=True.")
 
 
 def _counted(y):
@@ -411,8 +427,9 @@ def _counts_of_partition(series):
     return pd.Series([np.unique(series.to_numpy(), return_counts=True)], dtype=object)
 
 
-def _encoded(y, classes, values=(0.0, 1.0)):
-    """The values of the two classes in place of the labels; lazy where these are."""
+def _encoded(y, classes, values=None):
+    """The values of the classes, or their codes, in place of the labels; lazy where these are."""
+    values = tuple(map(float, range(len(classes)))) if values is None else values
     encode = partial(_encode, classes=classes, values=values)
     if not is_dask(y):
         return encode(np.asarray(y))
@@ -422,7 +439,7 @@ def _encoded(y, classes, values=(0.0, 1.0)):
 
 
 def _encode(labels, classes, values):
-    found = np.full(len(labels), _UNSEEN)
+    found = np.full(len(labels), float(len(classes)))  # of a label that the fit has not seen
     for label, value in zip(classes, values, strict=True):
         found[labels == label] = value
     return found

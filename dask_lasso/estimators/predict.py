@@ -246,7 +246,7 @@ def d2_score(estimator: Any, given: Given, loss: Mean) -> float:
 
 
 def accuracy(estimator: Any, given: Given) -> float:
-    """Weighted share of the rows whose class, 0 or 1, is predicted; in one pass."""
+    """Weighted share of the rows whose class, a code, is predicted; in one pass."""
     coef, intercept = estimator.coef_, estimator.intercept_
     with open_rows(estimator, given, client=estimator.client, reset=False) as place:
         task = partial(_of_hits, coef=coef, intercept=intercept)
@@ -259,7 +259,8 @@ def _of_hits(chunk, coef, intercept):
         return statistics_of_chunk(chunk)
     X, y, sample_weight = chunk.arrays()
     eta = predict_rows(_host_floats(X), chunk.offset, coef, intercept)
-    hits = ((eta > 0) == y) * 1.0
+    codes = eta > 0 if eta.shape[1] == 1 else eta.argmax(axis=1, keepdims=True)
+    hits = (codes == y) * 1.0
     found = statistics_of_chunk(Chunk(eta, hits, sample_weight, chunk.n_rows))
     if found.defect is not None:  # what is wrong is in the rows
         return found._replace(defect=value_defect(to_host(X), y, sample_weight))

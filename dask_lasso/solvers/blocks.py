@@ -154,7 +154,7 @@ class FromRows:
 
     def __init__(self, place: Place, problem: Problem) -> None:
         self._place, self._problem = place, problem
-        loss, fit_intercept = problem.loss, problem.fit_intercept
+        loss, fit_intercept = problem.row_loss, problem.fit_intercept
         self._loss: ChunkLoss | RowLoss
         if isinstance(loss, Pair):
             self._loss = ChunkLoss(loss, fit_intercept)

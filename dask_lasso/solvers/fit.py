@@ -27,6 +27,15 @@ class Problem(NamedTuple):
     loss: Loss | Pair | Softmax = SQUARED
 
     @property
+    def row_loss(self) -> Loss | Pair:
+        """The loss, for solvers that know no softmax."""
+        if isinstance(self.loss, Softmax):
+            raise ValueError(
+                "polish=False is of two classes: several are fitted by Newton's method alone."
+            )
+        return self.loss
+
+    @property
     def l1_penalty(self) -> L1:
         """The penalty, for solvers that know no other."""
         if not isinstance(self.penalty, L1):

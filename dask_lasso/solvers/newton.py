@@ -89,13 +89,16 @@ def fit_classes(
     place: Place, problem: Problem, settings: Settings, observe: Observer, n_classes: int
 ) -> Fit:
     """Fit the rows of a place, whose y are codes of more than two classes."""
+    n_before, problem = problem.penalty.standardize, in_units(place, problem)
     shift = np.zeros(place.n_features)
     if problem.fit_intercept:
         of_sample = place.sample(_weighted_mean, _added, share=_SHARE)
         if of_sample is not None:
             shift = of_sample[1] / of_sample[0]
     loss = Softmax(n_classes, problem.fit_intercept, shift)
-    return fit(place, Problem(loss.penalty(problem.l1_penalty), False, loss), settings, observe)
+    inner = Problem(loss.penalty(problem.l1_penalty), False, loss)
+    found = fit(place, inner, settings, observe)
+    return found._replace(n_passes=found.n_passes + n_before)
 
 
 def _weighted_mean(chunks, share: float):

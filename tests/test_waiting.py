@@ -70,7 +70,7 @@ WIDE = 2100
 CALLS = {
     "tall": (AsyncLassoRegressor(ALPHA), X.shape[1]),
     "admm": (AsyncLassoRegressor(ALPHA, polish=False), X.shape[1]),
-    "huber": (AsyncLassoRegressor(ALPHA, loss="huber"), X.shape[1]),
+    "huber": (AsyncLassoRegressor(ALPHA, loss="huber", polish=False), X.shape[1]),
     "lbfgs": (AsyncLassoRegressor(ALPHA, local_solver="lbfgs"), X.shape[1]),
     "wide": (AsyncLassoRegressor(ALPHA), WIDE),
     "wide admm": (AsyncLassoRegressor(ALPHA, polish=False), WIDE),

@@ -62,7 +62,7 @@ class Softmax:
         if coef is not None:
             by_class[:k] = coef
         if self.fit_intercept:
-            by_class[k] = np.log(shares)
+            by_class[k] = np.log(shares) - np.log(shares).mean()
         return self.as_vector(by_class)
 
     def null_loss(self, shares: np.ndarray) -> np.ndarray:

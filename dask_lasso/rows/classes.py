@@ -80,9 +80,7 @@ def _sums(rows, loss, points, light):
     gram = None if light else np.zeros((d * K, d * K))
     for X, codes, weight in _tiles(rows, loss):
         value, p = _loss_and_probabilities(X @ loss.by_class(points.beta), codes)
-        at = np.arange(len(codes)), codes
-        theta = -p
-        theta[at] = np.where(p[at] < 0.5, 1 - p[at], p.sum(axis=1) - p[at])
+        theta = _less(p, codes)
         weights += float(weight.sum())
         counts += np.bincount(codes, weights=weight, minlength=K)
         of_row += weight @ value
@@ -94,9 +92,7 @@ def _sums(rows, loss, points, light):
         if points.before is not None:
             other = _dual_probabilities(X, loss, points, codes)
             conjugate += weight @ xlogy(other, other).sum(axis=1)
-            other = -other
-            other[at] += 1
-            dual += X.T @ (weight[:, np.newaxis] * other)
+            dual += X.T @ (weight[:, np.newaxis] * _less(other, codes))
     found = NewtonPass(
         len(rows.y),
         1,
@@ -137,12 +133,22 @@ def _statistics(gram, found, misfit, loss):
     )
 
 
+def _less(p, codes):
+    """One in the class of a row and zero elsewhere, less probabilities, without cancellation."""
+    found, rows = -p, np.arange(len(codes))
+    found[rows, codes] = 0.0
+    found[rows, codes] = -found.sum(axis=1)
+    return found
+
+
 def _loss_and_probabilities(eta, codes):
     """The loss (n,) and the probabilities (n, K) of rows."""
-    p = softmax(eta, axis=1)
-    top = eta.max(axis=1)
-    total = np.exp(eta - top[:, np.newaxis]).sum(axis=1)
-    return np.log(total) + top - eta[np.arange(len(codes)), codes], p
+    others = eta - eta[np.arange(len(codes)), codes][:, np.newaxis]
+    others[np.arange(len(codes)), codes] = -np.inf
+    # log(1 + the sum of exp(others)), to its own digits where it is small.
+    top = np.maximum(others.max(axis=1), 0.0)
+    total = np.exp(others - top[:, np.newaxis]).sum(axis=1)
+    return top + np.log1p(total + np.expm1(-top)), softmax(eta, axis=1)
 
 
 def _dual_probabilities(X, loss, points, codes):
@@ -165,11 +171,16 @@ def _add_gram(gram, X, p, weight):
     d, K = X.shape[1], p.shape[1]
     X = np.sqrt(weight)[:, np.newaxis] * X
     products = np.empty((len(X), K * d))
-    for c in range(K):
-        block = slice(c * d, (c + 1) * d)
+    blocks = [slice(c * d, (c + 1) * d) for c in range(K)]
+    for c, block in enumerate(blocks):
         np.multiply(X, p[:, [c]], out=products[:, block])
-        gram[block, block] += X.T @ products[:, block]
-    gram -= products.T @ products
+    between = products.T @ products
+    top = np.arange(len(p)), p.argmax(axis=1)
+    beside = 1 - p
+    beside[top] = _less(p, top[1])[top]
+    for c, block in enumerate(blocks):  # p - p^2 is no difference of sums
+        between[block, block] = -(X.T @ (products[:, block] * beside[:, [c]]))
+    gram -= between
 
 
 def _tiles(rows: Rows, loss: Softmax) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

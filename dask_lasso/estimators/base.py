@@ -32,6 +32,7 @@ from .arrays import from_arrays, statistics_of, to_arrays
 from .callbacks import Callbacks, CallbackSupport, with_callbacks
 from .convergence import why_not_converged
 from .export import coefficients, save, to_sklearn
+from .inference import inference
 from .predict import d2_score, predict_dask, predict_rows, r2_score
 from .progress import print_line
 
@@ -381,6 +382,47 @@ class LassoBase(RegressorMixin, LinearBase):
             return r2_score(self, given)
         y, sample_weight = beside(given, client=self.client)
         return metrics.r2_score(y, self.predict(X, offset), sample_weight=sample_weight)
+
+    def inference(
+        self,
+        level: float = 0.95,
+        *,
+        X: Any = None,
+        y: Any = None,
+        sample_weight: Any = None,
+        offset: Any = None,
+    ) -> pd.DataFrame:
+        """Debiased coefficients with standard errors, intervals and p-values, by name.
+
+        Of the lasso, which shrinks, no error is known; of the debiased lasso it is (Zhang &
+        Zhang 2014; van de Geer, Buhlmann, Ritov & Dezeure 2014). With five rows for each column,
+        or more, it is least squares; with fewer, each column is set apart from the others by
+        a lasso of its own, and the truth has to be sparse. All from `statistics_`.
+
+        Parameters
+        ----------
+        level : float, default=0.95
+            Of the intervals; each holds for its coefficient by itself.
+        X, y, sample_weight, offset : as for `fit`, default=None
+            The rows of the fit, for errors that hold where the variance of the noise differs
+            from row to row (White 1980; HC1): one pass over them. None is noise of one
+            variance, over the row's weight.
+
+        Returns
+        -------
+        pandas DataFrame of shape (n_features, 6)
+            `coefficient` (of the lasso), `estimate` (debiased), `std_error`, `lower`,
+            `upper`, `p_value` (of Student's t, that the coefficient is zero). NaN for columns
+            that do not vary or repeat another.
+
+        Raises
+        ------
+        ValueError
+            If the fit has no `statistics_`, several targets, or too few rows.
+        """
+        check_is_fitted(self)
+        rows = None if X is None else self._given(X, y, sample_weight, offset)
+        return inference(self, level, rows)
 
     @property
     def train_score_(self) -> float:

@@ -1,0 +1,99 @@
+"""`inference`: intervals and p-values of a fit, as a table."""
+
+from __future__ import annotations
+
+from functools import partial
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+from sklearn.utils import check_scalar
+from sklearn.utils.extmath import safe_sparse_dot
+
+from ..places.input import Given, open_rows
+from ..places.place import usable
+from ..problem import inference as debiasing
+from ..rows.chunk import Chunk, to_host
+from ..rows.statistics import Statistics, statistics_of_chunk, value_defect
+from .arrays import from_arrays, statistics_of
+from .export import feature_names, frames
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def inference(estimator: Any, level: float, rows: Given | None) -> pd.DataFrame:
+    """The table; `rows` are those of the fit where errors are to be robust."""
+    pandas = frames("inference()")
+    check_scalar(level, "level", Real, min_val=0, max_val=1, include_boundaries="neither")
+    statistics, _ = from_arrays(statistics_of(estimator))
+    if statistics.n_targets > 1:
+        raise ValueError(
+            f"inference is of one target, and the fit has {statistics.n_targets}: fit each."
+        )
+    coef = np.ravel(estimator.coef_).astype(np.float64)
+    found = {"coefficient": coef, "estimate": coef.copy(), "std_error": np.full(len(coef), np.nan)}
+    varies = statistics.x_variation > 0
+    if not estimator.fit_intercept:
+        varies |= statistics.x_mean != 0
+    columns = np.flatnonzero(varies)
+    moments = statistics.moments(estimator.fit_intercept).of(columns)
+    n_rows = statistics.n_rows
+    is_exact = debiasing.are_exact(moments, n_rows)
+    directions = debiasing.directions(moments, n_rows)
+    estimate = debiasing.debiased(moments, coef[columns], directions)
+    # The residual is that of least squares, or else that of the lasso.
+    of_noise = estimate if is_exact else coef[columns]
+    freedom = n_rows - np.count_nonzero(of_noise) - bool(estimator.fit_intercept)
+    if freedom <= 0:
+        raise ValueError(
+            f"inference needs more rows ({n_rows}) than coefficients that are not zero"
+            f" ({np.count_nonzero(of_noise)}) to estimate the noise: fit with a larger alpha."
+        )
+    if rows is None:
+        squares = moments.squared_residuals(of_noise[:, np.newaxis])[0]
+        meat = squares / freedom * moments.about_zero().gram
+    else:
+        whole = coef.copy()
+        whole[columns] = of_noise
+        scatter = _squares_by_row(estimator, rows, statistics, whole)
+        meat = n_rows / freedom * scatter[np.ix_(columns, columns)]
+    error = np.sqrt(debiasing.variances(directions, meat))
+    found["estimate"][columns], found["std_error"][columns] = estimate, error
+    student = stats.t(freedom)
+    margin = student.ppf((1 + level) / 2) * found["std_error"]
+    found["lower"], found["upper"] = found["estimate"] - margin, found["estimate"] + margin
+    with np.errstate(divide="ignore", invalid="ignore"):  # no noise at all
+        found["p_value"] = 2 * student.sf(np.abs(found["estimate"]) / found["std_error"])
+    return pandas.DataFrame(found, pandas.Index(feature_names(estimator), name="feature"))
+
+
+def _squares_by_row(estimator, rows, statistics: Statistics, coef) -> np.ndarray:
+    """``sum_i (s_i e_i)^2 x_i x_i^T`` (k, k), in one pass; x about its mean with an intercept."""
+    centre = statistics.x_mean if estimator.fit_intercept else np.zeros(len(coef))
+    intercept = statistics.y_mean[0] - centre @ coef if estimator.fit_intercept else 0.0
+    with open_rows(estimator, rows, client=estimator.client, reset=False) as place:
+        task = partial(_of_squares, coef=coef, intercept=intercept)
+        found = usable(place.merged_statistics(task), place)
+    if found.n_rows != statistics.n_rows:
+        raise ValueError(
+            f"X has {found.n_rows} rows, and the fit is of {statistics.n_rows}: pass the rows of"
+            " the fit."
+        )
+    off = found.x_mean - centre
+    return found.sxx + found.weight * np.outer(off, off)
+
+
+def _of_squares(chunk, coef, intercept):
+    """Statistics of a chunk whose weights are the squared residuals."""
+    if chunk.defect is not None:
+        return statistics_of_chunk(chunk)
+    X, y, sample_weight = chunk.arrays()
+    residual = y[:, 0] - safe_sparse_dot(to_host(X), coef) - intercept
+    if sample_weight is not None:
+        residual = residual * sample_weight
+    found = statistics_of_chunk(Chunk(X, y, residual**2, chunk.n_rows))
+    if found.defect is not None:  # what is wrong is in the rows, not in the residuals
+        return found._replace(defect=value_defect(to_host(X), y, sample_weight))
+    return found

@@ -1,0 +1,109 @@
+"""Intervals: those of least squares where there is no penalty, and they cover elsewhere."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+from intervals import DESIGNS, coverage
+from sklearn.exceptions import NotFittedError
+
+from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, AsyncLogisticRegression
+
+N, K = 300, 6
+rng = np.random.default_rng(0)
+X = rng.normal(size=(N, K)) * [1, 10, 0.1, 1, 1, 1e4] + [5, 0, 0, 0, 3e3, 0]
+y = X @ [1, 0, 2, 0, 0, 1e-4] + rng.normal(size=N) * np.abs(X[:, 0])
+WEIGHTS = rng.uniform(0.1, 2, N)
+OFFSET = rng.normal(size=N)
+
+EACH = pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["", "weights"])
+INTERCEPT = pytest.mark.parametrize("fit_intercept", [True, False])
+
+
+@EACH
+@INTERCEPT
+@pytest.mark.parametrize("robust", [False, True])
+@pytest.mark.parametrize("alpha", [0, 0.5])
+@pytest.mark.filterwarnings("ignore:With alpha=0")
+def test_least_squares_with_enough_rows(alpha, robust, fit_intercept, weights):
+    """Whatever alpha: the estimates of statsmodels, and its errors."""
+    api = pytest.importorskip("statsmodels.api", reason="the judge of this test")
+    model = AsyncLassoRegressor(alpha, fit_intercept=fit_intercept).fit(X, y, weights)
+    columns = np.column_stack([np.ones(N), X])[:, 0 if fit_intercept else 1 :]
+    judge = api.WLS(y, columns, 1.0 if weights is None else weights)
+    judge = judge.fit(cov_type="HC1", use_t=True) if robust else judge.fit()
+    rows = dict(X=X, y=y, sample_weight=weights) if robust else {}
+    table = model.inference(0.9, **rows)
+    mine = slice(int(fit_intercept), None)
+    for name, expected in (
+        ("estimate", judge.params),
+        ("std_error", judge.bse),
+        ("p_value", judge.pvalues),
+    ):
+        np.testing.assert_allclose(table[name], expected[mine], rtol=1e-7)
+    np.testing.assert_allclose(table[["lower", "upper"]], judge.conf_int(0.1)[mine], rtol=1e-6)
+    np.testing.assert_array_equal(table.coefficient, model.coef_)
+
+
+def test_the_robust_pass_is_the_same_on_dask(thread_workers):
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    here = AsyncLassoRegressor(0.5).fit(frame, y, WEIGHTS, offset=OFFSET)
+    rows = [da.from_array(a, chunks=(70, *a.shape[1:])) for a in (X, y, WEIGHTS, OFFSET)]
+    there = AsyncLassoRegressor(0.5, client=thread_workers)
+    there.fit(*rows[:3], offset=rows[3])
+    expected = here.inference(X=frame, y=y, sample_weight=WEIGHTS, offset=OFFSET)
+    found = there.inference(X=rows[0], y=rows[1], sample_weight=rows[2], offset=rows[3])
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+    assert expected.index.tolist() == list("abcdef")
+    assert not np.allclose(expected.std_error, here.inference().std_error)
+
+
+def test_units_do_not_count():
+    few, scale = slice(0, 20), np.logspace(-6, 6, K)  # three rows for each column
+    one = AsyncLassoRegressor(0.5).fit(X[few], y[few]).inference()
+    other = AsyncLassoRegressor(500.0, penalty_weights=scale)
+    other = other.fit(X[few] * scale, 1e3 * y[few]).inference()
+    np.testing.assert_allclose(other.std_error * scale / 1e3, one.std_error, rtol=1e-6)
+    np.testing.assert_allclose(other.p_value, one.p_value, rtol=1e-6)
+
+
+def test_columns_that_say_nothing_have_no_error():
+    odd = np.column_stack([X, np.full(N, 7.0)])
+    table = AsyncLassoRegressor(0.5).fit(odd, y).inference()
+    expected = AsyncLassoRegressor(0.5).fit(X, y).inference()
+    np.testing.assert_allclose(table[:K].std_error, expected.std_error, rtol=1e-8)
+    assert table[K:][["std_error", "lower", "upper", "p_value"]].isna().all(axis=None)
+    # Dummies of a category add up to one: none has an infinite error.
+    dummies = np.column_stack([X, np.eye(3)[np.arange(N) % 3]])
+    table = AsyncLassoRegressor(0.05).fit(dummies, y).inference()
+    assert (table.std_error[:K] < 10 * expected.std_error.to_numpy()).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("design", DESIGNS)
+def test_intervals_cover(design):
+    """`python tests/intervals.py` has the table, of 500 data sets."""
+    _, _, share, _ = coverage(design, 40)
+    assert 0.92 < share < 0.98
+
+
+def test_what_has_no_inference():
+    with pytest.raises(NotFittedError):
+        AsyncLassoRegressor().inference()
+    with pytest.raises(ValueError, match="no statistics_"):
+        AsyncLassoRegressor(loss="huber").fit(X, y).inference()
+    with pytest.raises(ValueError, match="of one target, and the fit has 2"):
+        AsyncLassoRegressor().fit(X, np.column_stack([y, y])).inference()
+    with pytest.raises(ValueError, match="level == 1"):
+        AsyncLassoCV(cv=2, alphas=3).fit(X, y).inference(1.0)
+    with pytest.raises(ValueError, match=r"more rows \(4\) than coefficients"):
+        AsyncLassoRegressor(1e-9).fit(X[:4], y[:4]).inference()
+    with pytest.raises(ValueError, match="X has 10 rows, and the fit is of 300"):
+        AsyncLassoRegressor().fit(X, y).inference(X=X[:10], y=y[:10])
+    bad = X.copy()
+    bad[3, 0] = np.nan
+    with pytest.raises(ValueError, match="X contains NaN in column 0, row 3"):
+        AsyncLassoRegressor().fit(X, y).inference(X=bad, y=y)
+    assert not hasattr(AsyncLogisticRegression(), "inference")

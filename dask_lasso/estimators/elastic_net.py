@@ -22,7 +22,7 @@ from ..solvers import admm, exact, newton, working_set
 from ..solvers.fit import Fit
 from ..solvers.width import check_width, is_wide
 from .arrays import check_moments, feature_names, from_arrays, statistics_of
-from .base import LassoBase
+from .regressor import LassoBase
 
 if TYPE_CHECKING:
     from distributed import Client

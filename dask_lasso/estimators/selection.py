@@ -22,10 +22,10 @@ from ..solvers.fit import Fit, Problem
 from ..solvers.path import Grid
 from ..solvers.selection import Choice
 from ..solvers.width import check_width, is_wide_path
-from .base import LassoBase
 from .callbacks import with_callbacks
 from .lasso import AsyncLassoRegressor
 from .path import GRID_CONSTRAINTS, check_alphas, check_values
+from .regressor import LassoBase
 
 if TYPE_CHECKING:
     pass

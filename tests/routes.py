@@ -49,7 +49,9 @@ ROUTES = {
     "many columns": Route(2600),
     "many columns, ADMM": Route(2600, dict(polish=False, **BLOCKS), share=0.6, exact=False),
     "raw rows": Route(20, dict(local_solver="lbfgs", **BLOCKS), exact=False),
-    "raw rows, Huber": Route(20, dict(loss="huber", huber_delta=1e9, **BLOCKS), exact=False),
+    "raw rows, Huber": Route(
+        20, dict(loss="huber", huber_delta=1e9, polish=False, **BLOCKS), exact=False
+    ),
 }
 
 

@@ -206,7 +206,7 @@ def test_long_column_chunks_are_joined_in_pieces(rows, loss, weights, thread_wor
     target = da.from_array(y, chunks=rows)
     if weights is not None:
         weights = da.from_array(weights, chunks=100)
-    options = dict(loss=loss, tol=1e-9)
+    options = dict(loss=loss, tol=1e-9, polish=loss == "squared")
     model = AsyncLassoRegressor(ALPHA, client=thread_workers, **options)
     model.fit(in_column_chunks(rows), target, weights)
     expected = AsyncLassoRegressor(ALPHA, **options)

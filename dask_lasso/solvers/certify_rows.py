@@ -47,10 +47,12 @@ def certify_rows(
             intercept = intercept + moved.shift
             objective = 0.5 * moved.sums[1] / weight + penalty.value(coef)
         lower = moved.lower_bound(dual)
+        if penalty.is_separable:  # residuals cost nothing less than nothing; other losses may
+            lower = np.maximum(lower, 0.0)
     if lower is None:
         gap = None
     elif penalty.is_separable:
-        gap = np.maximum(objective - np.maximum(lower, 0.0), 0.0)
+        gap = np.maximum(objective - lower, 0.0)
     else:
         gap = together(objective - lower, rows.null)
     return Certificate(coef, intercept, objective, gap)

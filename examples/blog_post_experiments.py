@@ -1,4 +1,6 @@
-"""The experiments of "Asynchronous Optimization Algorithms with Dask" (2017), again.
+"""
+The experiments of "Asynchronous Optimization Algorithms with Dask" (2017), again
+=================================================================================
 
 The three engines on the post's problem (normal features, chunks alike) or on photographs
 (real chunks, all different), with L-BFGS local updates on raw chunks. For each engine the

@@ -1,4 +1,6 @@
-"""The problem of "Asynchronous Optimization Algorithms with Dask" (2017), at any size.
+"""
+The problem of "Asynchronous Optimization Algorithms with Dask" (2017), at any size
+===================================================================================
 
 The post fitted a lasso to 50,000,000 x 100 random numbers in chunks of 50,000 rows, 40 GB,
 on a cluster that held them in memory. Here they are produced when they are read and

@@ -1,6 +1,6 @@
-"""Which alpha? All folds, all alphas, one pass over the rows; then more rows, another day.
-
-    python examples/model_selection.py
+"""
+Which alpha? All folds, all alphas, one pass over the rows; then more rows, another day
+=======================================================================================
 
 Chooses alpha for a dask collection, draws the path and the cross-validation curve, then
 goes on with rows that arrive later, and joins two fits without moving their rows.
@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import dask.array as da
+import matplotlib.pyplot as plt
 import numpy as np
 from distributed import Client
 
@@ -47,10 +48,9 @@ def main():
             both.fit_statistics(monday.statistics_, np.load(path))
         print(f"both days: {both.n_samples_seen_} rows, R^2 {both.train_score_:.4f}")
 
-    figure = CVDisplay.from_estimator(least).figure_
-    figure.savefig("cross_validation.png", dpi=150, bbox_inches="tight")
-    figure = PathDisplay.from_estimator(least).figure_
-    figure.savefig("path.png", dpi=150, bbox_inches="tight")
+    CVDisplay.from_estimator(least)
+    PathDisplay.from_estimator(least)
+    plt.show()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Predict every pixel of two photographs from the pixels before it.
+"""
+Predict every pixel of two photographs from the pixels before it
+================================================================
 
 The photographs that scikit-learn ships become a table: a row per pixel, a column per
 colour of each neighbour above it or to its left. The table is written to Parquet, read

@@ -1,4 +1,6 @@
-"""Real text without a download: how long is a function, by the words of its docstring?
+"""
+Real text without a download: how long is a function, by the words of its docstring?
+====================================================================================
 
 The text is the docstrings of the functions in the source files of the installed scientific
 packages; the target is the logarithm of the number of lines that follow the docstring.

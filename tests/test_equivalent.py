@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 import sklearn
@@ -26,7 +23,6 @@ X = X * np.logspace(-3, 3, 8) + 5
 Y = np.column_stack([y, 2 - y, X[:, 3]])
 WEIGHTS = np.random.default_rng(0).uniform(0, 2, 300)
 OLD = parse_version(sklearn.__version__) < parse_version("1.9")
-DOCS = Path(__file__).parents[1] / "docs" / "equivalent_rows.md"
 
 
 @pytest.mark.parametrize("kind", ["plain", "copies", "constant", "few rows", "constant y"])
@@ -96,12 +92,3 @@ def test_folds_are_scored_exactly():
 def test_what_has_none(sources, message):
     with pytest.raises(ValueError, match=message):
         equivalent_rows(*sources)
-
-
-def test_the_page_runs():
-    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    names = {}
-    for block in blocks:
-        if "cvxpy" in block:
-            pytest.importorskip("cvxpy")
-        exec(compile(block, DOCS.name, "exec"), names)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import dask.array as da
 import numpy as np
 import pytest
@@ -233,9 +230,3 @@ def test_concave_penalties_are_of_the_squared_loss():
     for settings in (dict(loss="huber"), dict(polish=False), dict(local_solver="lbfgs")):
         with pytest.raises(ValueError, match="MCP and SCAD are solved from statistics"):
             AsyncLassoRegressor(penalty=MCP(), **settings).fit(*rows())
-
-
-def test_the_page_runs():
-    page = (Path(__file__).parents[1] / "docs" / "penalties.md").read_text(encoding="utf-8")
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(compile(block, "penalties.md", "exec"), {})

@@ -1,4 +1,4 @@
-"""The README's Python and the examples of docstrings do what they say."""
+"""The Python of the README, of docs and of docstrings does what they say."""
 
 from __future__ import annotations
 
@@ -14,20 +14,38 @@ from sklearn.linear_model import Lasso
 
 import dask_lasso
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [page for page in PAGES if "```python\n" in page.read_text(encoding="utf-8")]
 
 
-def test_the_snippets_run_in_order():
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 2
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_blocks_of_a_page_run_in_order(page):
+    pytest.importorskip("matplotlib").use("Agg")
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     names = {}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
-    coef = names["model"].coef_
-    assert np.flatnonzero(coef).tolist() == [0, 1]
-    X, y = names["X"].compute(), names["y"].compute()
-    exact = Lasso(0.1, tol=1e-12).fit(X, y).coef_
-    np.testing.assert_allclose(coef, exact, rtol=0, atol=1e-8)
+        if "cvxpy" in block:
+            pytest.importorskip("cvxpy", reason="nothing else needs it")
+        exec(compile(block, page.name, "exec"), names)
+    if page.name == "README.md":
+        coef = names["model"].coef_
+        assert np.flatnonzero(coef).tolist() == [0, 1]
+        X, y = names["X"].compute(), names["y"].compute()
+        exact = Lasso(0.1, tol=1e-12).fit(X, y).coef_
+        np.testing.assert_allclose(coef, exact, rtol=0, atol=1e-8)
+
+
+def test_messages_of_the_page_of_troubles_are_messages():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    said = [message for cell in cells for message in re.findall("`(.*?)`", cell)]
+    source = "".join(path.read_text() for path in Path(dask_lasso.__file__).parent.rglob("*.py"))
+    # Strings that go on in the next line, and their gaps.
+    source = re.sub(r"[\"']\s*f?[\"']", "", source)
+    assert len(said) > 30
+    assert [message for message in said if message not in source] == []
 
 
 def modules():

@@ -199,7 +199,7 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
 
     n_features_in_ : int
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         When all columns of X have string names.
 
     See Also

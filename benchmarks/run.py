@@ -21,11 +21,12 @@ import engines
 import fits
 import harness
 import means
+import penalties
 from harness import Case, markdown, run_case, save, timed
 
 CASES = {
     name.removeprefix("case_"): function
-    for module in (fits, means, columns, choosing, engines, costs)
+    for module in (fits, means, penalties, columns, choosing, engines, costs)
     for name, function in inspect.getmembers(module, inspect.isfunction)
     if name.startswith("case_")
 }

@@ -111,7 +111,8 @@ class LinearBase(CallbackSupport, BaseEstimator):
         k = self.n_features_in_
         weights = penalty_weights(self.penalty_weights, k)
         box = box_of(self.bounds, self.positive, k)
-        return L1(alpha, l1_ratio, weights, box, self.standardize)
+        adaptive = isinstance(self.penalty_weights, str)
+        return L1(alpha, l1_ratio, weights, box, self.standardize, adaptive)
 
     def _settings(self, dtype: type | np.dtype, **beside: Any) -> Settings:
         return Settings(

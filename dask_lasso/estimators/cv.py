@@ -47,6 +47,11 @@ class AsyncLassoCV(SelectionBase):
         What chooses alpha. "aic" and "bic" are those of
         `sklearn.linear_model.LassoLarsIC`, on the grid; `cv` and `rule` do not count.
 
+    relaxed : bool or array-like, default=False
+        Also choose how far to go from the lasso to least squares on its support (Meinshausen
+        2007; as glmnet's ``relax``): the share of the lasso in the mean of both, of (1, 0.75,
+        0.5, 0.25, 0) for True. From the same pass; up to 10,000 columns.
+
     max_time : float, default=None
         Seconds after which alpha is chosen by the rows read so far. Splits of which no
         training or no test row has been read do not count, and are NaN in `mse_path_`; if
@@ -66,8 +71,13 @@ class AsyncLassoCV(SelectionBase):
 
     alphas_ : ndarray of shape (n_alphas,)
 
+    relaxed_ : float
+        The chosen share of the lasso, where `relaxed` asks for it; `dual_gap_` is that of the
+        lasso then, and `coef_` the mean.
+
     mse_path_ : ndarray of shape (n_alphas, n_folds)
-        Mean squared error on each test set.
+        Mean squared error on each test set; for each share of `relaxed`, from the largest, if
+        there are several.
 
     criterion_ : ndarray of shape (n_alphas,)
         With "aic" or "bic", its values.
@@ -111,6 +121,13 @@ class AsyncLassoCV(SelectionBase):
 
     l1_ratio = 1.0
 
+    relaxed_: float
+
+    _parameter_constraints: dict = {
+        **SelectionBase._parameter_constraints,
+        "relaxed": ["boolean", "array-like"],
+    }
+
     def __init__(
         self,
         *,
@@ -119,6 +136,7 @@ class AsyncLassoCV(SelectionBase):
         cv: Any = None,
         rule: str = "min",
         criterion: str = "cv",
+        relaxed: bool | ArrayLike = False,
         engine: str | Engine = "batched",
         fit_intercept: bool = True,
         positive: bool = False,
@@ -138,6 +156,7 @@ class AsyncLassoCV(SelectionBase):
         self.cv = cv
         self.rule = rule
         self.criterion = criterion
+        self.relaxed = relaxed
         self.engine = engine
         self.fit_intercept = fit_intercept
         self.positive = positive

@@ -33,7 +33,7 @@ CONSTRAINTS = {
     "fit_intercept": ["boolean"],
     "positive": ["boolean"],
     "bounds": [tuple, list, None],
-    "penalty_weights": ["array-like", None],
+    "penalty_weights": [StrOptions({"adaptive"}), "array-like", None],
     "standardize": ["boolean"],
     "loss": [
         StrOptions({"squared", "huber", "poisson", "gamma", "tweedie"}),

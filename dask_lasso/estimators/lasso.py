@@ -51,10 +51,10 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         (n_features,); infinite where there is none. In the user's units, whatever the
         `penalty_weights`, and for columns that are not penalised too.
 
-    penalty_weights : array-like of shape (n_features,), default=None
+    penalty_weights : array-like of shape (n_features,) or "adaptive", default=None
         What the penalty multiplies each coefficient with: ``alpha * ||penalty_weights *
-        w||_1``. 0 is no penalty; None is 1 for all. The weights
-        ``1 / abs(w0)`` of a first estimate w0 make the adaptive lasso (Zou 2006).
+        w||_1``. 0 is no penalty; None is 1 for all. "adaptive" is the adaptive lasso (Zou
+        2006): ``1 / abs(w0)``, w0 least squares of the same statistics, of least norm.
 
     standardize : bool, default=False
         Penalise the columns in units of their standard deviations (over n, with sample

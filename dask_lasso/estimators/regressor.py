@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..places.input import Given, beside, is_dask, memory_features, memory_offset
 from ..problem.degrees import degrees_of_freedom
+from ..problem.first import adapted
 from ..problem.losses import Mean, Residual
 from ..problem.penalties import L1
 from ..rows.statistics import Statistics
@@ -199,6 +200,7 @@ class LassoBase(RegressorMixin, LinearBase):
         if not isinstance(penalty, L1):
             raise AttributeError("degrees_of_freedom_ are known of penalty='l1' alone.")
         penalty = penalty.in_units(statistics.x_variation, statistics.weight)
+        penalty = adapted(problem, penalty)
         df = [degrees_of_freedom(problem, column, penalty) for column in coef.T]
         return df[0] if self.coef_.ndim == 1 else np.array(df)
 

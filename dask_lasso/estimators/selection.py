@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from sklearn.model_selection import GroupKFold
 from sklearn.model_selection import KFold as SklearnKFold
@@ -40,6 +41,7 @@ class SelectionBase(LassoBase):
     criterion_: np.ndarray
     noise_variance_: float
 
+    relaxed: bool | ArrayLike = False
     max_staleness = None  # cells report once; no block is updated
 
     _parameter_constraints: dict = {
@@ -131,17 +133,29 @@ class SelectionBase(LassoBase):
         settings = self._settings(place.dtype)
         grid = Grid(check_alphas(self.alphas), self.eps)
         l1_ratios = np.atleast_1d(self.l1_ratio)
-        choice = Choice(grid, l1_ratios, self.rule, self.criterion)
+        choice = Choice(grid, l1_ratios, self.rule, self.criterion, self._shares())
         if (
             is_wide_path(place)
             and self.criterion == "cv"
-            and not problem.penalty.has_free
+            and problem.penalty.is_sparse
+            and self.relaxed is False
             and np.all(l1_ratios > 0)
             and np.all(grid.alphas > 0)
         ):
             return selection.fit_wide(place, problem, settings, observe, choice, partition)
         check_width(place)
         return selection.fit(place, problem, settings, observe, choice, partition)
+
+    def _shares(self) -> np.ndarray:
+        """Shares of the lasso in a relaxed fit, from the argument `relaxed`."""
+        if self.relaxed is False:
+            return np.ones(1)
+        if self.criterion != "cv":
+            raise ValueError(f'relaxed needs criterion="cv", got {self.criterion!r}.')
+        if self.relaxed is True:
+            return np.linspace(1, 0, 5)
+        bounds = dict(min_val=0.0, max_val=1.0, include_boundaries="both")
+        return np.sort(check_values("relaxed", self.relaxed, **bounds))[::-1]
 
     def _split(self, X: Any, y: Any, groups: Any, place: Place) -> Partition:
         """The `Partition` that the splits amount to."""
@@ -199,6 +213,8 @@ class SelectionBase(LassoBase):
             chosen[name] = np.squeeze(chosen[name])
         if "l1_ratio" not in self._get_param_names():
             del chosen["l1_ratio_"]
+        if self.relaxed is False:
+            chosen.pop("relaxed_", None)
         return {**attributes, **chosen}
 
 

@@ -67,6 +67,8 @@ class L1:
         None is no bounds.
     standardize : bool
         Whether the columns are in units of their standard deviations for it; see `in_units`.
+    adaptive : bool
+        Whether the weights come from a first estimate; see `first.adapted`.
     """
 
     alpha: float | np.ndarray
@@ -74,6 +76,7 @@ class L1:
     weights: np.ndarray | None = None
     box: Box | None = None
     standardize: bool = False
+    adaptive: bool = False
 
     is_separable: ClassVar = True  # a sum over the columns
     has_dual: ClassVar = True
@@ -100,8 +103,9 @@ class L1:
 
     @property
     def is_sparse(self) -> bool:
-        """Whether there is an l1 term on every column."""
-        return bool(np.all(np.asarray(self.l1) > 0)) and not self.has_free
+        """Whether there is an l1 term on every column, known before the rows are."""
+        is_on = bool(np.all(np.asarray(self.l1) > 0))
+        return is_on and not self.has_free and not self.adaptive
 
     def at(self, alpha: float | np.ndarray) -> L1:
         """The same penalty, as strong as `alpha`."""
@@ -278,7 +282,7 @@ class Plugged:
 
 def penalty_weights(values: ArrayLike | None, n_features: int) -> np.ndarray | None:
     """The argument `penalty_weights`, checked; None where all weights are one."""
-    if values is None:
+    if values is None or isinstance(values, str):
         return None
     try:
         if np.iscomplexobj(values):

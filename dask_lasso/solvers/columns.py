@@ -39,6 +39,11 @@ def first_pass(place: Place, fit_intercept: bool) -> tuple[ColumnMoments, Column
 
 def in_units(place: Place, problem: Problem) -> Problem:
     """The problem in the units of its columns: one more pass, where these are wanted."""
+    if getattr(problem.penalty, "adaptive", False):
+        raise ValueError(
+            "penalty_weights='adaptive' are made of statistics: they need loss='squared',"
+            " polish=True and no local_solver='lbfgs'. Pass weights of a first fit, 1 / abs(coef_)."
+        )
     if not problem.penalty.standardize:
         return problem
     moments, _ = first_pass(place, fit_intercept=True)

@@ -16,6 +16,7 @@ from ..engines.record import Estimate, Observer, Record
 from ..engines.run import Blocks
 from ..places.place import Place
 from ..problem.concave import Concave
+from ..problem.first import adapted
 from ..problem.gram import Solution, solve
 from ..problem.moments import Moments, intercept
 from ..problem.penalties import L1, Plugged
@@ -95,6 +96,8 @@ class Exact:
             return None
         moments = self.statistics.moments(self._problem.fit_intercept)
         problem = self._problem.in_units(self.statistics.x_variation, moments.weight)
+        if isinstance(problem.penalty, L1):
+            problem = problem._replace(penalty=adapted(moments, problem.penalty))
         self._coef, gap, value = solve_problem(moments, problem, self._settings, self._coef)
         self.null_loss = moments.null_loss
         best = intercept(self.statistics, self._coef, self._problem.fit_intercept)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..places.place import Place, usable
+from ..problem.first import adapted
 from ..problem.gram import solve_path
 from ..problem.grid import alpha_grid
 from ..rows.cells import one_cell
@@ -42,7 +43,7 @@ class Grid(NamedTuple):
 def path(place: Place, problem: Problem, grid: Grid, max_iter: int) -> Path:
     """The path of the rows of a place."""
     penalty = problem.l1_penalty
-    if not (is_wide_path(place) and not penalty.has_free and np.all(grid.alphas > 0)):
+    if not (is_wide_path(place) and penalty.is_sparse and np.all(grid.alphas > 0)):
         check_width(place)
         return path_of(usable(place.merged_statistics(), place), problem, grid, max_iter)
     if place.n_targets > 1:
@@ -62,6 +63,7 @@ def path_of(statistics: Statistics, problem: Problem, grid: Grid, max_iter: int)
     """The path of the rows that statistics are of."""
     moments = statistics.moments(problem.fit_intercept)
     penalty = problem.in_units(statistics.x_variation, moments.weight).l1_penalty
+    penalty = adapted(moments, penalty)
     alphas = grid.of(lambda **grid: alpha_grid(moments, penalty, **grid))
     coefs, gaps = solve_path(moments, penalty, alphas, max_iter=max_iter)
     return Path(alphas, coefs, gaps, moments.null_loss)

@@ -19,6 +19,7 @@ from ..engines.run import Blocks
 from ..places.place import Place
 from ..places.waiting import TimeIsUp
 from ..problem.degrees import degrees_of_freedom
+from ..problem.first import adapted, on_support
 from ..problem.gram import solve, solve_path
 from ..problem.grid import alpha_grid
 from ..problem.moments import intercept
@@ -41,12 +42,15 @@ class Choice(NamedTuple):
     ----------
     grid : Grid
     l1_ratios : ndarray of shape (n_l1_ratio,)
+    shares : ndarray of shape (n_shares,)
+        Of the lasso in its mean with least squares on its support.
     """
 
     grid: Grid
     l1_ratios: np.ndarray
     rule: str
     criterion: str
+    shares: np.ndarray
 
     def grids(self, penalty: L1, make: Callable[..., np.ndarray]) -> np.ndarray:
         """A row of alphas for each l1_ratio; ``make(penalty, eps=, n_alphas=)`` makes one."""
@@ -54,15 +58,19 @@ class Choice(NamedTuple):
         return np.array([self.grid.of(partial(make, of_ratio)) for of_ratio in penalties])
 
     def by_errors(self, grids: np.ndarray, mse: np.ndarray) -> dict:
-        """The penalty of the least mean error; splits that are NaN do not count."""
-        used = mse[..., ~np.isnan(mse[0, 0])]
+        """The penalty of the least mean error; splits that are NaN do not count.
+
+        `mse` is of shape (n_shares, n_l1_ratio, n_alphas, n_splits).
+        """
+        used = mse[..., ~np.isnan(mse[0, 0, 0])]
         n_used = used.shape[-1]
         mean = used.mean(axis=-1)
-        ratio, best = np.unravel_index(np.argmin(mean), mean.shape)
+        share, ratio, best = np.unravel_index(np.argmin(mean), mean.shape)
         if self.rule == "1se" and n_used > 1:
-            error = used[ratio, best].std(ddof=1) / np.sqrt(n_used)
-            best = np.intp(np.argmax(mean[ratio] <= mean[ratio, best] + error))
-        return self._of(grids, ratio, best, mse_path_=mse)
+            along = mean[share, ratio]
+            error = used[share, ratio, best].std(ddof=1) / np.sqrt(n_used)
+            best = np.intp(np.argmax(along <= along[best] + error))
+        return self._of(grids, ratio, best, mse_path_=mse, relaxed_=self.shares[share])
 
     def by_values(self, grids: np.ndarray, values: np.ndarray, noise: float) -> dict:
         """The penalty of the least value of a criterion."""
@@ -111,9 +119,9 @@ def fit_wide(
                 raise
             stopped_by = "max_time"
             break
-    mse = np.full((*grids.shape, len(partition.splits)), np.inf)
+    mse = np.full((1, *grids.shape, len(partition.splits)), np.inf)
     n_unconverged = 0
-    for errors, path in zip(mse, found, strict=False):
+    for errors, path in zip(mse[0], found, strict=False):
         errors[: len(path.errors)] = path.errors
         n_unconverged += int((path.gaps > settings.tol * paths.null_loss[0]).sum())
         if len(path.errors) < len(errors):
@@ -192,12 +200,17 @@ class Selection:
         moments = self.statistics.moments(self._problem.fit_intercept)
         # In all folds the units of all rows.
         self._problem = self._problem.in_units(self.statistics.x_variation, moments.weight)
-        grids = self._choice.grids(self._problem.l1_penalty, partial(alpha_grid, moments))
+        penalty = adapted(moments, self._problem.l1_penalty)
+        grids = self._choice.grids(penalty, partial(alpha_grid, moments))
         by = self._by_cross_validation if self._choice.criterion == "cv" else self._by_information
         chosen = by(cells, moments, grids)
         penalty = self._of_ratio(chosen["l1_ratio_"]).at(chosen["alpha_"])
-        problem = self._problem._replace(penalty=penalty)
+        problem = self._problem._replace(penalty=adapted(moments, penalty))
         coef, gap, value = solve_problem(moments, problem, self._settings)
+        share = chosen.get("relaxed_", 1.0)
+        if share < 1:
+            free = on_support(moments, problem.l1_penalty, coef)
+            coef = share * coef + (1 - share) * free
         self.null_loss = moments.null_loss
         best = intercept(self.statistics, coef, problem.fit_intercept)
         self.estimate = Estimate(coef, best, gap, choice=chosen)
@@ -209,14 +222,16 @@ class Selection:
     def _solve_paths(self, moments, grids):
         allowed = self._settings.tol * moments.null_loss[0]
         for grid, l1_ratio in zip(grids, self._choice.l1_ratios, strict=True):
-            penalty = self._of_ratio(l1_ratio)
+            # The weights of a training set are its own.
+            penalty = adapted(moments, self._of_ratio(l1_ratio))
             coefs, gaps = solve_path(moments, penalty, grid, max_iter=self._settings.max_iter)
             self.n_unconverged += int((gaps[0] > allowed).sum())
             yield coefs[0]
 
     def _by_cross_validation(self, cells, _, grids):
         splits, fit_intercept = self._partition.splits, self._problem.fit_intercept
-        mse = np.full((*grids.shape, len(splits)), np.nan)
+        shares = self._choice.shares
+        mse = np.full((len(shares), *grids.shape, len(splits)), np.nan)
         for fold, split in enumerate(splits):
             train = union_of_cells(cells, split.labelling, split.train)
             test = union_of_cells(cells, split.labelling, split.test)
@@ -234,9 +249,15 @@ class Selection:
                 continue  # time is up; other splits may have what it takes
             moments = train.moments(fit_intercept)
             for ratio, coefs in enumerate(self._solve_paths(moments, grids)):
-                intercepts = intercept(train, coefs, fit_intercept)
-                mse[ratio, :, fold] = test.squared_residuals(coefs, intercepts) / test.weight
-        if np.isnan(mse[0, 0]).all():
+                free = coefs
+                if (shares < 1).any():
+                    free = on_support(moments, self._problem.l1_penalty, coefs)
+                for errors, share in zip(mse, shares, strict=True):
+                    blend = share * coefs + (1 - share) * free if share < 1 else coefs
+                    intercepts = intercept(train, blend, fit_intercept)
+                    squares = test.squared_residuals(blend, intercepts)
+                    errors[ratio, :, fold] = squares / test.weight
+        if np.isnan(mse[0, 0, 0]).all():
             raise ValueError(why)
         return self._choice.by_errors(grids, mse)
 
@@ -247,7 +268,7 @@ class Selection:
         factor = 2.0 if self._choice.criterion == "aic" else np.log(n)
         values = np.empty(grids.shape)
         for ratio, coefs in enumerate(self._solve_paths(moments, grids)):
-            penalty = self._of_ratio(self._choice.l1_ratios[ratio])
+            penalty = adapted(moments, self._of_ratio(self._choice.l1_ratios[ratio]))
             squares = moments.squared_residuals(coefs) * (n / moments.weight)
             df = [
                 degrees_of_freedom(moments, coef, penalty.at(alpha))

@@ -175,3 +175,48 @@ def test_statistics_that_do_not_fit_together():
     assert not hasattr(model, "coef_")
     with pytest.raises(NotFittedError):
         AsyncLassoRegressor().fit(X, y).merge(model)
+
+
+def test_rows_seen_before_count_less():
+    model = AsyncLassoRegressor(ALPHA).partial_fit(X[:400], y[:400], WEIGHTS[:400])
+    model.partial_fit(X[400:700], y[400:700], WEIGHTS[400:700], decay=0.5)
+    model.partial_fit(X[700:], y[700:], WEIGHTS[700:], decay=0.1)
+    weights = WEIGHTS * np.repeat([0.05, 0.1, 1.0], [400, 300, 300])
+    assert_same_fit(model, AsyncLassoRegressor(ALPHA).fit(X, y, weights))
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["alike", "weighted"])
+@pytest.mark.parametrize("settings", [{}, dict(fit_intercept=False, standardize=True)])
+def test_rows_are_forgotten(weights, settings):
+    def some(rows):
+        return X[rows], y[rows], None if weights is None else weights[rows]
+
+    model = AsyncLassoRegressor(ALPHA, **settings).fit(X, y, weights)
+    rows = some(slice(100, 400))
+    model.forget(*(None if a is None else da.from_array(a, chunks=len(a)) for a in rows))
+    rest = np.r_[:100, 400:1000]
+    assert_same_fit(model, AsyncLassoRegressor(ALPHA, **settings).fit(*some(rest)))
+    model.partial_fit(*some(slice(100, 400)))
+    assert_same_fit(model, AsyncLassoRegressor(ALPHA, **settings).fit(X, y, weights))
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "message"),
+    [
+        (slice(None), "no weight would be left"),
+        (slice(1, None), "too few digits would be left of column"),
+        (lambda: (1000 * X[:10], y[:10]), "too few digits would be left of column 0 of X"),
+    ],
+)
+def test_what_cannot_be_forgotten(forgotten, message):
+    model = AsyncLassoRegressor(ALPHA).fit(X, y)
+    before = model.coef_.copy()
+    rows = forgotten() if callable(forgotten) else (X[forgotten], y[forgotten])
+    with pytest.raises(ValueError, match=message):
+        model.forget(*rows)
+    np.testing.assert_array_equal(model.coef_, before)
+    with pytest.raises(NotFittedError):
+        AsyncLassoRegressor(ALPHA).forget(X, y)
+    for decay in (0, 1.5):
+        with pytest.raises(ValueError, match="decay"):
+            model.partial_fit(X, y, decay=decay)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MultiOutputMixin
+from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from .._warn import warn
 from ..engines.record import Observer
@@ -18,6 +20,7 @@ from ..places.input import Given, open_rows
 from ..places.place import Place, usable
 from ..problem.losses import Gamma, Loss, Pair, Poisson, Residual, Tweedie
 from ..rows.statistics import Statistics, merge_statistics
+from ..rows.undoing import decayed, without
 from ..solvers import admm, exact, newton, working_set
 from ..solvers.fit import Fit
 from ..solvers.width import check_width, is_wide
@@ -264,7 +267,15 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
                 )
         return np.atleast_2d(self.coef_).T.astype(np.float64)
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> Self:
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        offset: Any = None,
+        decay: float = 1.0,
+    ) -> Self:
         """Fit all rows seen so far and these: the statistics merge, which is exact.
 
         After any number of calls the coefficients are those of one fit on all the rows.
@@ -274,6 +285,9 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         Parameters
         ----------
         X, y, sample_weight, offset : as for `fit`
+        decay : float, default=1.0
+            In (0, 1]: what the weights of the rows seen before are multiplied with, which is
+            exact too. After d calls with the same decay a row counts decay**d.
 
         Returns
         -------
@@ -282,28 +296,65 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         with self._all_or_nothing():
             self._validate_params()
             self._check_squared("partial_fit")
-            seen = vars(self).get("statistics_")
-            if seen is None and hasattr(self, "coef_"):
-                raise ValueError(
-                    "partial_fit cannot continue a fit that kept no statistics (more features"
-                    " than a Gram matrix should have, another loss, or read from a pickle, which"
-                    " lacks them: `save` writes them): use a new estimator."
-                )
-            given = self._given(X, y, sample_weight, offset)
-            with open_rows(self, given, client=self.client, reset=seen is None) as place:
-                check_width(place)
-                new = usable(place.merged_statistics(), place)
-            parts, y_ndim = [new], place.y_ndim
-            if seen is not None:
-                old, y_ndim = from_arrays(seen)
-                if old.n_targets != new.n_targets:
-                    raise ValueError(
-                        f"y has {new.n_targets} targets, and the rows seen before had"
-                        f" {old.n_targets}: use a new estimator."
-                    )
-                parts = [old, new]
-            self._fit_merged(merge_statistics(parts), y_ndim, place.dtype)
+            check_scalar(decay, "decay", Real, min_val=0, max_val=1, include_boundaries="right")
+            new, old, y_ndim, dtype = self._read_beside("partial_fit", X, y, sample_weight, offset)
+            parts = [new] if old is None else [decayed(old, decay), new]
+            self._fit_merged(merge_statistics(parts), y_ndim, dtype)
         return self
+
+    def forget(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> Self:
+        """Fit the rows seen so far without these, which were among them.
+
+        Their statistics are subtracted. That they were among those seen is checked as far as
+        statistics can tell.
+
+        Parameters
+        ----------
+        X, y, sample_weight, offset : as for `fit`
+            As they were given before, weights included.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            Where digits would be lost: a column nearly all of whose variation is in these
+            rows; or where no rows would be left.
+        """
+        with self._all_or_nothing():
+            self._validate_params()
+            self._check_squared("forget")
+            check_is_fitted(self)
+            rows, old, y_ndim, dtype = self._read_beside("forget", X, y, sample_weight, offset)
+            left = without(old, rows)
+            check_moments(left)
+            self._fit_merged(left, y_ndim, dtype)
+        return self
+
+    def _read_beside(self, method, X, y, sample_weight, offset):
+        """Statistics of rows, those of the rows seen before or None, dimensions of y, dtype."""
+        seen = vars(self).get("statistics_")
+        if seen is None and hasattr(self, "coef_"):
+            raise ValueError(
+                f"{method} cannot continue a fit that kept no statistics (more features"
+                " than a Gram matrix should have, another loss, or read from a pickle, which"
+                " lacks them: `save` writes them): use a new estimator."
+            )
+        given = self._given(X, y, sample_weight, offset)
+        with open_rows(self, given, client=self.client, reset=seen is None) as place:
+            check_width(place)
+            new = usable(place.merged_statistics(), place)
+        if seen is None:
+            return new, None, place.y_ndim, place.dtype
+        old, y_ndim = from_arrays(seen)
+        if old.n_targets != new.n_targets:
+            raise ValueError(
+                f"y has {new.n_targets} targets, and the rows seen before had"
+                f" {old.n_targets}: use a new estimator."
+            )
+        return new, old, y_ndim, place.dtype
 
     def fit_statistics(self, *statistics: Mapping[str, np.ndarray]) -> Self:
         """Fit the rows that statistics are of, without the rows.

@@ -2,21 +2,26 @@
 The experiments of "Asynchronous Optimization Algorithms with Dask" (2017), again
 =================================================================================
 
-The three engines on the post's problem (normal features, chunks alike) or on photographs
-(real chunks, all different), with L-BFGS local updates on raw chunks. For each engine the
-task stream as an HTML page and as a PNG; for all three one figure of the residuals, the
-objective and the staleness against time.
+The three engines on the post's problem (normal features, chunks alike), on photographs or on
+text (real chunks, all different), with L-BFGS local updates on raw chunks; perhaps with a worker
+that is slower than the others. For each engine the task stream as an HTML page and as a PNG; for
+all three one figure of the residuals, the objective and the staleness against time.
 
 python examples/blog_post_experiments.py --rows 200000 --workers 2
-python examples/blog_post_experiments.py --data photographs --rows 60000 --seconds 40
+python examples/blog_post_experiments.py --data photographs --rows 60000 --workers 4 --slower 10
+python examples/blog_post_experiments.py --data text
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import os
+import signal
+import threading
 import time
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import dask
@@ -26,6 +31,8 @@ import numpy as np
 from distributed import Client, LocalCluster, get_task_stream
 from sklearn.datasets import load_sample_images
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import HashingVectorizer
+from text_features import functions, source_files
 
 from dask_lasso import AsyncLassoRegressor
 
@@ -33,7 +40,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 ENGINES = {"sync": "tab:blue", "async": "tab:orange", "batched": "tab:green"}
-COLOURS = {"black_box_update": "tab:blue", "sums": "tab:red", "summarise": "tab:green"}
+COLUMNS = 128  # of text
+COLOURS = {"rows_update": "tab:blue", "sums": "tab:red", "summarise": "tab:green"}
 
 
 def blog_post(rows):
@@ -67,6 +75,46 @@ def pixels(photo, radius):
         for colour in range(3)
     ]
     return np.column_stack([*columns, image[radius:, radius : width - radius, 1].ravel()])
+
+
+def text(rows):
+    """How long a function is, by the words of its docstring; in the order of packages and files."""
+    pairs = dict(pair for path in source_files() for pair in functions(path))
+    texts = list(pairs)[:rows]
+    step = max(1, len(texts) // 20)
+    parts = [texts[start : start + step] for start in range(0, len(texts), step)]
+    X = [da.from_delayed(words(part), (len(part), COLUMNS), dtype=float) for part in parts]
+    y = np.log([float(pairs[text]) for text in texts])
+    return da.concatenate(X), da.from_array(y, chunks=step)
+
+
+@dask.delayed
+def words(texts):
+    """Words of texts, hashed into a few columns."""
+    return HashingVectorizer(n_features=COLUMNS, alternate_sign=False).transform(texts).toarray()
+
+
+@contextmanager
+def slower(pid, factor, period=0.02):
+    """The process does nothing for a share of the time, as if it were slower by a factor."""
+    done = threading.Event()
+
+    def stop_and_go():
+        while not done.is_set():
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(period * (1 - 1 / factor))
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(period / factor)
+
+    thread = threading.Thread(target=stop_and_go)
+    if factor > 1:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if factor > 1:
+            thread.join()
 
 
 def draw_stream(records, title, path):
@@ -125,14 +173,18 @@ def draw_convergence(histories, path):
     plt.close(figure)
 
 
+DATA = {"post": blog_post, "photographs": photographs, "text": text}
+
+
 def main():
     """Run the three engines and write what there is to see."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", choices=["post", "photographs"], default="post")
+    parser.add_argument("--data", choices=list(DATA), default="post")
     parser.add_argument("--rows", type=int, default=200_000, help="at most")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--alpha", type=float, default=0.1, help="as a share of alpha_max")
-    parser.add_argument("--tol", type=float, default=1e-4, help="relative duality gap")
+    parser.add_argument("--tol", type=float, default=1e-6, help="relative duality gap")
+    parser.add_argument("--slower", type=float, default=1.0, help="one worker, so many times")
     parser.add_argument("--seconds", type=float, help="at most, for each engine")
     parser.add_argument("--output", type=Path, default=Path("blog_post_experiments"))
     args = parser.parse_args()
@@ -142,15 +194,19 @@ def main():
         LocalCluster(n_workers=args.workers, threads_per_worker=1) as cluster,
         Client(cluster) as client,
     ):
-        X, y = client.persist({"post": blog_post, "photographs": photographs}[args.data](args.rows))
+        X, y = client.persist(DATA[args.data](args.rows))
         centred = y - y.mean()
         alpha = args.alpha * float(abs(X.T @ centred - X.mean(axis=0) * centred.sum()).max())
         alpha /= len(y)
         gc.freeze()  # a collection of all that was imported, 0.4 s, would fall into some fit
         histories = {}
+        slow = next(iter(client.run(os.getpid).values()))
         for engine in ENGINES:
             name = args.output / f"{args.data}-{engine}"
-            with get_task_stream(client, plot="save", filename=f"{name}.html") as stream:
+            with (
+                slower(slow, args.slower),
+                get_task_stream(client, plot="save", filename=f"{name}.html") as stream,
+            ):
                 began = time.perf_counter()
                 model = AsyncLassoRegressor(
                     alpha,
@@ -172,6 +228,7 @@ def main():
             print(
                 f"{engine:8} {seconds:6.2f} s{stopped},"
                 f" {model.n_iter_:3d} sweeps,"
+                f" {model.history_['n_evaluations'][-1] / len(X.chunks[0]):.0f} evaluations,"
                 f" first estimate after {model.history_['time'][0]:.2f} s,"
                 f" workers busy {busy / seconds / args.workers:.0%},"
                 f" staleness at most {model.staleness_.max()}, gap {model.dual_gap_:.1e}"

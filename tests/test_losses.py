@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -269,6 +271,31 @@ def test_huber_with_penalty_weights_is_certified(data):
     assert weighted.certificate_ == "duality gap"
     objective = weighted.history_["objective"][-1]
     assert objective == pytest.approx(divided.history_["objective"][-1], rel=1e-7)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_gap_of_a_loss_that_may_be_negative(data, engine):
+    """Poisson's is below zero where counts are large: zero is no bound of it."""
+    X = data[0] - data[0].mean(axis=0)
+    X /= 3 * X.std(axis=0)
+    y = np.random.default_rng(0).poisson(np.exp(2 + X[:, 0])).astype(float)
+    alpha = 0.001 * np.abs(X.T @ (y - y.mean())).max() / len(y)
+    best = AsyncLassoRegressor(alpha, loss="poisson", tol=1e-10).fit(X, y)
+
+    def objective(model):
+        eta = X @ model.coef_ + model.intercept_
+        return (np.exp(eta) - y * eta).mean() + alpha * np.abs(model.coef_).sum()
+
+    assert objective(best) < 0
+    for max_iter in (1, 2, 4, 100):
+        model = AsyncLassoRegressor(
+            alpha, loss="poisson", polish=False, engine=engine, n_blocks=4, max_iter=max_iter
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(X, y)
+        assert objective(model) - objective(best) <= model.dual_gap_ + 1e-12
+    assert model.n_iter_ < 100
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

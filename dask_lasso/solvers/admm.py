@@ -50,7 +50,7 @@ _CURVED_SWEEP, _CURVED_LATER = 2, 4
 # The most sweeps without a certificate where it costs a look at all rows.
 _SWEEPS_UNASKED = 5
 # See `Consensus.updates_per_report`.
-_UPDATES_FROM_STATISTICS, _UPDATES_FROM_ROWS = 10, 2
+_UPDATES_FROM_STATISTICS, _UPDATES_FROM_ROWS = 5, 2
 # While blocks join, a certificate whenever they have grown by this factor: it looks at all.
 _GROWTH = 1.1
 _TINY = np.finfo(float).tiny

@@ -143,7 +143,7 @@ def test_the_spread_of_blocks(n_alone, expected):
     X = np.tile(rng.normal(size=(40, 3)), (8, 1))
     if n_alone:
         X[40:, 1] = 0.0
-    likeness = Likeness(8, 3)
+    likeness = Likeness()
     for block in range(8):
         rows = slice(40 * block, 40 * block + 40)
         likeness.add(block, statistics_of_rows(X[rows], X[rows, 0]))

@@ -84,13 +84,12 @@ class FromStatistics:
     def __init__(self, place: Place, problem: Problem) -> None:
         self._place, self._problem = place, problem
         self._factors: dict[int, tuple[int, Future]] = {}  # block -> (epoch, future)
-        self._sent = SentMetric(place)
+        self._sent, self._likeness = SentMetric(place), Likeness()
         self.statistics: Statistics | None = None
 
     def load(self) -> Blocks:
         """Statistics are both the data and the report; a handful of blocks per thread."""
         reports = self._place.load_statistics(few_blocks=True)
-        self._likeness = Likeness(len(reports), self._place.n_features)
         return Blocks(reports, reports)
 
     def absorb(self, block: int, statistics: Statistics) -> None:
@@ -188,14 +187,12 @@ class FromRows:
         self._weights: dict[int, float] = {}
         self._curvatures = 0.0  # mean over rows, at the last z
         self._curved: Statistics | None = None  # a sample, weighted by curvature at some z
-        self._sent = SentMetric(place)
+        self._sent, self._likeness = SentMetric(place), Likeness()
 
     def load(self) -> Blocks:
         """Raw rows stay on the workers; their summaries are the reports."""
         args = self._loss, self._free, self._with_sample
-        blocks = Blocks(*self._place.load_rows(self._loss.has_ones, summarise, *args))
-        self._likeness = Likeness(len(blocks.reports), self._place.n_features)
-        return blocks
+        return Blocks(*self._place.load_rows(self._loss.has_ones, summarise, *args))
 
     def absorb(self, block: int, summary: Summary) -> None:
         merged = [] if self.statistics is None else [self.statistics]

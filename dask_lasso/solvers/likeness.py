@@ -14,21 +14,20 @@ _STEPS = 12
 
 
 class Likeness:
-    """The curvatures of blocks, beside each other.
+    """The curvatures of blocks, beside each other."""
 
-    Parameters
-    ----------
-    n_blocks, n_features : int
-    """
-
-    def __init__(self, n_blocks: int, n_features: int) -> None:
-        self._every = -(-n_blocks * n_features**2 * 8 // _BYTES)
-        self._parts: list[Statistics] = []
+    def __init__(self) -> None:
+        self._parts: dict[int, Statistics] = {}
+        self._every = 1
 
     def add(self, block: int, statistics: Statistics) -> None:
         """A block's statistics, or those of a sample with the weight of all its rows."""
-        if block % max(1, self._every) == 0:
-            self._parts.append(statistics)
+        self._parts[block] = statistics
+        while len(self._parts) > max(2, _BYTES // (8 * statistics.n_features**2)):
+            self._every *= 2
+            self._parts = {b: part for b, part in self._parts.items() if b % self._every == 0}
+        if block % self._every:
+            self._parts.pop(block, None)
 
     def spread(self, metric: Metric) -> float:
         """The largest root mean square over the blocks of their curvature along a direction.
@@ -37,7 +36,7 @@ class Likeness:
         alike, and the root of their number where one alone has all the curvature.
         """
         grams, total = [], 0.0
-        for part in self._parts:
+        for part in self._parts.values():
             off = part.x_mean - metric.x_shift
             grams.append(part.sxx + part.weight * np.outer(off, off))
             total += part.weight

@@ -66,6 +66,10 @@ class Split(NamedTuple):
     test: dict[int, int]
 
 
+# A set of rows: a labelling, and how often each of its cells counts.
+CellSet = tuple[int, dict[int, int]]
+
+
 class Partition(NamedTuple):
     """Labellings of the rows, and the splits in their terms."""
 
@@ -79,6 +83,35 @@ class Partition(NamedTuple):
     def between(self, start: int, stop: int) -> list[np.ndarray]:
         """What the chunk of rows ``start:stop`` needs to know."""
         return [labelling.between(start, stop) for labelling in self.labellings]
+
+    def sets(self) -> tuple[list[CellSet], list[CellSet]]:
+        """Training and test sets: all rows and none, then those of each split."""
+        everything = dict.fromkeys(range(self.labellings[0].n_cells), 1)
+        train = [(0, everything), *((split.labelling, split.train) for split in self.splits)]
+        test = [(0, {}), *((split.labelling, split.test) for split in self.splits)]
+        return train, test
+
+    def counts(self, which: CellSet) -> np.ndarray:
+        """How often the rows of each cell of a labelling are in a set."""
+        labelling, cells = which
+        times = np.zeros(self.labellings[labelling].n_cells)
+        times[list(cells)] = list(cells.values())
+        return times
+
+    def counts_of_rows(self, which: CellSet, n_rows: int) -> np.ndarray:
+        """How often each row is in a set."""
+        cells = self.labellings[which[0]].between(0, n_rows)
+        return self.counts(which)[codes_of(cells, n_rows)]
+
+
+def codes_of(cells: np.ndarray, n: int) -> np.ndarray:
+    """The cell of each of n rows, from runs or codes."""
+    if cells.ndim == 1:
+        return cells
+    codes = np.empty(n, dtype=np.intp)
+    for start, stop, cell in cells.tolist():
+        codes[start:stop] = cell
+    return codes
 
 
 def consecutive_folds(n_rows: int, n_splits: int) -> Partition:

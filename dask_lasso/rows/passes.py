@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from .cells import CellStatistics, cells_of_chunk, merge_cells
+from .cells import CellStatistics, cells_of_chunk, codes_of, merge_cells
 from .chunk import Chunk, namespace, to_device, to_host
 from .columns import add_product
 from .tiles import CACHE_ITEMS, aligned, on_device
@@ -224,7 +224,7 @@ def path_residuals(
             for part, tile in _tiles(X, chosen):
                 fitted[part] = _apply(tile, coef)
         r = y - intercepts - fitted
-        codes = [_codes(cells, len(y)) for cells in labels]
+        codes = [codes_of(cells, len(y)) for cells in labels]
         weights = np.ones(len(y)) if sample_weight is None else sample_weight
         in_train, in_test = (
             np.repeat(
@@ -243,16 +243,6 @@ def path_residuals(
             correlations = np.zeros((X.shape[1], p))
         _correlate(X, weighted, correlations)
     return Residuals(correlations, total, squares, with_y, errors)
-
-
-def _codes(cells, n):
-    """The cell of each of n rows, from runs or codes."""
-    if cells.ndim == 1:
-        return cells
-    codes = np.empty(n, dtype=np.intp)
-    for start, stop, cell in cells.tolist():
-        codes[start:stop] = cell
-    return codes
 
 
 def _tiles(X, chosen, scale=None):

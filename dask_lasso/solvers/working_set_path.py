@@ -22,14 +22,13 @@ from ..places.place import Place
 from ..places.waiting import TimeIsUp
 from ..problem.box import Pulls
 from ..problem.certificate import scale_residual
-from ..problem.gram import solve_path
 from ..problem.grid import check_l1_ratio, grid_from, largest_correlation
-from ..problem.moments import intercept
 from ..problem.penalties import L1
-from ..rows.cells import Partition, merge_cells, union_of_cells
-from ..rows.passes import Chosen, cells_of_columns, merge_sums, path_residuals
+from ..rows.cells import Partition
+from ..rows.passes import Chosen, merge_sums, path_residuals
 from .columns import first_pass
 from .fit import Problem
+from .sets import training_sets
 from .working_set import FEWEST, SLACK, n_joining
 
 # Alphas that are solved for before their residuals are read; fewer where the correlations
@@ -91,7 +90,7 @@ class WidePath:
             )
         self._place, self._partition = place, partition
         self._max_iter, self._fit_intercept = max_iter, problem.fit_intercept
-        self.n_passes, self.n_updates = 1, 0
+        self._n_read, self.n_updates = 1, 0
         self.statistics, self._centre = first_pass(place, problem.fit_intercept)
         moments = self.statistics
         self.penalty = problem.in_units(moments.xx, moments.weight).l1_penalty
@@ -99,10 +98,16 @@ class WidePath:
         self._weights = self.penalty.column_weights(place.n_features)
         self._norms = np.sqrt(self._centre.xx) / self._weights
         self._most = n_joining(place.n_features)
-        # All rows, then the training and the test set of each split.
-        labelling = dict.fromkeys(range(partition.labellings[0].n_cells), 1)
-        self._train = [(0, labelling), *((s.labelling, s.train) for s in partition.splits)]
-        self._test = [(0, {}), *((s.labelling, s.test) for s in partition.splits)]
+        self._sets = training_sets(
+            place, partition, self.penalty, (moments, self._centre), max_iter
+        )
+        self._train, self._test = (
+            [(which[0], partition.counts(which)) for which in sets] for sets in partition.sets()
+        )
+
+    @property
+    def n_passes(self) -> int:
+        return self._n_read + self._sets.n_passes
 
     @property
     def null_loss(self) -> np.ndarray:
@@ -161,21 +166,19 @@ class WidePath:
     def _solve(self, alphas, penalty, chosen):
         """Solve for a few alphas on all sets, with as many columns as that takes."""
         n_sets, n_alphas = len(self._train), len(alphas)
-        solutions = np.zeros((n_sets, len(chosen), n_alphas))
+        solutions = np.empty((n_sets, 0, n_alphas))
         gaps, objectives, squares = np.zeros((3, n_sets, n_alphas))
         left = np.arange(n_alphas)  # for which columns are missing, on some set
         for attempt in count():
-            cells = self._read_cells(chosen)
-            sets = [union_of_cells(cells, *which) for which in self._train]
-            empty = [i for i, rows in enumerate(sets) if rows is None or rows.weight == 0]
-            if empty:
-                raise ValueError(
-                    f"The training set of split {empty[0] - 1} has no rows, or none with a"
-                    " positive weight: use another cv."
-                )
+            chosen, sets = self._sets.read(chosen)
+            self._check(sets)
+            joined = np.zeros((n_sets, len(chosen) - solutions.shape[1], n_alphas))
+            solutions = np.concatenate([solutions, joined], axis=1)
+            of_chosen = penalty.of(chosen)
             for rows, solution in zip(sets, solutions, strict=True):
                 near = solution[:, left] if attempt else None
-                solution[:, left] = self._solve_set(rows, alphas[left], penalty, chosen, near)
+                solution[:, left] = rows.solve(alphas[left], of_chosen, near)
+            self.n_updates += n_sets * len(left)
             found = self._read_residuals(chosen, sets, solutions[..., left])
             gaps[:, left], objectives[:, left], excess = self._certify(
                 sets, solutions[..., left], found, penalty.at(alphas[left]), chosen
@@ -193,13 +196,11 @@ class WidePath:
             # Those that nearly violate too: a pass costs more than they do.
             joining = min(max(FEWEST, 4 * n_violating), max(self._most, len(chosen) // 2))
             left = left[(over > 0).any(axis=1).reshape(n_sets, -1).any(axis=0)]
-            before, chosen = chosen, np.union1d(chosen, self._top(worst, chosen, joining))
-            if len(chosen) == len(before):
+            new = np.setdiff1d(self._top(worst, chosen, joining), chosen)
+            if len(new) == 0:
                 break  # what still violates is rounding, and the gap says how much
-            grown = np.zeros((n_sets, len(chosen), n_alphas))
-            grown[:, np.searchsorted(chosen, before)] = solutions
-            solutions = grown
-        errors = self._errors(cells, squares)
+            chosen = np.concatenate([chosen, new])
+        errors = squares[1:].T / self._sets.test_weights[1:]
 
         def nearest(l1):
             """The columns that come nearest to a coefficient below the last alpha."""
@@ -208,52 +209,37 @@ class WidePath:
 
         return chosen, solutions, gaps, errors, objectives, nearest
 
-    def _read_cells(self, chosen):
-        """Statistics of the chosen columns, cell by cell: a pass."""
-        self.n_passes += 1
-        return self._place.reduce(cells_of_columns, merge_cells, chosen, partition=self._partition)
-
-    def _solve_set(self, rows, alphas, penalty, chosen, near):
-        self.n_updates += len(alphas)
-        path = solve_path(
-            rows.moments(self._fit_intercept),
-            penalty.of(chosen),
-            alphas,
-            max_iter=self._max_iter,
-            coef_init=near,
-        )
-        return path.coefs[0]
+    def _check(self, sets):
+        """Raise where a training or a test set has no rows."""
+        for kind, weights in (
+            ("training", [rows.weight for rows in sets]),
+            ("test", self._sets.test_weights),
+        ):
+            empty = np.flatnonzero(np.asarray(weights[1:]) == 0)
+            if len(empty):
+                raise ValueError(
+                    f"The {kind} set of split {empty[0]} has no rows, or none with a positive"
+                    " weight: use another cv."
+                )
 
     def _read_residuals(self, chosen, sets, solutions):
         """Correlate the residuals of all solutions with all columns: a pass."""
-        self.n_passes += 1
+        self._n_read += 1
         coef = np.hstack(solutions)
         used = coef.any(axis=1)
         x_mean = self._centre.x_mean[chosen]
-        intercepts = [
-            intercept(rows, solution, self._fit_intercept) + x_mean @ solution
-            for rows, solution in zip(sets, solutions, strict=True)
-        ]
+        level = [rows.level(solution) for rows, solution in zip(sets, solutions, strict=True)]
         return self._place.reduce(
             path_residuals,
             merge_sums,
             Chosen(chosen[used], x_mean[used]),
             coef[used],
-            np.concatenate(intercepts),
+            np.concatenate(level),
             self._centre.y_mean,
-            self._counts(self._train),
-            self._counts(self._test),
+            self._train,
+            self._test,
             partition=self._partition,
         )
-
-    def _counts(self, sets):
-        """How often the rows of each cell are in each set, as arrays."""
-        found = []
-        for labelling, counts in sets:
-            times = np.zeros(self._partition.labellings[labelling].n_cells)
-            times[list(counts)] = list(counts.values())
-            found.append((labelling, times))
-        return found
 
     def _certify(self, sets, solutions, found, penalty, chosen):
         """Gaps and objectives (n_sets, n_alphas), and by how much correlations exceed an l1."""
@@ -293,18 +279,6 @@ class WidePath:
 
         by_set = len(sets), n_alphas
         return gaps.reshape(by_set), (primal / weight).reshape(by_set), excess
-
-    def _errors(self, cells, squares):
-        errors = np.empty((squares.shape[1], len(self._test) - 1))
-        for split, which in enumerate(self._test[1:]):
-            rows = union_of_cells(cells, *which)
-            if rows is None or rows.weight == 0:
-                raise ValueError(
-                    f"The test set of split {split} has no rows, or none with a positive"
-                    " weight: use another cv."
-                )
-            errors[:, split] = squares[split + 1] / rows.weight
-        return errors
 
 
 def _spread(coef, chosen, k):

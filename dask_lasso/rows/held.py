@@ -1,0 +1,162 @@
+"""Some columns of all rows, held together: where the rows are few, or the columns sparse.
+
+A lasso of c columns needs their Gram matrix, or the columns. Of fewer than c rows the columns
+are the smaller of the two, and of sparse rows nearly nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from .chunk import Chunk, namespace, to_host
+from .passes import take_columns
+
+
+class Part(NamedTuple):
+    """Columns of some rows, the first of them `start`: float64 or sparse."""
+
+    start: int
+    columns: Any
+    y: np.ndarray | None
+    weights: np.ndarray | None
+
+
+class Positions:
+    """In place of a `Partition`: each chunk is told which row of all is its first."""
+
+    def between(self, start: int, stop: int) -> int:
+        return start
+
+
+def read_columns(
+    chunks: Iterable[tuple[Chunk, int]], columns: np.ndarray, with_y: bool
+) -> list[Part]:
+    """The columns, as a pass finds them; with y and the weights of the rows, or without."""
+    parts = []
+    for chunk, start in chunks:
+        X, y, weights = chunk.arrays()
+        if len(y) == 0:
+            continue
+        taken = take_columns(X.tocsr() if sparse.issparse(X) else X, columns)
+        if namespace(X) is not None:
+            taken = to_host(taken)
+        taken = taken.astype(np.float64, copy=False)
+        if not with_y:
+            parts.append(Part(start, taken, None, None))
+        else:
+            weights = np.ones(len(y)) if weights is None else weights
+            parts.append(Part(start, taken, y[:, 0], weights))
+    return parts
+
+
+def join_parts(lists: Iterable[list[Part]]) -> list[Part]:
+    """Of the union of disjoint rows, in their order."""
+    return sorted(chain.from_iterable(lists), key=attrgetter("start"))
+
+
+class Held:
+    """Columns of all rows that have been read so far, in units in which they are penalised alike.
+
+    Attributes
+    ----------
+    columns : ndarray of int of shape (c,)
+        Those that are held.
+    """
+
+    def __init__(self) -> None:
+        self.columns = np.empty(0, dtype=np.intp)
+        self.y = self.weights = np.empty(0)
+        self._values: Any = None
+        self.centre = np.empty(0)  # of the columns as they are held, less what was taken off
+
+    @property
+    def values(self) -> Any:
+        """The columns (n, c): Fortran-ordered, about their means, or CSC."""
+        if sparse.issparse(self._values):
+            return self._values
+        return self._values[: len(self.columns)].T
+
+    def take(
+        self, parts: list[Part], columns: np.ndarray, x_mean: np.ndarray, units: np.ndarray
+    ) -> None:
+        """Hold further columns, about `x_mean` and divided by `units`, both (c,)."""
+        if self._values is None:
+            self.y = np.concatenate([part.y for part in parts])
+            self.weights = np.concatenate([part.weights for part in parts])
+        n_old, n_new = len(self.columns), len(columns)
+        self.columns = np.concatenate([self.columns, columns])
+        blocks = [part.columns for part in parts]
+        if any(map(sparse.issparse, blocks)):
+            new = sparse.csc_array(sparse.vstack(blocks) @ sparse.diags_array(1 / units))
+            old = [] if self._values is None else [self._values]
+            self._values = sparse.hstack([*old, new], format="csc")
+            self.centre = np.concatenate([self.centre, x_mean / units])
+            return
+        self.centre = np.zeros(n_old + n_new)
+        room = 0 if self._values is None else len(self._values)
+        if n_old + n_new > room:
+            larger = np.empty((max(2 * room, n_old + n_new), len(self.y)))
+            if n_old:
+                larger[:n_old] = self._values[:n_old]
+            self._values = larger
+        into = self._values[n_old : n_old + n_new]
+        stop = 0
+        for block in blocks:
+            start, stop = stop, stop + len(block)
+            np.subtract(block.T, x_mean[:, np.newaxis], out=into[:, start:stop])
+        into /= units[:, np.newaxis]
+
+
+class HeldSet:
+    """A set of rows: each of those that are held, as often as it counts.
+
+    Attributes
+    ----------
+    weight : float
+    xy, squares, yy : as of `problem.support.Columns`
+    """
+
+    def __init__(self, held: Held, counts: np.ndarray, fit_intercept: bool) -> None:
+        self._held, self._counts = held, counts * held.weights
+        self._fit_intercept = fit_intercept
+        self.weight = float(self._counts.sum())
+        self._y_mean = self._counts @ held.y / self.weight if fit_intercept and self.weight else 0.0
+        self._y = held.y - self._y_mean
+        self.yy = float(self._counts @ self._y**2)
+        self.xy = self.squares = self._x_mean = np.empty(0)
+
+    def grow(self) -> None:
+        """Take the columns in that have been read since."""
+        n_old = len(self.xy)
+        new = self._held.values[:, n_old:]
+        means = np.zeros(new.shape[1])
+        if self._fit_intercept and self.weight:
+            means = self._counts @ new / self.weight
+        squares = self._counts @ (new.power(2) if sparse.issparse(new) else new**2)
+        self._x_mean = np.concatenate([self._x_mean, means])
+        self.squares = np.concatenate([self.squares, squares - self.weight * means**2])
+        self.xy = np.concatenate([self.xy, (self._counts * self._y) @ new])
+
+    def correlations(self, coef: np.ndarray) -> np.ndarray:
+        residual = self._y - self._held.values @ coef + self._x_mean @ coef
+        weighted = self._counts * residual
+        return weighted @ self._held.values - weighted.sum() * self._x_mean
+
+    def products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        values = self._held.values
+        if sparse.issparse(values):
+            weighted = sparse.diags_array(self._counts) @ values[:, right]
+            found = (values[:, left].T @ weighted).toarray()
+        else:
+            found = values[:, left].T @ (self._counts[:, np.newaxis] * values[:, right])
+        return found - self.weight * np.outer(self._x_mean[left], self._x_mean[right])
+
+    def level(self, coef: np.ndarray) -> np.ndarray:
+        """Intercepts (n,) of coefficients (c, n), of columns about the means of `take`."""
+        return self._y_mean - (self._x_mean - self._held.centre) @ coef

@@ -1,0 +1,172 @@
+"""What a path of many columns solves on: the training sets of a partition, column by column.
+
+Two ways to have them on the client: the rows themselves of the columns that may have
+coefficients, or the moments of these columns, cell by cell. The first is less to send where
+there are few rows or few values that are not zero, and columns join it one by one.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from ..places.place import Place
+from ..problem.gram import solve_path
+from ..problem.moments import Moments, intercept
+from ..problem.penalties import L1
+from ..problem.support import Support
+from ..rows.cells import Partition, merge_cells, union_of_cells
+from ..rows.columns import ColumnMoments
+from ..rows.held import Held, HeldSet, Positions, join_parts, read_columns
+from ..rows.passes import cells_of_columns
+
+# Rows up to which columns of all of them are held: their Gram would not be smaller.
+_MOST_ROWS = 2**13
+# Squared mean of a column, in variances, beyond which its products lose too many digits.
+_FAR = 1e4
+
+
+class TrainingSet(Protocol):
+    """Some rows, of weight `weight`, and the columns that are chosen.
+
+    `solve` gives coefficients (c, n) at n alphas, `near` to those given, if any are; `level` the
+    intercepts (n,) of coefficients when every column is about the mean that passes take off.
+    """
+
+    weight: float
+
+    def solve(self, alphas: np.ndarray, penalty: L1, near: np.ndarray | None) -> np.ndarray: ...
+    def level(self, coef: np.ndarray) -> np.ndarray: ...
+
+
+class Sets(Protocol):
+    """The training sets, all rows first; `test_weights` are of the test sets, once it has read.
+
+    `read` takes the columns to solve for, and gives those there are then, which begin with what
+    the last reading gave if that is what it is asked for.
+    """
+
+    n_passes: int
+    test_weights: np.ndarray
+
+    def read(self, chosen: np.ndarray) -> tuple[np.ndarray, list[TrainingSet]]: ...
+
+
+def training_sets(
+    place: Place,
+    partition: Partition,
+    penalty: L1,
+    moments: tuple[ColumnMoments, ColumnMoments],
+    max_iter: int,
+) -> Sets:
+    """The way that suits the rows; `moments` are those of `first_pass`."""
+    columns, centre = moments
+    fit_intercept = columns is centre
+    far = columns.weight * columns.x_mean**2 > _FAR * columns.xx
+    is_plain = penalty.box is None or penalty.box.is_orthant
+    if place.n_rows <= _MOST_ROWS and is_plain and not far.any():
+        return _HeldSets(place, partition, penalty, fit_intercept, centre, max_iter)
+    return _CellSets(place, partition, fit_intercept, centre, max_iter)
+
+
+class _CellSets:
+    """Moments of the chosen columns, cell by cell."""
+
+    def __init__(self, place, partition, fit_intercept, centre, max_iter):
+        self._place, self._partition = place, partition
+        self._fit_intercept, self._centre, self._max_iter = fit_intercept, centre, max_iter
+        self.n_passes = 0
+
+    def read(self, chosen):
+        self.n_passes += 1
+        partition = self._partition
+        cells = self._place.reduce(cells_of_columns, merge_cells, chosen, partition=partition)
+        train, test = ([union_of_cells(cells, *which) for which in s] for s in partition.sets())
+        self.test_weights = np.array([_weight(rows) for rows in test])
+        settings = self._fit_intercept, self._centre.x_mean[chosen], self._max_iter
+        return chosen, [_OfMoments(rows, *settings) for rows in train]
+
+
+def _weight(rows):
+    return 0.0 if rows is None else rows.weight
+
+
+class _OfMoments:
+    def __init__(self, rows, fit_intercept, centre, max_iter):
+        self._rows, self._fit_intercept = rows, fit_intercept
+        self._centre, self._max_iter = centre, max_iter
+        self.weight = _weight(rows)
+
+    def solve(self, alphas, penalty, near):
+        moments = self._rows.moments(self._fit_intercept)
+        path = solve_path(moments, penalty, alphas, max_iter=self._max_iter, coef_init=near)
+        return path.coefs[0]
+
+    def level(self, coef):
+        return intercept(self._rows, coef, self._fit_intercept) + self._centre @ coef
+
+
+class _HeldSets:
+    """The rows of all columns that have ever been chosen."""
+
+    def __init__(self, place, partition, penalty, fit_intercept, centre, max_iter):
+        self._place, self._partition = place, partition
+        self._centre, self._weights = centre, penalty.column_weights(place.n_features)
+        self._settings = fit_intercept, max_iter
+        self._held, self._sets = Held(), []
+        self.n_passes = 0
+
+    def read(self, chosen):
+        held = self._held
+        new = np.setdiff1d(chosen, held.columns)
+        if len(new) or not self._sets:
+            self.n_passes += 1
+            first = not self._sets
+            parts = self._place.reduce(read_columns, join_parts, new, first, partition=Positions())
+            held.take(parts, new, self._centre.x_mean[new], self._weights[new])
+            if first:
+                n = len(held.y)
+                train, test = (
+                    [self._partition.counts_of_rows(which, n) for which in s]
+                    for s in self._partition.sets()
+                )
+                self.test_weights = np.array([counts @ held.weights for counts in test])
+                self._sets = [_OfRows(held, counts, *self._settings) for counts in train]
+            for rows in self._sets:
+                rows.grow(self._weights[held.columns])
+        return held.columns, self._sets
+
+
+class _OfRows:
+    def __init__(self, held, counts, fit_intercept, max_iter):
+        self._rows, self._support = HeldSet(held, counts, fit_intercept), Support()
+        self._max_iter, self.weight = max_iter, self._rows.weight
+
+    def grow(self, weights):
+        self._weights = weights
+        self._rows.grow()
+
+    def solve(self, alphas, penalty, near):
+        found = np.zeros((len(self._weights), len(alphas)))
+        positive, moments = penalty.box is not None, None
+        for i, alpha in enumerate(alphas):
+            at = penalty.at(alpha * self.weight)
+            coef = self._support.solve(self._rows, at.l1, at.l2, positive)
+            if coef is None:
+                moments = self._moments() if moments is None else moments
+                start = found[:, [i - 1]] if near is None else near[:, [i]] * self._weights[:, None]
+                path = solve_path(
+                    moments, penalty.alike(), [alpha], max_iter=self._max_iter, coef_init=start
+                )
+                coef = path.coefs[0][:, 0]
+            found[:, i] = coef
+        return found / self._weights[:, np.newaxis]
+
+    def _moments(self):
+        rows, every = self._rows, np.arange(len(self._weights))
+        xy, yy = rows.xy[:, np.newaxis], np.array([rows.yy])
+        return Moments(rows.products(every, every), xy, yy, rows.weight)
+
+    def level(self, coef):
+        return self._rows.level(coef * self._weights[:, np.newaxis])

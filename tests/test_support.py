@@ -76,7 +76,7 @@ def test_no_solution_is_said():
 
 def path(*data, held, monkeypatch, **settings):
     monkeypatch.setattr(_width, "MAX_GRAM", 20)
-    monkeypatch.setattr(_sets, "_MOST_ROWS", 1000 if held else 0)
+    monkeypatch.setattr(_sets, "_MOST_VALUES", 1000 if held else 0)
     return lasso_path(*data, alphas=25, eps=1e-2, sample_weight=WEIGHTS, **settings)
 
 

@@ -36,6 +36,8 @@ class ColumnMoments(NamedTuple):
     xx : ndarray of shape (k,)
     xy : ndarray of shape (k, m)
     yy : ndarray of shape (m,)
+    n_values : int
+        Of X that are stored: all of dense rows.
     defect : Defect or None
         If not None, the moments mean nothing.
     """
@@ -48,6 +50,7 @@ class ColumnMoments(NamedTuple):
     xx: np.ndarray
     xy: np.ndarray
     yy: np.ndarray
+    n_values: int = 0
     defect: Defect | None = None
 
 
@@ -112,6 +115,7 @@ def _dense_columns(X, y, sample_weight) -> ColumnMoments:
         # what rounding left is taken off.
         xy=sums[1:].T - np.outer(mean, (scale * y_centred).sum(axis=0)),
         yy=np.einsum("it,it->t", y_centred, y_centred),
+        n_values=n * X.shape[1],
     )
 
 
@@ -163,7 +167,7 @@ class _SparseSums:
 
     def __init__(self, X, y):
         k, m = X.shape[1], y.shape[1]
-        self._n_rows = self._n_chunks = 0
+        self._n_rows = self._n_chunks = self._n_values = 0
         self._y_shift = _values_far_from_zero(y)
         # Weighted sums of x, of x squared, and of x y.
         self._x, self._xx, self._xy = np.zeros(k), np.zeros(k), np.zeros((m, k))
@@ -194,6 +198,7 @@ class _SparseSums:
         self._yy += weighted.T @ y
         self._n_rows += len(y)
         self._n_chunks += 1
+        self._n_values += X.nnz
         return bool(np.isfinite(squared.data.sum() + self._yy.sum()))
 
     def moments(self) -> ColumnMoments:
@@ -213,6 +218,7 @@ class _SparseSums:
             xx=xx,
             xy=xy,
             yy=np.diagonal(self._yy) - weight * y_mean**2,
+            n_values=self._n_values,
         )
 
 
@@ -259,6 +265,7 @@ def _merge_two(*parts) -> ColumnMoments:
         xx=a.xx + b.xx + np.einsum("ij,ij->j", means.x_off, means.x_off),
         xy=a.xy + b.xy + means.x_off.T @ means.y_off,
         yy=a.yy + b.yy + np.einsum("ij,ij->j", means.y_off, means.y_off),
+        n_values=a.n_values + b.n_values,
     )
 
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from .chunk import Chunk, namespace, to_host
-from .passes import take_columns
+from .chunk import Chunk, to_host
+from .passes import take_columns, take_sparse
 
 
 class Part(NamedTuple):
@@ -43,9 +43,7 @@ def read_columns(
         X, y, weights = chunk.arrays()
         if len(y) == 0:
             continue
-        taken = take_columns(X.tocsr() if sparse.issparse(X) else X, columns)
-        if namespace(X) is not None:
-            taken = to_host(taken)
+        taken = take_sparse(X, columns) if sparse.issparse(X) else to_host(take_columns(X, columns))
         taken = taken.astype(np.float64, copy=False)
         if not with_y:
             parts.append(Part(start, taken, None, None))

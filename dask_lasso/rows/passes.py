@@ -287,6 +287,12 @@ def _apply(tile, coef):
     return to_host(tile @ to_device(coef, tile))
 
 
+def take_sparse(X: Any, columns: np.ndarray) -> sparse.csr_array:
+    """Columns of a sparse chunk."""
+    chosen = Chosen(columns, np.zeros(len(columns)))
+    return _take(X, chosen, _positions(X, chosen))
+
+
 def _positions(X, chosen):
     """Where each column is among the chosen ones, or -1."""
     position = np.full(X.shape[1], -1, dtype=np.int32)

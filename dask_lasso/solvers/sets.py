@@ -21,8 +21,8 @@ from ..rows.columns import ColumnMoments
 from ..rows.held import Held, HeldSet, Positions, join_parts, read_columns
 from ..rows.passes import cells_of_columns
 
-# Rows up to which columns of all of them are held: their Gram would not be smaller.
-_MOST_ROWS = 2**13
+# Values of a column up to which columns are held: their Gram would not be smaller.
+_MOST_VALUES = 2**13
 # Squared mean of a column, in variances, beyond which its products lose too many digits.
 _FAR = 1e4
 
@@ -65,7 +65,8 @@ def training_sets(
     fit_intercept = columns is centre
     far = columns.weight * columns.x_mean**2 > _FAR * columns.xx
     is_plain = penalty.box is None or penalty.box.is_orthant
-    if place.n_rows <= _MOST_ROWS and is_plain and not far.any():
+    is_small = columns.n_values <= _MOST_VALUES * place.n_features
+    if is_small and is_plain and not far.any():
         return _HeldSets(place, partition, penalty, fit_intercept, centre, max_iter)
     return _CellSets(place, partition, fit_intercept, centre, max_iter)
 

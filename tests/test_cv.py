@@ -362,12 +362,6 @@ def test_grid_needs_an_l1_term():
 
 
 @EVERY_ROUTE
-def test_targets_one_by_one():
-    with pytest.raises(ValueError, match="2 targets"):
-        AsyncLassoCV().fit(X, np.column_stack([y, y]))
-
-
-@EVERY_ROUTE
 def test_splits_of_unknown_rows(client):
     dX, dy, _ = dask_data()
     with pytest.raises(ValueError, match="compute_chunk_sizes"):

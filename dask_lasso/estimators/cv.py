@@ -52,6 +52,10 @@ class AsyncLassoCV(SelectionBase):
         2007; as glmnet's ``relax``): the share of the lasso in the mean of both, of (1, 0.75,
         0.5, 0.25, 0) for True. From the same pass; up to 10,000 columns.
 
+    one_alpha : bool, default=False
+        Of several targets: one alpha for all, of the least mean error over them. Else each
+        has its own, from a grid of its own.
+
     max_time : float, default=None
         Seconds after which alpha is chosen by the rows read so far. Splits of which no
         training or no test row has been read do not count, and are NaN in `mse_path_`; if
@@ -66,10 +70,14 @@ class AsyncLassoCV(SelectionBase):
 
     Attributes
     ----------
-    alpha_ : float
-        The chosen alpha.
+    alpha_ : float, or ndarray of shape (n_targets,)
+        The chosen alpha. Of several targets this and the attributes below have one more axis,
+        the first.
 
     alphas_ : ndarray of shape (n_alphas,)
+
+    coef_path_ : ndarray of shape (n_features, n_alphas)
+        Coefficients on all rows at each alpha, made from `statistics_` when asked for.
 
     relaxed_ : float
         The chosen share of the lasso, where `relaxed` asks for it; `dual_gap_` is that of the
@@ -102,7 +110,6 @@ class AsyncLassoCV(SelectionBase):
       `statistics_` are of all rows, not of folds. With the alpha chosen, go on with
       ``AsyncLassoRegressor(model.alpha_).fit_statistics(model.statistics_)``, whose
       coefficients are the same, and which takes new rows with `partial_fit`.
-    - Several targets: each has an alpha of its own.
 
     See Also
     --------
@@ -126,6 +133,7 @@ class AsyncLassoCV(SelectionBase):
     _parameter_constraints: dict = {
         **SelectionBase._parameter_constraints,
         "relaxed": ["boolean", "array-like"],
+        "one_alpha": ["boolean"],
     }
 
     def __init__(
@@ -137,6 +145,7 @@ class AsyncLassoCV(SelectionBase):
         rule: str = "min",
         criterion: str = "cv",
         relaxed: bool | ArrayLike = False,
+        one_alpha: bool = False,
         engine: str | Engine = "batched",
         fit_intercept: bool = True,
         positive: bool = False,
@@ -157,6 +166,7 @@ class AsyncLassoCV(SelectionBase):
         self.rule = rule
         self.criterion = criterion
         self.relaxed = relaxed
+        self.one_alpha = one_alpha
         self.engine = engine
         self.fit_intercept = fit_intercept
         self.positive = positive

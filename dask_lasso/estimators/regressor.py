@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -200,8 +201,13 @@ class LassoBase(RegressorMixin, LinearBase):
         if not isinstance(penalty, L1):
             raise AttributeError("degrees_of_freedom_ are known of penalty='l1' alone.")
         penalty = penalty.in_units(statistics.x_variation, statistics.weight)
-        penalty = adapted(problem, penalty)
-        df = [degrees_of_freedom(problem, column, penalty) for column in coef.T]
+        # Each target may have a penalty of its own.
+        chosen = np.broadcast_arrays(penalty.alpha, penalty.l1_ratio, coef[0])[:2]
+        df = []
+        for target, (alpha, l1_ratio) in enumerate(zip(*chosen, strict=True)):
+            of_one = replace(penalty, alpha=float(alpha), l1_ratio=float(l1_ratio))
+            of_one = adapted(problem.target(target), of_one)
+            df.append(degrees_of_freedom(problem, coef[:, target], of_one))
         return df[0] if self.coef_.ndim == 1 else np.array(df)
 
     def _training(self) -> tuple[Statistics, np.ndarray]:

@@ -25,7 +25,7 @@ from ..solvers.selection import Choice
 from ..solvers.width import check_width, is_wide_path
 from .callbacks import with_callbacks
 from .lasso import AsyncLassoRegressor
-from .path import GRID_CONSTRAINTS, check_alphas, check_values
+from .path import GRID_CONSTRAINTS, check_alphas, check_values, path_of_fitted
 from .regressor import LassoBase
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class SelectionBase(LassoBase):
     noise_variance_: float
 
     relaxed: bool | ArrayLike = False
+    one_alpha: bool = False
     max_staleness = None  # cells report once; no block is updated
 
     _parameter_constraints: dict = {
@@ -133,7 +134,9 @@ class SelectionBase(LassoBase):
         settings = self._settings(place.dtype)
         grid = Grid(check_alphas(self.alphas), self.eps)
         l1_ratios = np.atleast_1d(self.l1_ratio)
-        choice = Choice(grid, l1_ratios, self.rule, self.criterion, self._shares())
+        choice = Choice(grid, l1_ratios, self.rule, self.criterion, self._shares(), self.one_alpha)
+        if self.one_alpha and self.criterion != "cv":
+            raise ValueError(f'one_alpha needs criterion="cv", got {self.criterion!r}.')
         if (
             is_wide_path(place)
             and self.criterion == "cv"
@@ -142,6 +145,11 @@ class SelectionBase(LassoBase):
             and np.all(l1_ratios > 0)
             and np.all(grid.alphas > 0)
         ):
+            if place.n_targets > 1:
+                raise ValueError(
+                    f"y has {place.n_targets} targets and X {place.n_features} columns: fit one"
+                    f" {type(self).__name__} per target."
+                )
             return selection.fit_wide(place, problem, settings, observe, choice, partition)
         check_width(place)
         return selection.fit(place, problem, settings, observe, choice, partition)
@@ -159,12 +167,7 @@ class SelectionBase(LassoBase):
 
     def _split(self, X: Any, y: Any, groups: Any, place: Place) -> Partition:
         """The `Partition` that the splits amount to."""
-        if place.y_ndim == 2 and place.n_targets > 1:
-            raise ValueError(
-                f"y has {place.n_targets} targets, and each would need a penalty of its own:"
-                f" fit one {type(self).__name__} per column."
-            )
-        if place.y_ndim == 2:
+        if place.y_ndim == 2 and place.n_targets == 1:
             warn(
                 "A column-vector y was passed when a 1d array was expected: the column is taken.",
                 DataConversionWarning,
@@ -189,6 +192,18 @@ class SelectionBase(LassoBase):
             )
         return partition_of(int(n_rows), _pairs(cv, X, y, groups, int(n_rows)))
 
+    @property
+    def coef_path_(self) -> np.ndarray:
+        """Coefficients (n_features, n_alphas) on all rows at `alphas_`, made when asked for.
+
+        From `statistics_`: no row is read again. Of one target and one l1_ratio.
+        """
+        if not hasattr(self, "alphas_") or np.ndim(self.alphas_) > 1:
+            raise AttributeError(
+                "coef_path_ is of a fit of one target: use lasso_path for several."
+            )
+        return path_of_fitted(self, self.alphas_, self.eps)[1]
+
     def _warn_unless_converged(self, found: Fit) -> None:
         super()._warn_unless_converged(found)
         if found.n_unconverged:
@@ -203,12 +218,12 @@ class SelectionBase(LassoBase):
         self, estimate: Estimate, dtype: type | np.dtype, y_ndim: int
     ) -> dict[str, Any]:
         attributes = super()._attributes_of(estimate, dtype, y_ndim)
-        if y_ndim == 2:
+        if y_ndim == 2 and estimate.coef.shape[1] == 1:
             attributes["intercept_"] = np.ravel(attributes["intercept_"])[0]
         chosen = dict(estimate.choice)
-        n_ratios = len(chosen["alphas_"])
+        n_ratios = chosen["alphas_"].shape[-2]
         if n_ratios == 1 or not isinstance(self.alphas, Integral):
-            chosen["alphas_"] = chosen["alphas_"][0]
+            chosen["alphas_"] = chosen["alphas_"][..., 0, :]
         for name in {"mse_path_", "criterion_"} & set(chosen):
             chosen[name] = np.squeeze(chosen[name])
         if "l1_ratio" not in self._get_param_names():

@@ -212,6 +212,10 @@ class CellStatistics(NamedTuple):
     cells: dict[tuple[int, int], Statistics]  # by labelling and cell
     defect: Defect | None = None
 
+    def target(self, index: int) -> CellStatistics:
+        """The statistics of one target."""
+        return self._replace(cells={key: of.target(index) for key, of in self.cells.items()})
+
 
 def cells_of_chunk(chunk: Chunk, labels: list[np.ndarray]) -> CellStatistics:
     """Statistics of the rows of one chunk; `labels` are those of `Partition.between`."""

@@ -91,6 +91,11 @@ class Statistics(NamedTuple):
         off = self.y_mean - self.x_mean @ coef - intercept
         return self.moments(True).squared_residuals(coef) + self.weight * off**2
 
+    def target(self, index: int) -> Statistics:
+        """The statistics of one target."""
+        of_one = {name: getattr(self, name)[..., [index]] for name in ("y_mean", "sxy", "syy")}
+        return self._replace(**of_one)
+
     @property
     def n_targets(self) -> int:
         return self.syy.shape[0]

@@ -20,7 +20,7 @@ from ..places.place import Place
 from ..places.waiting import TimeIsUp
 from ..problem.degrees import degrees_of_freedom
 from ..problem.first import adapted, on_support
-from ..problem.gram import solve, solve_path
+from ..problem.gram import Solution, solve, solve_path
 from ..problem.grid import alpha_grid
 from ..problem.moments import intercept
 from ..problem.penalties import L1
@@ -44,6 +44,8 @@ class Choice(NamedTuple):
     l1_ratios : ndarray of shape (n_l1_ratio,)
     shares : ndarray of shape (n_shares,)
         Of the lasso in its mean with least squares on its support.
+    one_alpha : bool
+        Whether several targets have one penalty, of the least mean error over all.
     """
 
     grid: Grid
@@ -51,6 +53,7 @@ class Choice(NamedTuple):
     rule: str
     criterion: str
     shares: np.ndarray
+    one_alpha: bool = False
 
     def grids(self, penalty: L1, make: Callable[..., np.ndarray]) -> np.ndarray:
         """A row of alphas for each l1_ratio; ``make(penalty, eps=, n_alphas=)`` makes one."""
@@ -200,21 +203,45 @@ class Selection:
         moments = self.statistics.moments(self._problem.fit_intercept)
         # In all folds the units of all rows.
         self._problem = self._problem.in_units(self.statistics.x_variation, moments.weight)
-        penalty = adapted(moments, self._problem.l1_penalty)
-        grids = self._choice.grids(penalty, partial(alpha_grid, moments))
+        targets = range(self.statistics.n_targets)
+        chosen = self._chosen([cells.target(t) for t in targets], moments)
+        solved = [self._solve_chosen(moments.target(t), chosen[t]) for t in targets]
+        coef = np.hstack([of_one.coef for of_one in solved])
+        gap = np.concatenate([of_one.gap for of_one in solved])
+        self.null_loss = moments.null_loss
+        best = intercept(self.statistics, coef, self._problem.fit_intercept)
+        if len(chosen) > 1:
+            chosen = [{name: np.array([of[name] for of in chosen]) for name in chosen[0]}]
+        self.estimate = Estimate(coef, best, gap, choice=chosen[0])
+        objective = sum(of_one.objective.sum() for of_one in solved)
+        return {"samples_seen": self.samples_seen, "objective": objective}
+
+    def _chosen(self, targets, moments):
+        """The choice for each target, of whose cells there are the statistics."""
+        if self._choice.one_alpha:
+            grids = self._grids(moments)
+            errors = np.mean([self._errors(cells, grids) for cells in targets], axis=0)
+            return [self._choice.by_errors(grids, errors)] * len(targets)
         by = self._by_cross_validation if self._choice.criterion == "cv" else self._by_information
-        chosen = by(cells, moments, grids)
+        of_targets = [moments.target(t) for t in range(len(targets))]
+        return [
+            by(cells, of_one, self._grids(of_one))
+            for cells, of_one in zip(targets, of_targets, strict=True)
+        ]
+
+    def _grids(self, moments):
+        penalty = adapted(moments, self._problem.l1_penalty)
+        return self._choice.grids(penalty, partial(alpha_grid, moments))
+
+    def _solve_chosen(self, moments, chosen) -> Solution:
+        """The solution of one target at what has been chosen."""
         penalty = self._of_ratio(chosen["l1_ratio_"]).at(chosen["alpha_"])
         problem = self._problem._replace(penalty=adapted(moments, penalty))
-        coef, gap, value = solve_problem(moments, problem, self._settings)
-        share = chosen.get("relaxed_", 1.0)
-        if share < 1:
-            free = on_support(moments, problem.l1_penalty, coef)
-            coef = share * coef + (1 - share) * free
-        self.null_loss = moments.null_loss
-        best = intercept(self.statistics, coef, problem.fit_intercept)
-        self.estimate = Estimate(coef, best, gap, choice=chosen)
-        return {"samples_seen": self.samples_seen, "objective": value.sum()}
+        found, share = solve_problem(moments, problem, self._settings), chosen.get("relaxed_", 1.0)
+        if share == 1:
+            return found
+        free = on_support(moments, problem.l1_penalty, found.coef)
+        return found._replace(coef=share * found.coef + (1 - share) * free)
 
     def _of_ratio(self, l1_ratio) -> L1:
         return replace(self._problem.l1_penalty, l1_ratio=l1_ratio)
@@ -229,6 +256,10 @@ class Selection:
             yield coefs[0]
 
     def _by_cross_validation(self, cells, _, grids):
+        return self._choice.by_errors(grids, self._errors(cells, grids))
+
+    def _errors(self, cells, grids):
+        """Mean squared errors of one target on the test sets."""
         splits, fit_intercept = self._partition.splits, self._problem.fit_intercept
         shares = self._choice.shares
         mse = np.full((len(shares), *grids.shape, len(splits)), np.nan)
@@ -259,7 +290,7 @@ class Selection:
                     errors[ratio, :, fold] = squares / test.weight
         if np.isnan(mse[0, 0, 0]).all():
             raise ValueError(why)
-        return self._choice.by_errors(grids, mse)
+        return mse
 
     def _by_information(self, _, moments, grids):
         """AIC or BIC as in `LassoLarsIC`: Zou, Hastie & Tibshirani (2007), eq. 2.16."""

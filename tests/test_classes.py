@@ -67,7 +67,7 @@ def test_it_is_optimal_and_certified(name, l1_ratio, place, client):
     assert violation(model, X, y, l1_ratio=l1_ratio) <= 1e-6
     assert model.certificate_ == "duality gap"
     assert 0 <= model.dual_gap_ <= 1e-10
-    assert model.n_passes_ <= 10
+    assert model.n_passes_ <= (8 if place == "memory" else 15)  # chunks that lack a class
     assert model.coef_.shape == (len(np.unique(y)), X.shape[1])
     assert model.intercept_.sum() == pytest.approx(0, abs=1e-12)
     found = objective(model, X, y, l1_ratio=l1_ratio)

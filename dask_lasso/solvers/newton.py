@@ -58,6 +58,8 @@ _MOST_IDLE = 3
 _NEAR = 1e-4
 # What a decrement is, of that before, where the curvature is about right.
 _FAST = 1e-2
+# of classes, whose probabilities may hardly depend on a coefficient, they are less so.
+_OF_CLASSES = 1e2
 _EXACT = {np.dtype(np.float64): 1e-17, np.dtype(np.float32): 1e-12}
 
 
@@ -126,7 +128,7 @@ class _Newton:
         self.converged = False
         self.n_passes = 0
         self._lower = -np.inf
-        self._exact = _EXACT[np.dtype(settings.dtype)]
+        self._exact = _EXACT[np.dtype(settings.dtype)] / (_OF_CLASSES if self._has_classes else 1)
 
     def run(self):
         """Read the rows as often as the certificate needs, and time allows."""
@@ -209,16 +211,14 @@ class _Newton:
         return usable(found, self._place)
 
     def _decrement(self, statistics, beta, after, weight):
-        """By how much the minimum of the quadratic is lower, about: of first order."""
+        """How long a step is, in the norm of the quadratic: by what that is lower, at least."""
         k, moved = len(beta) - self._problem.fit_intercept, after - beta
-        value = self._problem.penalty.value
-        falls = value(beta[:k]) - value(after[:k])
+        falls = np.zeros(beta.shape[1])
         for target, of_rows in enumerate(statistics):
-            slope = of_rows.sxy[:, 0] + of_rows.weight * of_rows.x_mean * of_rows.y_mean
-            falls[target] += slope @ moved[:k, target] / weight
-            if self._problem.fit_intercept:
-                falls[target] += of_rows.weight * of_rows.y_mean[0] * moved[k, target] / weight
-        return np.abs(falls)
+            step = moved[:k, target]
+            mean = of_rows.x_mean @ step + (moved[k, target] if len(beta) > k else 0.0)
+            falls[target] = (step @ of_rows.sxx @ step + of_rows.weight * mean**2) / (2 * weight)
+        return falls
 
     def _has_ended(self, found, points, decrement, n_idle):
         """Measure the gap, tell of the estimate; True when the fit has ended."""

@@ -86,6 +86,10 @@ def logistic(client, X, y):
     return AsyncLogisticRegression(0.01, client=client).fit(X, y > 0).coef_
 
 
+def poisson(client, X, y):
+    return AsyncLassoRegressor(0.01, loss="poisson", client=client).fit(X, abs(y)).coef_
+
+
 def score(client, X, y):
     model = AsyncLassoRegressor(ALPHA, client=client).fit(*in_memory(X.shape[1]))
     return np.array([model.score(X, y)])
@@ -105,6 +109,7 @@ FITS = {
     "lbfgs": (partial(fit, partial(lasso, local_solver="lbfgs", tol=1e-12)), K),
     "huber": (partial(fit, partial(lasso, loss="huber", tol=1e-12)), K),
     "logistic": (logistic, K),
+    "poisson": (poisson, K),
     "cv": (partial(fit, cv), K),
     "partial_fit": (partial_fit, K),
     "score": (score, K),

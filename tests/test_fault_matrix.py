@@ -8,7 +8,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 CELLS = [
-    ("killed", ["tall"]),
+    ("killed", ["tall", "poisson"]),
     ("restarted", ["wide cv"]),
     ("closed", ["huber", "wide cv"]),
 ]

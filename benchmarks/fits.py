@@ -75,7 +75,7 @@ def case_numpy():
 
     adelie = Elsewhere(
         "adelie",
-        ["adelie"],
+        ["adelie", "numpy<2"],
         "import adelie as ad\n"
         "def fit(X, y, alpha):\n"
         "    state = ad.grpnet(X=X, glm=ad.glm.gaussian(y=y), lmda_path=[alpha], tol=1e-12,\n"

@@ -98,7 +98,9 @@ class Simulated(InMemory):
 
     def submit(self, task, *args, pin=None):
         self.spend(self.cluster.submit)
-        future = Future(task, args, self._home.get(args[0]) if args and pin is None else pin)
+        future = Future(task, args, pin)
+        if pin is None:
+            future.pin = self._home.get(future.data)
         self._send("client", self.now, self._arrive, future)
         return future
 

@@ -9,6 +9,7 @@ from .estimators.elastic_net import AsyncElasticNetRegressor
 from .estimators.equivalent import equivalent_rows
 from .estimators.lasso import AsyncLassoRegressor
 from .estimators.logistic import AsyncLogisticRegression
+from .estimators.logistic_cv import AsyncLogisticRegressionCV
 from .estimators.path import lasso_path
 from .places.reuse import reuse_statistics
 from .problem.losses import Loss
@@ -20,6 +21,7 @@ __all__ = [
     "AsyncLassoCV",
     "AsyncLassoRegressor",
     "AsyncLogisticRegression",
+    "AsyncLogisticRegressionCV",
     "CVDisplay",
     "ConvergenceDisplay",
     "Engine",

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval
 
 from ..engines.schedules import Engine
+from ..problem.losses import Loss
 from .selection import SelectionBase
 
 if TYPE_CHECKING:
@@ -55,6 +56,14 @@ class AsyncLassoCV(SelectionBase):
     one_alpha : bool, default=False
         Of several targets: one alpha for all, of the least mean error over them. Else each
         has its own, from a grid of its own.
+
+    loss : {"squared", "poisson", "gamma", "tweedie"} or object, default="squared"
+        As in `AsyncLassoRegressor`, where objects need a `conjugate`. But for the squared loss
+        alpha is chosen by the mean deviance (`deviance_path_`), and ten alphas of all folds
+        take about eight passes; of one target, and not `relaxed`. "aic" and "bic" are of
+        "poisson" alone of these, and of ``l1_ratio=1``.
+
+    tweedie_power : float, default=1.5
 
     max_time : float, default=None
         Seconds after which alpha is chosen by the rows read so far. Splits of which no
@@ -105,7 +114,7 @@ class AsyncLassoCV(SelectionBase):
     - `polish`, `rho`, `over_relaxation` and `max_staleness` are of ADMM, and `warm_start` is
       of a start: here every fit is the exact one from statistics, and each point of a path
       starts from the one before.
-    - `loss` and `local_solver`: a pass is enough for the squared loss alone.
+    - `local_solver`, and losses without a conjugate: they have no certificate.
     - `partial_fit`, `fit_statistics` and `merge`: new rows move the bounds of the folds, and
       `statistics_` are of all rows, not of folds. With the alpha chosen, go on with
       ``AsyncLassoRegressor(model.alpha_).fit_statistics(model.statistics_)``, whose
@@ -146,6 +155,8 @@ class AsyncLassoCV(SelectionBase):
         criterion: str = "cv",
         relaxed: bool | ArrayLike = False,
         one_alpha: bool = False,
+        loss: str | Loss = "squared",
+        tweedie_power: float = 1.5,
         engine: str | Engine = "batched",
         fit_intercept: bool = True,
         positive: bool = False,
@@ -167,6 +178,8 @@ class AsyncLassoCV(SelectionBase):
         self.criterion = criterion
         self.relaxed = relaxed
         self.one_alpha = one_alpha
+        self.loss = loss
+        self.tweedie_power = tweedie_power
         self.engine = engine
         self.fit_intercept = fit_intercept
         self.positive = positive
@@ -192,8 +205,9 @@ class AsyncElasticNetCV(SelectionBase):
     l1_ratio : float or list of float, default=0.5
         Share of the l1 term in the penalty; of a list, the best is chosen.
 
-    eps, alphas, cv, rule, criterion, engine, fit_intercept, positive, bounds, penalty_weights, \
-            standardize, tol, max_iter, max_time, n_blocks, client, random_state, verbose
+    eps, alphas, cv, rule, criterion, loss, tweedie_power, engine, fit_intercept, positive, \
+            bounds, penalty_weights, standardize, tol, max_iter, max_time, n_blocks, client, \
+            random_state, verbose
         As in `AsyncLassoCV`. With `rule="1se"`, the l1_ratio is that of the least error.
 
     Attributes
@@ -241,6 +255,8 @@ class AsyncElasticNetCV(SelectionBase):
         cv: Any = None,
         rule: str = "min",
         criterion: str = "cv",
+        loss: str | Loss = "squared",
+        tweedie_power: float = 1.5,
         engine: str | Engine = "batched",
         fit_intercept: bool = True,
         positive: bool = False,
@@ -261,6 +277,8 @@ class AsyncElasticNetCV(SelectionBase):
         self.cv = cv
         self.rule = rule
         self.criterion = criterion
+        self.loss = loss
+        self.tweedie_power = tweedie_power
         self.engine = engine
         self.fit_intercept = fit_intercept
         self.positive = positive

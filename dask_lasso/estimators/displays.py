@@ -253,12 +253,13 @@ class CVDisplay:
         CVDisplay
         """
         check_is_fitted(estimator)
-        if not hasattr(estimator, "mse_path_"):
+        mse_path = getattr(estimator, "mse_path_", getattr(estimator, "deviance_path_", None))
+        if mse_path is None:
             raise ValueError(
-                f"This {type(estimator).__name__} has no mse_path_, which only AsyncLassoCV and"
-                ' AsyncElasticNetCV with criterion="cv" have: fit one of those.'
+                f"This {type(estimator).__name__} has no mse_path_, which only estimators that"
+                ' choose alpha with criterion="cv" have: fit AsyncLassoCV, say.'
             )
-        alphas, mse_path, label = estimator.alphas_, estimator.mse_path_, None
+        alphas, label = estimator.alphas_, None
         ratios = np.atleast_1d(estimator.l1_ratio)
         if len(ratios) > 1:
             chosen = int(np.argmax(ratios == estimator.l1_ratio_))

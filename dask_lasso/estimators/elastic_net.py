@@ -18,7 +18,7 @@ from ..engines.record import Observer
 from ..engines.schedules import ENGINES, Engine
 from ..places.input import Given, open_rows
 from ..places.place import Place, usable
-from ..problem.losses import Gamma, Loss, Pair, Poisson, Residual, Tweedie
+from ..problem.losses import Loss, Pair, is_squared, loss_of
 from ..rows.statistics import Statistics, merge_statistics
 from ..rows.undoing import decayed, without
 from ..solvers import admm, exact, newton, working_set
@@ -197,17 +197,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         return tags
 
     def _loss(self) -> Loss | Pair:
-        loss = self.loss
-        if isinstance(loss, str):
-            return _named_loss(loss, self.huber_delta, self.tweedie_power)
-        if not isinstance(loss, tuple | list):
-            return loss
-        if len(loss) != 2 or not all(callable(function) for function in loss):
-            raise ValueError(
-                "loss must be one of the names, an object with the methods of dask_lasso.Loss, or"
-                f" a pair of functions (f, fprime), got {loss!r}."
-            )
-        return Pair(*loss)
+        return loss_of(self.loss, self.huber_delta, self.tweedie_power)
 
     def _solve(self, place: Place, observe: Observer, *, given: Given) -> Fit:
         """Choose a solver by the problem and the width of the rows, and let it run."""
@@ -219,8 +209,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
             over_relaxation=self.over_relaxation,
             coef_init=self._coef_init(place.n_targets),
         )
-        is_squared = isinstance(problem.loss, Residual) and np.isinf(problem.loss.delta)
-        if self.local_solver == "lbfgs" or not is_squared:
+        if self.local_solver == "lbfgs" or not is_squared(problem.loss):
             self._check_raw_rows(problem.loss, place.n_targets, given)
             newton_will_do = self.polish and self.local_solver == "auto" and self.penalty == "l1"
             if newton_will_do and newton.has_newton(problem.loss):
@@ -433,15 +422,3 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         found = exact.fit_statistics(statistics, self._problem(), settings)
         self._take(found, dtype, y_ndim)
         self._warn_unless_converged(found)
-
-
-def _named_loss(name, huber_delta, tweedie_power):
-    if name == "tweedie":
-        name = {1: "poisson", 2: "gamma"}.get(tweedie_power, name)
-    return {
-        "squared": Residual(),
-        "huber": Residual(float(huber_delta)),
-        "poisson": Poisson(),
-        "gamma": Gamma(),
-        "tweedie": Tweedie(float(tweedie_power)),
-    }[name]

@@ -8,33 +8,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import log_softmax
-from sklearn.base import ClassifierMixin
-from sklearn.exceptions import DataConversionWarning
-from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
 
-from .._warn import warn
 from ..engines.record import Observer
 from ..engines.schedules import Engine
-from ..places.input import Given, fetched, is_dask, memory_features, memory_offset, per_row
-from ..problem.losses import Logistic
 from ..solvers import admm, newton
-from ..solvers.fit import Fit, Problem
+from ..solvers.fit import Fit
 from ..solvers.width import check_width
-from .base import LinearBase
 from .callbacks import with_callbacks
+from .classifier import LogisticBase
 from .elastic_net import CONSTRAINTS
-from .predict import accuracy, predict_dask, predict_rows
 
 if TYPE_CHECKING:
     from distributed import Client
 
 
-class AsyncLogisticRegression(ClassifierMixin, LinearBase):
+class AsyncLogisticRegression(LogisticBase):
     """Logistic regression with an l1 penalty, of data larger than one machine's memory.
 
     Minimises over the coefficients w and the intercept b, with y_i 1 for the second class
@@ -115,8 +104,6 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
-    classes_: np.ndarray
-
     def __init__(
         self,
         alpha: float = 1e-4,
@@ -194,18 +181,8 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         """
         with self._all_or_nothing():
             self._validate_params()
-            if y is None:
-                raise ValueError(
-                    "requires y to be passed, but the target y is None: call"
-                    f" {type(self).__name__}.fit(X, y)."
-                )
             start = self._start()
-            y = _one_column(y)
-            labels, counts = self._labels(y)
-            _check_classes(labels, offset, self.polish)
-            self.classes_ = labels
-            weights = self._weights(y, per_row(sample_weight), counts)
-            given = Given(X, _encoded(y, labels), weights, offset)
+            given = self._given(X, y, sample_weight, offset)
             self._fit(given, partial(self._solve, start))
         return self
 
@@ -213,40 +190,9 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         """Coefficients to start from."""
         return self.coef_.T if self.warm_start and hasattr(self, "coef_") else None
 
-    def _labels(self, y):
-        """The labels in y, sorted, and how often each is there."""
-        if not is_dask(y):
-            check_classification_targets(y)
-            return np.unique(y, return_counts=True)
-        found = fetched(self.client, Given(None, _counted(y))).y
-        pairs = [pair for pair in found if len(pair[0])]
-        if not pairs:
-            raise ValueError("y: Found array with 0 sample(s) while a minimum of 1 is required.")
-        labels, where = np.unique(np.concatenate([pair[0] for pair in pairs]), return_inverse=True)
-        counts = np.bincount(where, weights=np.concatenate([pair[1] for pair in pairs]))
-        check_classification_targets(labels)
-        return labels, counts
-
-    def _weights(self, y, sample_weight, counts):
-        """Weights of the rows, times those of their classes."""
-        if self.class_weight is None:
-            return sample_weight
-        if is_dask(y) and self.class_weight == "balanced":
-            if sample_weight is not None:
-                raise ValueError(
-                    "class_weight='balanced' beside sample_weight needs the weight of each class,"
-                    " which is not computed of dask collections: pass class_weight as a dict."
-                )
-            by_class = counts.sum() / (len(counts) * counts)
-        else:
-            of = y if not is_dask(y) else self.classes_
-            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=of)
-        weights = _encoded(y, self.classes_, tuple(by_class))
-        return weights if sample_weight is None else weights * sample_weight
-
     def _solve(self, start, place, observe: Observer) -> Fit:
         """Newton, or consensus ADMM on raw rows."""
-        problem = Problem(self._penalty(), self.fit_intercept, Logistic())
+        problem = self._problem()
         if start is not None and len(start) != place.n_features:
             raise ValueError(
                 f"warm_start=True, but the previous fit had {len(start)} features and X has"
@@ -268,182 +214,3 @@ class AsyncLogisticRegression(ClassifierMixin, LinearBase):
         if self.polish:
             return newton.fit(place, problem, settings, observe)
         return admm.fit(place, problem, settings, observe, by_rows=True)
-
-    def _attributes_of(self, estimate, dtype, y_ndim):
-        n_classes = len(self.classes_)
-        found = super()._attributes_of(estimate, dtype, 1 if n_classes == 2 else 2)
-        if n_classes > 2:  # the error of each intercept adds to one gap
-            gap = float(estimate.gap[0])
-            found["dual_gap_"] = gap + float((found["dual_gap_"] - gap).sum())
-            found["intercept_"] = np.broadcast_to(found["intercept_"], n_classes).copy()
-        found["coef_"] = np.atleast_2d(found["coef_"])
-        found["intercept_"] = np.atleast_1d(np.asarray(found["intercept_"], dtype=dtype))
-        return found
-
-    def decision_function(self, X: Any, offset: Any = None) -> Any:
-        """Log-odds of the second class, of more than two linear predictors of each.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
-                (n_samples, n_features)
-        offset : array-like of shape (n_samples,), default=None
-            As in `AsyncLassoRegressor.predict`.
-
-        Returns
-        -------
-        ndarray, dask Array or dask Series of shape (n_samples,), or (n_samples, n_classes)
-            Lazy for a dask collection.
-        """
-        check_is_fitted(self)
-        return self._predict(X, offset, _log_odds, self.classes_ if len(self.coef_) > 1 else None)
-
-    def predict(self, X: Any, offset: Any = None) -> Any:
-        """Predict the class of rows: arguments and kinds of results as of `decision_function`."""
-        return self._predict(X, offset, partial(_label, classes=self._fitted_classes()))
-
-    def predict_proba(self, X: Any, offset: Any = None) -> Any:
-        """Probabilities (n_samples, n_classes) of the classes; a DataFrame of a dask frame."""
-        return self._predict(X, offset, _probabilities, self._fitted_classes())
-
-    def predict_log_proba(self, X: Any, offset: Any = None) -> Any:
-        """Logarithms of `predict_proba`."""
-        return self._predict(X, offset, _log_probabilities, self._fitted_classes())
-
-    def _fitted_classes(self):
-        check_is_fitted(self)
-        return self.classes_
-
-    def _predict(self, X, offset, of_odds, columns=None):
-        check_is_fitted(self)
-        coef, intercept = self.coef_, self.intercept_
-        if len(coef) == 1:
-            coef, intercept = coef[0], intercept[0]
-        elif offset is not None:
-            raise ValueError("offset is added to the log-odds of two classes: pass none.")
-        compute = partial(_of_rows, of_odds, coef=coef, intercept=intercept)
-        if is_dask(X):
-            is_label = isinstance(of_odds, partial)
-            dtype = self.classes_.dtype if is_label else None
-            return predict_dask(self, X, offset, compute, dtype, columns)
-        X = memory_features(
-            self, X, reset=False, accept_sparse=["csr", "csc"], ensure_min_samples=0
-        )
-        return compute(X, None if offset is None else memory_offset(X, offset))
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
-        """Share of the rows whose class is predicted; dask collections are read once."""
-        check_is_fitted(self)
-        if not is_dask(X):
-            _, y, sample_weight, offset, _ = fetched(
-                self.client, Given(X, y, sample_weight, offset)
-            )
-            return accuracy_score(y, self.predict(X, offset), sample_weight=sample_weight)
-        y = _encoded(_one_column(y), self.classes_)
-        return accuracy(self, Given(X, y, sample_weight, offset))
-
-
-def _of_rows(of_odds, X, offset, coef, intercept):
-    return of_odds(predict_rows(X, offset, coef, intercept))
-
-
-def _log_odds(eta):
-    return eta
-
-
-def _label(eta, classes):
-    return classes[(eta > 0).astype(np.intp) if eta.ndim == 1 else eta.argmax(axis=1)]
-
-
-def _probabilities(eta):
-    return np.exp(_log_probabilities(eta))
-
-
-def _log_probabilities(eta):
-    if eta.ndim == 2:
-        return log_softmax(eta, axis=1)
-    return -np.logaddexp(0, np.column_stack([eta, -eta]))
-
-
-# -- labels --------------------------------------------------------------------------------
-
-
-def _one_column(y):
-    """y in one dimension, an array or a dask collection."""
-    if is_dask(y) and getattr(y, "ndim", 1) == 2:
-        raise ValueError(
-            f"y should be a 1d array, got an array of shape {y.shape} instead: pass one column."
-        )
-    if is_dask(y):
-        return y
-    y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] == 1:
-        warn(
-            "A column-vector y was passed when a 1d array was expected: the column is taken.",
-            DataConversionWarning,
-        )
-        return y[:, 0]
-    if y.ndim != 1:
-        raise ValueError(
-            f"y should be a 1d array, got an array of shape {y.shape} instead: pass one column."
-        )
-    return y
-
-
-def _check_classes(labels, offset, polish):
-    of = f"of two classes, and y has {len(labels)}"
-    if len(labels) == 1:
-        raise ValueError(
-            f"y has only one class, {labels[0]!r}: pass rows of two classes (this needs samples of"
-            " at least 2 classes in the data, but the data contains only one class)."
-        )
-    if len(labels) > 2 and offset is not None:
-        raise ValueError(f"offset is added to the log-odds {of}: pass none.")
-    if len(labels) > 2 and not polish:
-        raise ValueError(f"polish=False is {of}: use polish=True.")
-
-
-def _counted(y):
-    """A dask collection of the labels of each chunk, and how often each is there."""
-    if hasattr(y, "npartitions") and hasattr(y, "map_partitions"):
-        return y.map_partitions(_counts_of_partition, meta=(None, object))
-    return y.map_blocks(
-        _counts_of_chunk,
-        dtype=object,
-        chunks=((1,) * y.numblocks[0],),
-        meta=np.empty(0, dtype=object),
-    )
-
-
-def _counts_of_chunk(chunk):
-    found = np.empty(1, dtype=object)
-    found[0] = np.unique(np.asarray(chunk), return_counts=True)
-    return found
-
-
-def _counts_of_partition(series):
-    import pandas as pd
-
-    return pd.Series([np.unique(series.to_numpy(), return_counts=True)], dtype=object)
-
-
-def _encoded(y, classes, values=None):
-    """The values of the classes, or their codes, in place of the labels; lazy where these are."""
-    values = tuple(map(float, range(len(classes)))) if values is None else values
-    encode = partial(_encode, classes=classes, values=values)
-    if not is_dask(y):
-        return encode(np.asarray(y))
-    if hasattr(y, "map_partitions"):
-        return y.map_partitions(_encode_partition, encode, meta=(y.name, np.float64))
-    return y.map_blocks(encode, dtype=np.float64, meta=np.empty(0))
-
-
-def _encode(labels, classes, values):
-    found = np.full(len(labels), float(len(classes)))  # of a label that the fit has not seen
-    for label, value in zip(classes, values, strict=True):
-        found[labels == label] = value
-    return found
-
-
-def _encode_partition(series, encode):
-    return type(series)(encode(series.to_numpy()), index=series.index, name=series.name)

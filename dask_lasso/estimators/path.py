@@ -12,7 +12,8 @@ from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, validate_params
 
 from .._warn import warn
-from ..places.input import Given, open_rows
+from ..places.input import open_rows
+from ..problem.losses import Loss, is_squared
 from ..solvers.path import Grid, path, path_of
 from .arrays import from_arrays, statistics_of
 from .lasso import AsyncLassoRegressor
@@ -38,6 +39,8 @@ GRID_CONSTRAINTS = {
                 "bounds",
                 "penalty_weights",
                 "standardize",
+                "loss",
+                "tweedie_power",
                 "max_iter",
             )
         },
@@ -55,7 +58,10 @@ def lasso_path(
     bounds: tuple | None = None,
     penalty_weights: ArrayLike | None = None,
     standardize: bool = False,
+    loss: str | Loss = "squared",
+    tweedie_power: float = 1.5,
     sample_weight: Any = None,
+    offset: Any = None,
     max_iter: int = 1000,
     client: Client | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -80,7 +86,11 @@ def lasso_path(
     bounds : tuple (lower, upper), default=None
     penalty_weights : array-like of shape (n_features,), default=None
     standardize : bool, default=False
-    sample_weight : array-like of shape (n_samples,), default=None
+    loss : {"squared", "poisson", "gamma", "tweedie"} or object, default="squared"
+        As in `AsyncLassoRegressor`, where objects need a `conjugate`. But for the squared loss
+        it takes some ten passes for every ten alphas, and one target.
+    tweedie_power : float, default=1.5
+    sample_weight, offset : array-like of shape (n_samples,), default=None
     max_iter : int, default=1000
         The most sweeps of coordinate descent over the coefficients.
     client : distributed.Client, default=None
@@ -96,7 +106,8 @@ def lasso_path(
     Warns
     -----
     ConvergenceWarning
-        If a duality gap is above 1e-6 of ``||y - mean(y)||^2 / n``, as of `AsyncLassoRegressor`.
+        If a duality gap is above 1e-6 of ``||y - mean(y)||^2 / n``, or of the null deviance, as of
+        `AsyncLassoRegressor`.
 
     Examples
     --------
@@ -114,11 +125,15 @@ def lasso_path(
         bounds=bounds,
         penalty_weights=penalty_weights,
         standardize=standardize,
+        loss=loss,
+        tweedie_power=tweedie_power,
         max_iter=max_iter,
         client=client,
     )
-    with open_rows(model, Given(X, y, sample_weight), client=client) as place:
-        found = path(place, model._problem(), grid, max_iter)
+    given = model._given(X, y, sample_weight, offset)
+    given = given._replace(is_counted=not is_squared(model._loss()))
+    with open_rows(model, given, client=client) as place:
+        found = path(place, model._problem(), grid, model._settings(place.dtype))
         y_ndim = place.y_ndim
     return _arrays(found, model, y_ndim)
 

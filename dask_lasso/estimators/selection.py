@@ -4,54 +4,55 @@ from __future__ import annotations
 
 from functools import partial
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.model_selection import KFold as SklearnKFold
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from .._warn import warn
 from ..engines.record import Estimate, Observer
-from ..places.input import is_dask
+from ..places.input import Given, is_dask
 from ..places.place import Place
+from ..problem.losses import Logistic, Poisson, is_squared, loss_of
 from ..rows.cells import Partition, consecutive_folds, one_cell, partition_of
 from ..solvers import selection
 from ..solvers.fit import Fit, Problem
 from ..solvers.path import Grid
 from ..solvers.selection import Choice
 from ..solvers.width import check_width, is_wide_path
+from .base import LinearBase
 from .callbacks import with_callbacks
-from .lasso import AsyncLassoRegressor
+from .elastic_net import CONSTRAINTS
 from .path import GRID_CONSTRAINTS, check_alphas, check_values, path_of_fitted
 from .regressor import LassoBase
 
-if TYPE_CHECKING:
-    pass
 
-
-class SelectionBase(LassoBase):
-    """What the two estimators that choose their penalty share."""
+class Selecting(LinearBase):
+    """What the estimators that choose their penalty share."""
 
     alpha_: float
     alphas_: np.ndarray
     mse_path_: np.ndarray
+    deviance_path_: np.ndarray
     criterion_: np.ndarray
     noise_variance_: float
 
     relaxed: bool | ArrayLike = False
     one_alpha: bool = False
-    max_staleness = None  # cells report once; no block is updated
 
     _parameter_constraints: dict = {
         **GRID_CONSTRAINTS,
+        "l1_ratio": [Interval(Real, 0, 1, closed="both"), "array-like"],
         "cv": ["cv_object"],
         "rule": [StrOptions({"min", "1se"})],
         "criterion": [StrOptions({"cv", "aic", "bic"})],
         **{
-            name: AsyncLassoRegressor._parameter_constraints[name]
+            name: CONSTRAINTS[name]
             for name in (
                 "engine",
                 "fit_intercept",
@@ -68,6 +69,135 @@ class SelectionBase(LassoBase):
                 "verbose",
             )
         },
+    }
+
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        check_alphas(self.alphas)
+        if not isinstance(self.l1_ratio, Real):
+            check_values("l1_ratio", self.l1_ratio, min_val=0.0, max_val=1.0)
+
+    def _choose(self, rows: Given, groups: Any, place: Place, observe: Observer) -> Fit:
+        """Choose a solver by the loss and the width of the rows, and let it run."""
+        partition, loss = self._split(rows, groups, place), self._loss()
+        problem = Problem(self._l1(1.0, 1.0), self.fit_intercept, loss)
+        settings = self._settings(place.dtype)
+        grid = Grid(check_alphas(self.alphas), self.eps)
+        l1_ratios = np.atleast_1d(self.l1_ratio)
+        choice = Choice(grid, l1_ratios, self.rule, self.criterion, self._shares(), self.one_alpha)
+        if self.one_alpha and self.criterion != "cv":
+            raise ValueError(f'one_alpha needs criterion="cv", got {self.criterion!r}.')
+        is_wide = (
+            is_wide_path(place)
+            and self.criterion == "cv"
+            and problem.penalty.is_sparse
+            and self.relaxed is False
+            and np.all(l1_ratios > 0)
+            and np.all(grid.alphas > 0)
+        )
+        if is_squared(loss) and not is_wide:
+            check_width(place)
+            return selection.fit(place, problem, settings, observe, choice, partition)
+        if place.n_targets > 1:
+            raise ValueError(
+                f"y has {place.n_targets} targets and X {place.n_features} columns: fit one"
+                f" {type(self).__name__} per target."
+            )
+        if not is_squared(loss):
+            if self.relaxed is not False:
+                raise ValueError("relaxed is of loss='squared' alone: use relaxed=False.")
+            if self.criterion != "cv":
+                self._check_criterion(loss, l1_ratios)
+            choice = choice._replace(errors="deviance_path_")
+        return selection.fit_by_passes(place, problem, settings, observe, choice, partition)
+
+    def _check_criterion(self, loss, l1_ratios):
+        """Raise where AIC and BIC are not known."""
+        if not isinstance(loss, Logistic | Poisson):
+            raise ValueError(
+                f"criterion={self.criterion!r} needs the dispersion of y, which is known for the"
+                ' squared loss, for loss="poisson" and for two classes: use criterion="cv".'
+            )
+        if np.any(l1_ratios < 1):
+            raise ValueError(
+                f"criterion={self.criterion!r} needs degrees of freedom, which with a ridge term"
+                ' are known for the squared loss alone: use l1_ratio=1, or criterion="cv".'
+            )
+
+    def _shares(self) -> np.ndarray:
+        """Shares of the lasso in a relaxed fit, from the argument `relaxed`."""
+        if self.relaxed is False:
+            return np.ones(1)
+        if self.criterion != "cv":
+            raise ValueError(f'relaxed needs criterion="cv", got {self.criterion!r}.')
+        if self.relaxed is True:
+            return np.linspace(1, 0, 5)
+        bounds = dict(min_val=0.0, max_val=1.0, include_boundaries="both")
+        return np.sort(check_values("relaxed", self.relaxed, **bounds))[::-1]
+
+    def _split(self, rows: Given, groups: Any, place: Place) -> Partition:
+        """The `Partition` that the splits amount to."""
+        if place.y_ndim == 2 and place.n_targets == 1:
+            warn(
+                "A column-vector y was passed when a 1d array was expected: the column is taken.",
+                DataConversionWarning,
+            )
+        if self.criterion != "cv":
+            return one_cell()
+        cv, n_rows = self.cv, place.n_rows
+        if n_rows == 0:
+            raise ValueError("X: Found array with 0 sample(s) while a minimum of 1 is required.")
+        if isinstance(cv, SklearnKFold) and not cv.shuffle and type(cv) is SklearnKFold:
+            return _consecutive_folds(n_rows, cv.n_splits)
+        if cv is None or isinstance(cv, Integral):
+            n_splits = 5 if cv is None else cv
+            if groups is None and not is_classifier(self):
+                return _consecutive_folds(n_rows, n_splits)
+            cv = StratifiedKFold(n_splits) if groups is None else GroupKFold(n_splits)
+        if np.isnan(n_rows):
+            raise ValueError(
+                f"cv={cv} needs the number of rows, and X has chunks of unknown size: call"
+                " X.compute_chunk_sizes() before fit (of a data frame, pass"
+                " X.to_dask_array(lengths=True)), or use consecutive folds (cv=5)."
+            )
+        return partition_of(int(n_rows), _pairs(cv, rows, groups, int(n_rows)))
+
+    def _warn_unless_converged(self, found: Fit) -> None:
+        super()._warn_unless_converged(found)
+        if found.n_unconverged:
+            warn(
+                f"Objective did not converge for {found.n_unconverged} of the coefficients that"
+                f" alpha_ was chosen by, within max_iter={self.max_iter}: their duality gaps are"
+                " above tol. Increase max_iter or tol, or scale the features.",
+                ConvergenceWarning,
+            )
+
+    def _attributes_of(
+        self, estimate: Estimate, dtype: type | np.dtype, y_ndim: int
+    ) -> dict[str, Any]:
+        attributes = super()._attributes_of(estimate, dtype, y_ndim)
+        if y_ndim == 2 and estimate.coef.shape[1] == 1:
+            attributes["intercept_"] = np.ravel(attributes["intercept_"])[0]
+        chosen = dict(estimate.choice)
+        n_ratios = chosen["alphas_"].shape[-2]
+        if n_ratios == 1 or not isinstance(self.alphas, Integral):
+            chosen["alphas_"] = chosen["alphas_"][..., 0, :]
+        for name in {"mse_path_", "deviance_path_", "criterion_"} & set(chosen):
+            chosen[name] = np.squeeze(chosen[name])
+        if "l1_ratio" not in self._get_param_names():
+            del chosen["l1_ratio_"]
+        if self.relaxed is False:
+            chosen.pop("relaxed_", None)
+        return {**attributes, **chosen}
+
+
+class SelectionBase(Selecting, LassoBase):
+    """What the two regressors that choose their penalty share."""
+
+    _parameter_constraints: dict = {
+        **Selecting._parameter_constraints,
+        "loss": [StrOptions({"squared", "poisson", "gamma", "tweedie"}), HasMethods(["conjugate"])],
+        "tweedie_power": CONSTRAINTS["tweedie_power"],
     }
 
     @with_callbacks
@@ -118,79 +248,9 @@ class SelectionBase(LassoBase):
         with self._all_or_nothing():
             self._validate_params()
             given = self._given(X, y, sample_weight, offset)
-            self._fit(given, partial(self._solve, X, y, groups))
+            given = given._replace(is_counted=not is_squared(self._loss()))
+            self._fit(given, partial(self._choose, given, groups))
         return self
-
-    def _validate_params(self) -> None:
-        super()._validate_params()
-        check_alphas(self.alphas)
-        if not isinstance(self.l1_ratio, Real):
-            check_values("l1_ratio", self.l1_ratio, min_val=0.0, max_val=1.0)
-
-    def _solve(self, X: Any, y: Any, groups: Any, place: Place, observe: Observer) -> Fit:
-        """Choose a solver by the width of the rows, and let it run."""
-        partition = self._split(X, y, groups, place)
-        problem = Problem(self._l1(1.0, 1.0), self.fit_intercept)
-        settings = self._settings(place.dtype)
-        grid = Grid(check_alphas(self.alphas), self.eps)
-        l1_ratios = np.atleast_1d(self.l1_ratio)
-        choice = Choice(grid, l1_ratios, self.rule, self.criterion, self._shares(), self.one_alpha)
-        if self.one_alpha and self.criterion != "cv":
-            raise ValueError(f'one_alpha needs criterion="cv", got {self.criterion!r}.')
-        if (
-            is_wide_path(place)
-            and self.criterion == "cv"
-            and problem.penalty.is_sparse
-            and self.relaxed is False
-            and np.all(l1_ratios > 0)
-            and np.all(grid.alphas > 0)
-        ):
-            if place.n_targets > 1:
-                raise ValueError(
-                    f"y has {place.n_targets} targets and X {place.n_features} columns: fit one"
-                    f" {type(self).__name__} per target."
-                )
-            return selection.fit_wide(place, problem, settings, observe, choice, partition)
-        check_width(place)
-        return selection.fit(place, problem, settings, observe, choice, partition)
-
-    def _shares(self) -> np.ndarray:
-        """Shares of the lasso in a relaxed fit, from the argument `relaxed`."""
-        if self.relaxed is False:
-            return np.ones(1)
-        if self.criterion != "cv":
-            raise ValueError(f'relaxed needs criterion="cv", got {self.criterion!r}.')
-        if self.relaxed is True:
-            return np.linspace(1, 0, 5)
-        bounds = dict(min_val=0.0, max_val=1.0, include_boundaries="both")
-        return np.sort(check_values("relaxed", self.relaxed, **bounds))[::-1]
-
-    def _split(self, X: Any, y: Any, groups: Any, place: Place) -> Partition:
-        """The `Partition` that the splits amount to."""
-        if place.y_ndim == 2 and place.n_targets == 1:
-            warn(
-                "A column-vector y was passed when a 1d array was expected: the column is taken.",
-                DataConversionWarning,
-            )
-        if self.criterion != "cv":
-            return one_cell()
-        cv, n_rows = self.cv, place.n_rows
-        if n_rows == 0:
-            raise ValueError("X: Found array with 0 sample(s) while a minimum of 1 is required.")
-        if isinstance(cv, SklearnKFold) and not cv.shuffle and type(cv) is SklearnKFold:
-            cv = cv.n_splits
-        if cv is None or isinstance(cv, Integral):
-            n_splits = 5 if cv is None else cv
-            if groups is None:
-                return _consecutive_folds(n_rows, n_splits)
-            cv = GroupKFold(n_splits)
-        if np.isnan(n_rows):
-            raise ValueError(
-                f"cv={cv} needs the number of rows, and X has chunks of unknown size: call"
-                " X.compute_chunk_sizes() before fit (of a data frame, pass"
-                " X.to_dask_array(lengths=True)), or use consecutive folds (cv=5)."
-            )
-        return partition_of(int(n_rows), _pairs(cv, X, y, groups, int(n_rows)))
 
     @property
     def coef_path_(self) -> np.ndarray:
@@ -204,33 +264,13 @@ class SelectionBase(LassoBase):
             )
         return path_of_fitted(self, self.alphas_, self.eps)[1]
 
-    def _warn_unless_converged(self, found: Fit) -> None:
-        super()._warn_unless_converged(found)
-        if found.n_unconverged:
-            warn(
-                f"Objective did not converge for {found.n_unconverged} of the coefficients that"
-                f" alpha_ was chosen by, within max_iter={self.max_iter}: their duality gaps are"
-                " above tol. Increase max_iter or tol, or scale the features.",
-                ConvergenceWarning,
-            )
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = self.loss in ("poisson", "gamma", "tweedie")
+        return tags
 
-    def _attributes_of(
-        self, estimate: Estimate, dtype: type | np.dtype, y_ndim: int
-    ) -> dict[str, Any]:
-        attributes = super()._attributes_of(estimate, dtype, y_ndim)
-        if y_ndim == 2 and estimate.coef.shape[1] == 1:
-            attributes["intercept_"] = np.ravel(attributes["intercept_"])[0]
-        chosen = dict(estimate.choice)
-        n_ratios = chosen["alphas_"].shape[-2]
-        if n_ratios == 1 or not isinstance(self.alphas, Integral):
-            chosen["alphas_"] = chosen["alphas_"][..., 0, :]
-        for name in {"mse_path_", "criterion_"} & set(chosen):
-            chosen[name] = np.squeeze(chosen[name])
-        if "l1_ratio" not in self._get_param_names():
-            del chosen["l1_ratio_"]
-        if self.relaxed is False:
-            chosen.pop("relaxed_", None)
-        return {**attributes, **chosen}
+    def _loss(self) -> Any:
+        return loss_of(self.loss, 1.0, self.tweedie_power)
 
 
 def _consecutive_folds(n_rows, n_splits):
@@ -242,9 +282,9 @@ def _consecutive_folds(n_rows, n_splits):
     return consecutive_folds(n_rows, n_splits)
 
 
-def _pairs(cv, X, y, groups, n_rows):
+def _pairs(cv, given, groups, n_rows):
     """The splitter's index pairs, in memory."""
-    rows = X
+    rows, X, y = given.X, given.X, given.y
     if type(cv).__module__.startswith("dask_ml."):
         # Its splitters look at the chunks of the rows alone.
         import dask.array as da

@@ -74,6 +74,8 @@ class Given(NamedTuple):
     X, y, sample_weight, offset : arrays or collections
     of_residual : bool
         Whether the loss is one of the residual, so that the offset can be taken from y.
+    is_counted : bool
+        Whether chunks of unknown size are to be counted first.
     """
 
     X: Any
@@ -81,6 +83,7 @@ class Given(NamedTuple):
     sample_weight: Any = None
     offset: Any = None
     of_residual: bool = False
+    is_counted: bool = False
 
     @property
     def named(self) -> dict[str, Any]:
@@ -130,7 +133,8 @@ def open_rows(
         with client_for_fit(client, given.X, *given.named.values()) as client:
             waiting = Waiting(client, deadline)
             try:
-                yield OnCluster(waiting, Joined(parts, waiting, given.of_residual), n_blocks)
+                rows = Joined(parts, waiting, given.of_residual, given.is_counted)
+                yield OnCluster(waiting, rows, n_blocks)
             finally:
                 waiting.release_all()
     else:
@@ -190,7 +194,7 @@ def per_row(sample_weight: Any) -> Any:
 
 def memory_rows(estimator: Any, given: Given, *, reset: bool = True) -> Given:
     """In-memory input as arrays; finiteness is left to the pass over the rows."""
-    X, y, sample_weight, offset, of_residual = given
+    X, y, sample_weight, offset, of_residual, _ = given
     if y is None:
         raise ValueError(_no_target(estimator))
     X = memory_features(estimator, X, reset=reset, accept_sparse="csr", ensure_all_finite=False)

@@ -52,6 +52,8 @@ class Joined:
         frames are optimised.
     of_residual : bool
         Whether an offset is taken from y.
+    is_counted : bool
+        Whether chunks of unknown size are read for their lengths.
 
     Attributes
     ----------
@@ -64,7 +66,13 @@ class Joined:
         Of X.
     """
 
-    def __init__(self, parts: Sequence[Part], waiting: Waiting, of_residual: bool = False) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        waiting: Waiting,
+        of_residual: bool = False,
+        is_counted: bool = False,
+    ) -> None:
         X, y = parts[:2]
         self.n_features, self.dtype = X.shape[1], X.dtype
         self.y_ndim, self.n_targets = y.ndim, 1 if y.ndim == 1 else y.shape[1]
@@ -74,6 +82,8 @@ class Joined:
         lead = frames[0] if frames else next(part for part in arrays if part.is_dask)
         lead_name, lead = lead.name, lead.values if joined is None else joined
         sizes = _sizes(lead, arrays, waiting)
+        if is_counted and _is_unknown(sizes):
+            sizes = _read_sizes(lead, waiting)
         arrays = [part._replace(values=_in_chunks(part, sizes, lead_name)) for part in arrays]
         arrays = [
             part if part.is_dask else part._replace(values=send_rows(part.values, sizes, waiting))

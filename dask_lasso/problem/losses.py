@@ -95,6 +95,12 @@ class Residual:
 
 SQUARED = Residual()
 
+
+def is_squared(loss: object) -> bool:
+    """Whether a loss is the squared one, of which statistics tell all."""
+    return isinstance(loss, Residual) and bool(np.isinf(loss.delta))
+
+
 _EPS, _TINY = np.finfo(np.float64).eps, np.finfo(np.float64).tiny
 # Newton steps, of one number.
 _STEPS = 30
@@ -293,3 +299,26 @@ class Pair:
 
     f: Callable
     fprime: Callable
+
+
+def loss_of(loss: str | tuple | Loss, huber_delta: float, tweedie_power: float) -> Loss | Pair:
+    """The argument `loss`: a name, an object that is one, or a pair of functions."""
+    if isinstance(loss, str):
+        if loss == "tweedie" and tweedie_power in (1, 2):
+            loss = "poisson" if tweedie_power == 1 else "gamma"
+        named: dict[str, Loss] = {
+            "squared": Residual(),
+            "huber": Residual(float(huber_delta)),
+            "poisson": Poisson(),
+            "gamma": Gamma(),
+            "tweedie": Tweedie(float(tweedie_power)),
+        }
+        return named[loss]
+    if not isinstance(loss, tuple | list):
+        return loss
+    if len(loss) != 2 or not all(callable(function) for function in loss):
+        raise ValueError(
+            "loss must be one of the names, an object with the methods of dask_lasso.Loss, or"
+            f" a pair of functions (f, fprime), got {loss!r}."
+        )
+    return Pair(*loss)

@@ -11,9 +11,12 @@ from ..places.place import Place, usable
 from ..problem.first import adapted
 from ..problem.gram import solve_path
 from ..problem.grid import alpha_grid
-from ..rows.cells import one_cell
+from ..problem.losses import is_squared
+from ..rows.cells import Partition, one_cell
 from ..rows.statistics import Statistics
-from .fit import Problem
+from .fit import Problem, Settings
+from .newton import has_newton
+from .newton_path import NewtonPath
 from .width import check_width, is_wide_path
 from .working_set_path import WidePath
 
@@ -40,18 +43,35 @@ class Grid(NamedTuple):
         return make(eps=self.eps, n_alphas=self.alphas)
 
 
-def path(place: Place, problem: Problem, grid: Grid, max_iter: int) -> Path:
+def by_passes(
+    place: Place, partition: Partition, problem: Problem, settings: Settings
+) -> WidePath | NewtonPath:
+    """What solves paths that take more than one pass."""
+    if not has_newton(problem.loss):
+        raise ValueError(
+            "A path, and a choice of alpha, is for the squared loss, or for one with a conjugate"
+            " (loss='poisson', 'gamma', 'tweedie', or an object with that method)."
+        )
+    if is_squared(problem.loss):
+        return WidePath(place, partition, problem, max_iter=settings.max_iter)
+    check_width(place)
+    return NewtonPath(place, partition, problem, settings)
+
+
+def path(place: Place, problem: Problem, grid: Grid, settings: Settings) -> Path:
     """The path of the rows of a place."""
     penalty = problem.l1_penalty
-    if not (is_wide_path(place) and penalty.is_sparse and np.all(grid.alphas > 0)):
+    is_wide = is_wide_path(place) and penalty.is_sparse and np.all(grid.alphas > 0)
+    if is_squared(problem.loss) and not is_wide:
         check_width(place)
-        return path_of(usable(place.merged_statistics(), place), problem, grid, max_iter)
+        merged = usable(place.merged_statistics(), place)
+        return path_of(merged, problem, grid, settings.max_iter)
     if place.n_targets > 1:
         raise ValueError(
-            f"y has {place.n_targets} targets and X {place.n_features} columns: take a path of"
-            " so many columns for each target by itself."
+            f"y has {place.n_targets} targets and X {place.n_features} columns: take the path of"
+            " each target by itself, with so many columns or with this loss."
         )
-    paths = WidePath(place, one_cell(), problem, max_iter=max_iter)
+    paths = by_passes(place, one_cell(), problem, settings)
     penalty = paths.penalty
     alphas = grid.of(lambda **grid: paths.grid(penalty, **grid))
     found = paths.run(alphas, penalty)

@@ -26,10 +26,11 @@ from ..problem.moments import intercept
 from ..problem.penalties import L1
 from ..rows.cells import CellStatistics, Partition, merge_cells, union_of_cells
 from ..rows.statistics import Statistics
+from . import newton
 from .exact import solve_problem
 from .fit import Fit, Problem, Settings, drive
-from .path import Grid
-from .working_set_path import WidePath
+from .newton_path import NewtonPath
+from .path import Grid, by_passes
 
 # Share of ``||y||^2``, per column, that rounding leaves where least squares fits y exactly.
 _EXACT = 1e-14
@@ -46,6 +47,8 @@ class Choice(NamedTuple):
         Of the lasso in its mean with least squares on its support.
     one_alpha : bool
         Whether several targets have one penalty, of the least mean error over all.
+    errors : str
+        What the errors on test sets are called.
     """
 
     grid: Grid
@@ -54,6 +57,7 @@ class Choice(NamedTuple):
     criterion: str
     shares: np.ndarray
     one_alpha: bool = False
+    errors: str = "mse_path_"
 
     def grids(self, penalty: L1, make: Callable[..., np.ndarray]) -> np.ndarray:
         """A row of alphas for each l1_ratio; ``make(penalty, eps=, n_alphas=)`` makes one."""
@@ -73,12 +77,16 @@ class Choice(NamedTuple):
             along = mean[share, ratio]
             error = used[share, ratio, best].std(ddof=1) / np.sqrt(n_used)
             best = np.intp(np.argmax(along <= along[best] + error))
-        return self._of(grids, ratio, best, mse_path_=mse, relaxed_=self.shares[share])
+        return self._of(grids, ratio, best, **{self.errors: mse}, relaxed_=self.shares[share])
 
-    def by_values(self, grids: np.ndarray, values: np.ndarray, noise: float) -> dict:
+    def by_values(self, grids: np.ndarray, values: np.ndarray, **beside: float) -> dict:
         """The penalty of the least value of a criterion."""
         ratio, best = np.unravel_index(np.argmin(values), values.shape)
-        return self._of(grids, ratio, best, criterion_=values, noise_variance_=noise)
+        return self._of(grids, ratio, best, criterion_=values, **beside)
+
+    def factor(self, n: int) -> float:
+        """What AIC or BIC multiplies degrees of freedom with, for n rows."""
+        return 2.0 if self.criterion == "aic" else float(np.log(n))
 
     def _of(self, grids, ratio, best, **found):
         chosen = {"alpha_": grids[ratio, best], "l1_ratio_": self.l1_ratios[ratio]}
@@ -100,7 +108,7 @@ def fit(
     return drive(place, Blocks(reports, reports), model, settings, record)
 
 
-def fit_wide(
+def fit_by_passes(
     place: Place,
     problem: Problem,
     settings: Settings,
@@ -108,54 +116,86 @@ def fit_wide(
     choice: Choice,
     partition: Partition,
 ) -> Fit:
-    """The same of rows with many columns: every path through working sets."""
-    record = Record(observe)
-    paths = WidePath(place, partition, problem, max_iter=settings.max_iter)
-    penalty = paths.penalty
-    grids = choice.grids(penalty, paths.grid)
+    """The same of rows with many columns, or with another loss: every path takes passes."""
+    paths = by_passes(place, partition, problem, settings)
+    penalties = [replace(paths.penalty, l1_ratio=l1_ratio) for l1_ratio in choice.l1_ratios]
+    grids = choice.grids(paths.penalty, paths.grid)
     found, stopped_by = [], None
-    for alphas, l1_ratio in zip(grids, choice.l1_ratios, strict=True):
+    for alphas, penalty in zip(grids, penalties, strict=True):
         try:
-            found.append(paths.run(alphas, replace(penalty, l1_ratio=l1_ratio)))
+            found.append(paths.run(alphas, penalty))
         except TimeIsUp:
             if not found:
                 raise
-            stopped_by = "max_time"
+        if len(found[-1].errors) < len(alphas) or len(found) == len(grids):
             break
-    mse = np.full((1, *grids.shape, len(partition.splits)), np.inf)
-    n_unconverged = 0
-    for errors, path in zip(mse[0], found, strict=False):
-        errors[: len(path.errors)] = path.errors
-        n_unconverged += int((path.gaps > settings.tol * paths.null_loss[0]).sum())
-        if len(path.errors) < len(errors):
-            stopped_by = "max_time"
-    chosen = choice.by_errors(grids, mse)
-    mse[np.isinf(mse)] = np.nan
+    if len(found) < len(grids) or len(found[-1].errors) < grids.shape[1]:
+        stopped_by = "max_time"
+    chosen = _chosen(choice, grids, penalties, found, paths)
     ratio = int(np.flatnonzero(choice.l1_ratios == chosen["l1_ratio_"])[0])
     best = int(np.flatnonzero(grids[ratio] == chosen["alpha_"])[0])
-    coef = found[ratio].coefs[:, [best]].toarray()
-    statistics = paths.statistics
-    at = intercept(statistics, coef, problem.fit_intercept)
-    estimate = Estimate(coef, at, found[ratio].gaps[:1, best], choice=chosen)
+    path, at = found[ratio], problem._replace(penalty=penalties[ratio].at(chosen["alpha_"]))
+    coef = path.coefs[:, [best]].toarray()
+    estimate = Estimate(coef, path.intercepts[[best]], path.gaps[:1, best], choice=chosen)
     row = {
         "n_updates": paths.n_updates,
-        "samples_seen": statistics.n_rows,
-        "objective": found[ratio].objectives[0, best],
+        "samples_seen": paths.statistics.n_rows,
+        "objective": path.objectives[0, best],
     }
+    record = Record(observe)
     record.add(row, estimate)
-    return Fit(
+    fit = Fit(
         estimate,
-        statistics,
+        paths.statistics,
         paths.null_loss,
         stopped_by is None,
-        statistics.n_rows,
+        paths.statistics.n_rows,
         n_passes=paths.n_passes,
         n_updates=paths.n_updates,
         history=record.history,
         staleness=np.zeros(1, dtype=np.int64),  # every column is everywhere: one block
         stopped_by=stopped_by,
-        n_unconverged=n_unconverged,
+        n_unconverged=sum(np.sum(p.gaps > settings.tol * paths.null_loss[0]) for p in found),
     )
+    if isinstance(paths, NewtonPath) and stopped_by is None:
+        return _polished(fit, place, at, replace(settings, coef_init=coef), observe)
+    return fit
+
+
+def _polished(fit, place, problem, settings, observe):
+    """The chosen point as exact as any other fit; those of a path are as the choice needs."""
+    chosen = fit.estimate.choice
+    try:
+        found = newton.fit(
+            place, problem, settings, lambda row, e: observe(row, e._replace(choice=chosen))
+        )
+    except TimeIsUp:
+        return fit._replace(stopped_by="max_time")
+    return found._replace(
+        estimate=found.estimate._replace(choice=chosen),
+        n_passes=fit.n_passes + found.n_passes,
+        n_updates=fit.n_updates + found.n_updates,
+        n_unconverged=fit.n_unconverged,
+    )
+
+
+def _chosen(choice, grids, penalties, found, paths):
+    """The penalty that errors on test sets, or a criterion, tell for the best."""
+    if choice.criterion != "cv":
+        values = np.full(grids.shape, np.inf)
+        n = paths.statistics.n_rows
+        factor = choice.factor(n)
+        for of_ratio, path, penalty, alphas in zip(values, found, penalties, grids, strict=False):
+            done = len(path.errors)
+            df = np.diff(path.coefs.indptr)
+            of_ratio[:done] = n * paths.deviances(path, penalty.at(alphas[:done])) + factor * df
+        return choice.by_values(grids, values)
+    errors = np.full((1, *grids.shape, found[0].errors.shape[1]), np.inf)
+    for of_ratio, path in zip(errors[0], found, strict=False):
+        of_ratio[: len(path.errors)] = path.errors
+    chosen = choice.by_errors(grids, errors)
+    errors[np.isinf(errors)] = np.nan
+    return chosen
 
 
 class Selection:
@@ -296,7 +336,7 @@ class Selection:
         """AIC or BIC as in `LassoLarsIC`: Zou, Hastie & Tibshirani (2007), eq. 2.16."""
         n = self.statistics.n_weighted
         noise = self._noise_variance(moments)
-        factor = 2.0 if self._choice.criterion == "aic" else np.log(n)
+        factor = self._choice.factor(n)
         values = np.empty(grids.shape)
         for ratio, coefs in enumerate(self._solve_paths(moments, grids)):
             penalty = adapted(moments, self._of_ratio(self._choice.l1_ratios[ratio]))
@@ -306,7 +346,7 @@ class Selection:
                 for coef, alpha in zip(coefs.T, grids[ratio], strict=True)
             ]
             values[ratio] = n * np.log(2 * np.pi * noise) + squares / noise + factor * np.array(df)
-        return self._choice.by_values(grids, values, noise)
+        return self._choice.by_values(grids, values, noise_variance_=noise)
 
     def _noise_variance(self, moments):
         """Residual variance of least squares, non-negative where `positive`."""

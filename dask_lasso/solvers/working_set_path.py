@@ -23,6 +23,7 @@ from ..places.waiting import TimeIsUp
 from ..problem.box import Pulls
 from ..problem.certificate import scale_residual
 from ..problem.grid import check_l1_ratio, grid_from, largest_correlation
+from ..problem.moments import intercept
 from ..problem.penalties import L1
 from ..rows.cells import Partition
 from ..rows.passes import Chosen, merge_sums, path_residuals
@@ -43,15 +44,17 @@ class Paths(NamedTuple):
     Attributes
     ----------
     coefs : sparse of shape (k, n_alphas)
+    intercepts : ndarray of shape (n_alphas,)
         Of all rows.
     gaps : ndarray of shape (1 + n_splits, n_alphas)
         Duality gaps: of all rows, then of each training set.
     errors : ndarray of shape (n_alphas, n_splits)
-        Mean squared errors on the test sets.
+        Mean squared errors on the test sets, or mean deviances.
     objectives : ndarray of shape (1 + n_splits, n_alphas)
     """
 
     coefs: sparse.csc_array
+    intercepts: np.ndarray
     gaps: np.ndarray
     errors: np.ndarray
     objectives: np.ndarray
@@ -146,7 +149,8 @@ class WidePath:
                 following = alphas[start + few :][:few].min() * penalty.l1_ratio
                 chosen = np.union1d(used, nearest(following))
         of_all = sparse.hstack(coefs, format="csc")
-        return Paths(of_all, np.hstack(gaps), np.vstack(errors), np.hstack(objectives))
+        at = intercept(self.statistics, of_all, self._fit_intercept)
+        return Paths(of_all, at, np.hstack(gaps), np.vstack(errors), np.hstack(objectives))
 
     def _first_columns(self, l1):
         score = self._alike.at_zero(self._centre.xy)[:, 0] / self._weights

@@ -3,11 +3,13 @@
 from ._version import __version__
 from .engines.run import Run
 from .engines.schedules import Engine
+from .estimators.coefficients import CoefficientDisplay
 from .estimators.cv import AsyncElasticNetCV, AsyncLassoCV
 from .estimators.displays import ConvergenceDisplay, CVDisplay, PathDisplay
 from .estimators.elastic_net import AsyncElasticNetRegressor
 from .estimators.equivalent import equivalent_rows
 from .estimators.lasso import AsyncLassoRegressor
+from .estimators.live import LiveView
 from .estimators.logistic import AsyncLogisticRegression
 from .estimators.logistic_cv import AsyncLogisticRegressionCV
 from .estimators.path import lasso_path
@@ -23,8 +25,10 @@ __all__ = [
     "AsyncLogisticRegression",
     "AsyncLogisticRegressionCV",
     "CVDisplay",
+    "CoefficientDisplay",
     "ConvergenceDisplay",
     "Engine",
+    "LiveView",
     "Loss",
     "PathDisplay",
     "Penalty",

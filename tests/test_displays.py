@@ -13,6 +13,7 @@ from dask_lasso import (
     AsyncElasticNetCV,
     AsyncLassoCV,
     AsyncLassoRegressor,
+    CoefficientDisplay,
     ConvergenceDisplay,
     CVDisplay,
     PathDisplay,
@@ -64,6 +65,29 @@ def test_cv_curve_with_standard_errors():
     np.testing.assert_allclose(half, model.mse_path_.std(axis=1, ddof=1) / 2)
 
 
+def test_cv_curve_marks_one_standard_error():
+    display = CVDisplay.from_estimator(AsyncLassoCV(cv=4).fit(X, y))
+    assert display.one_se_alpha_ == AsyncLassoCV(cv=4, rule="1se").fit(X, y).alpha_
+    assert list(display.ax_.lines[-1].get_xdata()) == [display.one_se_alpha_] * 2
+
+
+@pytest.mark.parametrize("level", [None, 0.9])
+def test_coefficients_are_sorted_and_named(level):
+    model = AsyncLassoRegressor(0.1).fit(FRAME.data, y)
+    display = CoefficientDisplay.from_estimator(model, level=level, most=4)
+    table = model.inference(0.9)
+    values = table.coefficient if level is None else table.estimate
+    expected = values[values.abs().nlargest(4).index].sort_values()
+    assert [t.get_text() for t in display.ax_.get_yticklabels()] == expected.index.tolist()
+    line, _, bars = display.errorbar_
+    np.testing.assert_allclose(line.get_xdata(), expected)
+    if level is None:
+        assert not bars
+    else:
+        ends = np.array([segment[:, 0] for segment in bars[0].get_segments()])
+        np.testing.assert_allclose(ends, table.loc[expected.index, ["lower", "upper"]])
+
+
 def test_cv_curve_of_the_chosen_l1_ratio():
     model = AsyncElasticNetCV(l1_ratio=[0.5, 0.9, 1.0], cv=3).fit(X, y)
     display = CVDisplay.from_estimator(model)
@@ -89,6 +113,7 @@ def test_convergence_of_two_engines_on_the_same_axes():
 @pytest.mark.parametrize(
     ("display", "estimator"),
     [
+        (CoefficientDisplay, AsyncLassoRegressor()),
         (PathDisplay, AsyncLassoRegressor()),
         (CVDisplay, AsyncLassoCV()),
         (ConvergenceDisplay, AsyncLassoRegressor()),
@@ -117,6 +142,16 @@ def fitted(**settings):
 
 
 WRONG = {
+    "coefficients of two targets": (
+        lambda: CoefficientDisplay.from_estimator(
+            AsyncLassoRegressor().fit(X, np.column_stack([y, y]))
+        ),
+        "CoefficientDisplay shows one target",
+    ),
+    "coefficients with too few names": (
+        lambda: CoefficientDisplay([1.0, 2.0], ["a"]),
+        "coefficients has shape .2,., and there are 1 names",
+    ),
     "path of a number of alphas that is none": (
         lambda: PathDisplay.from_estimator(fitted(), alphas=0),
         "'alphas' parameter of PathDisplay.from_estimator",

@@ -98,7 +98,8 @@ def test_verbose_prints_a_line_per_certificate(engine, capsys):
     X, y, _, alpha = load("diabetes")
     model = AsyncLassoRegressor(alpha, engine=engine, polish=False, n_blocks=4, verbose=1)
     model.fit(X, y)
-    lines = capsys.readouterr().out.splitlines()
+    begin, *lines = capsys.readouterr().out.splitlines()
+    assert "begins with 442 rows, 10 columns" in begin
     assert len(lines) == len(model.history_["time"]) > 1
     assert all("dual gap" in line for line in lines)
     AsyncLassoRegressor(alpha, engine=engine).fit(X, y)

@@ -90,7 +90,7 @@ def test_what_is_imported_is_installed(file):
     allowed = {name.replace("scikit-learn", "sklearn") for name in needed}
     allowed |= {"joblib", "cloudpickle"}  # without which neither scikit-learn nor dask is there
     allowed |= sys.stdlib_module_names
-    optional = {"pandas", "matplotlib", "xarray", "polars"}
+    optional = {"pandas", "matplotlib", "xarray", "polars", "rich", "bokeh"}
     assert set(imported(TREES[file].body)) <= allowed
     assert set(imported(ast.walk(TREES[file]))) <= allowed | optional
 

@@ -57,7 +57,7 @@ class Record:
     def __init__(self, observe: Observer) -> None:
         self._observe = observe
         self._began = time.perf_counter()
-        self._columns: dict[str, list] = {name: [] for name in HISTORY}
+        self._rows: list[dict] = []
 
     @property
     def seconds(self) -> float:
@@ -67,11 +67,19 @@ class Record:
     def add(self, row: dict, estimate: Estimate) -> bool:
         """Add a row, of now if it has no time; True if the fit is to end."""
         row.setdefault("time", self.seconds)
-        for name, column in self._columns.items():
-            column.append(row.get(name, np.nan if HISTORY[name] is np.float64 else 0))
+        self._rows.append(row)
         return self._observe(row, estimate)
 
     @property
     def history(self) -> dict[str, np.ndarray]:
         """A column for each name, of equal length."""
-        return {name: np.array(self._columns[name], dtype) for name, dtype in HISTORY.items()}
+        return history_of(self._rows)
+
+
+def history_of(rows: list[dict]) -> dict[str, np.ndarray]:
+    """Columns of a history, of its rows; NaN or zero where a row has no value."""
+    none = {name: np.nan if dtype is np.float64 else 0 for name, dtype in HISTORY.items()}
+    return {
+        name: np.array([row.get(name, none[name]) for row in rows], dtype)
+        for name, dtype in HISTORY.items()
+    }

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from .._warn import warn
-from ..engines.record import Estimate, Observer
+from ..engines.record import Estimate, Observer, history_of
 from ..engines.schedules import ENGINES
 from ..places.input import Given, open_rows
 from ..places.place import Place
@@ -30,7 +30,7 @@ from .arrays import to_arrays
 from .callbacks import Callbacks, CallbackSupport
 from .convergence import why_not_converged
 from .export import coefficients, save, to_sklearn
-from .progress import print_line
+from .progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,15 +69,18 @@ class LinearBase(CallbackSupport, BaseEstimator):
         """Open the rows, solve, take the attributes from the `Fit`."""
         callbacks = Callbacks(self, given)
         limits = dict(n_blocks=self.n_blocks, max_time=self.max_time)
+        rows: list[dict] = []
         with (
             self._time_in_our_words(),
+            Progress(int(self.verbose), type(self).__name__) as progress,
             open_rows(self, given, client=self.client, **limits) as place,
         ):
+            progress.begin(place)
 
             def observe(row, estimate):
-                if self.verbose:
-                    print_line(row, estimate)
-                return callbacks.on_update(partial(self._attributes, estimate, place))
+                rows.append(row)
+                progress.tell(row, estimate)
+                return callbacks.on_update(partial(self._so_far, estimate, place, rows))
 
             found = solve(place, observe)
         self._take(found, place.dtype, place.y_ndim)
@@ -145,6 +148,10 @@ class LinearBase(CallbackSupport, BaseEstimator):
             self.history_ = found.history
             self.staleness_ = found.staleness
             self.n_passes_ = found.n_passes
+
+    def _so_far(self, estimate: Estimate, place: Place, rows: list[dict]) -> dict[str, Any]:
+        """The fitted attributes while the fit goes on."""
+        return {**self._attributes(estimate, place), "history_": history_of(rows)}
 
     def _attributes(self, estimate: Estimate, place: Place) -> dict[str, Any]:
         return self._attributes_of(estimate, place.dtype, place.y_ndim)

@@ -215,9 +215,10 @@ def _check_classes(labels, offset, polish):
 def _counted(y):
     """A dask collection of the labels of each chunk, and how often each is there."""
     if hasattr(y, "npartitions") and hasattr(y, "map_partitions"):
-        return y.map_partitions(_counts_of_partition, meta=(None, object))
+        return y.map_partitions(_counts_of_partition, meta=(None, object), token="lasso-labels")
     return y.map_blocks(
         _counts_of_chunk,
+        token="lasso-labels",
         dtype=object,
         chunks=((1,) * y.numblocks[0],),
         meta=np.empty(0, dtype=object),
@@ -243,8 +244,10 @@ def _encoded(y, classes, values=None):
     if not is_dask(y):
         return encode(np.asarray(y))
     if hasattr(y, "map_partitions"):
-        return y.map_partitions(_encode_partition, encode, meta=(y.name, np.float64))
-    return y.map_blocks(encode, dtype=np.float64, meta=np.empty(0))
+        return y.map_partitions(
+            _encode_partition, encode, meta=(y.name, np.float64), token="lasso-encode"
+        )
+    return y.map_blocks(encode, dtype=np.float64, meta=np.empty(0), token="lasso-encode")
 
 
 def _encode(labels, classes, values):

@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
 from ..places.input import memory_array
+from .axes import axes
 from .path import GRID_CONSTRAINTS, path_of_fitted
 
 if TYPE_CHECKING:
@@ -18,22 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.container import ErrorbarContainer
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.lines import Line2D
-
-
-def _axes(ax):
-    """`ax`, or the axes of a new figure."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError('Displays need matplotlib: install it, or "dask_lasso[plot]".') from error
-    if ax is None:
-        return plt.subplots()[1]
-    if not hasattr(ax, "axvline"):
-        raise TypeError(
-            f"ax is a {type(ax).__name__}, not matplotlib Axes: pass one of those that"
-            " plt.subplots() makes."
-        )
-    return ax
 
 
 def _grid_and_values(alphas, name, values, axis):
@@ -169,7 +154,7 @@ class PathDisplay:
         -------
         PathDisplay
         """
-        ax = _axes(ax)
+        ax = axes(ax)
         inside = self.alphas > 0
         self.lines_ = ax.plot(
             self.alphas[inside], self.coefs[:, inside].T, **{"linewidth": 1.2, **line_kw}
@@ -205,6 +190,9 @@ class CVDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     errorbar_ : matplotlib ErrorbarContainer
+    one_se_alpha_ : float
+        The largest alpha within one standard error of the least error, marked with a dotted
+        line; where there are two folds or more.
 
     Examples
     --------
@@ -217,6 +205,7 @@ class CVDisplay:
     ax_: Axes
     figure_: Figure | SubFigure
     errorbar_: ErrorbarContainer
+    one_se_alpha_: float
 
     def __init__(
         self,
@@ -284,7 +273,7 @@ class CVDisplay:
         -------
         CVDisplay
         """
-        ax = _axes(ax)
+        ax = axes(ax)
         known = np.isfinite(self.mse_path)
         inside = (self.alphas > 0) & known.any(axis=1)
         mse = self.mse_path[inside][:, known.any(axis=0)]
@@ -307,6 +296,10 @@ class CVDisplay:
         )
         if self.alpha:
             ax.axvline(self.alpha, color="0.3", linestyle="--", linewidth=1)
+        if error is not None:
+            mean, least = mse.mean(axis=1), mse.mean(axis=1).argmin()
+            self.one_se_alpha_ = self.alphas[inside][mean <= mean[least] + error[least]].max()
+            ax.axvline(self.one_se_alpha_, color="0.3", linestyle=":", linewidth=1)
         ax.set(xscale="log", xlabel=r"$\alpha$", ylabel="Mean squared error")
         ax.invert_xaxis()
         if self.label is not None:
@@ -434,7 +427,7 @@ class ConvergenceDisplay:
         -------
         ConvergenceDisplay
         """
-        ax = _axes(ax)
+        ax = axes(ax)
         x, y = self.history[self.x], self.history[self.y]
         known = np.isfinite(y)
         style = {"marker": ".", "linewidth": 1.2, "label": self.label, **line_kw}

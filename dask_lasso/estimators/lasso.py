@@ -139,7 +139,8 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         Given to the engine. The built-in engines draw nothing at random.
 
     verbose : int, default=0
-        1 prints a line for each certificate.
+        1 prints a line when rows have been opened, and one for each certificate; 2 shows a
+        bar with rows, objective and gap in a terminal or a notebook, if rich is installed.
 
     Attributes
     ----------

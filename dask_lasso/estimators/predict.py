@@ -141,6 +141,7 @@ def _predict_array(X, offset, predict, dtype, columns):
         *(argument for values in offsets for argument in (values, "i")),
         predict=predict,
         declared=Declared(X.shape[1]),
+        token="lasso-predict",
         new_axes={} if columns is None else {"t": len(columns)},
         dtype=dtype,
         meta=np.empty((0,) * len(out), dtype=dtype),

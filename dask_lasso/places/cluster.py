@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import dask
 import numpy as np
@@ -200,9 +201,12 @@ class OnCluster:
         return self._submit(task, args, home, strict=False)
 
     def _submit(self, task, args, worker, strict):
+        function = getattr(task, "func", task)  # of a partial
+        name = function.__name__.strip("_").replace("_", "-")
         future = self._client.submit(
             task,
             *args,
+            key=f"lasso-{name}-{uuid4().hex}",  # what the dashboard shows, a colour each
             pure=False,
             priority=10,
             retries=retries(),

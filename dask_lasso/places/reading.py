@@ -121,7 +121,7 @@ class Reading:
         in_memory = chains[0].worker is not None
         if not in_memory or sizeof(args) > _OWN_ARGS:
             # A task of its own, not to be sent with each of the others; which they wait for.
-            of_shared = [dask.delayed(shared, traverse=False, pure=False)]
+            of_shared = [dask.delayed(shared, traverse=False, name="lasso-shared-" + uuid4().hex)]
             shared = result(of_shared[0].key)
         layer, annotations, number = {}, {}, count()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ENGINES
 from scipy import optimize, sparse
-from sklearn.datasets import make_regression
+from sklearn.datasets import load_diabetes, make_regression
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso
 
@@ -319,3 +319,16 @@ def test_a_sparse_chunk_without_rows():
     value, gradient = RowLoss(Residual(DELTA), True).value_and_gradient(np.ones((4, 1)), rows)
     assert value == 0
     np.testing.assert_array_equal(gradient, np.zeros((4, 1)))
+
+
+@pytest.mark.parametrize("n_blocks", [1, 4])
+@pytest.mark.parametrize("engine", ["sync", "batched"])
+def test_admm_where_most_rows_are_in_the_tails_of_huber(engine, n_blocks):
+    """Rows without a curvature do not make steps of any length."""
+    X, y = load_diabetes(return_X_y=True)
+    settings = dict(loss="huber", engine=engine, n_blocks=n_blocks)
+    model = AsyncLassoRegressor(0.1, polish=False, max_iter=200, **settings).fit(X, y)
+    expected = AsyncLassoRegressor(0.1, loss="huber").fit(X, y)
+    assert model.history_["objective"][-1] == pytest.approx(
+        expected.history_["objective"][-1], rel=1e-6
+    )

@@ -396,3 +396,20 @@ def test_splits_of_a_frame():
         model = AsyncLassoRegressor(ALPHA).fit(part[NAMES], part.y)
         np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-8, atol=1e-10)
         assert model.n_samples_seen_ == len(here)
+
+
+def test_a_frame_of_a_persisted_array(client, monkeypatch):
+    X = da.from_array(TABLE[[*NAMES, "y"]].to_numpy(), chunks=(300, K + 1))
+    expected = AsyncLassoRegressor(ALPHA).fit(TABLE[NAMES].to_numpy(), TABLE["y"].to_numpy())
+    with client.as_current():
+        rows = X.persist()
+        frame = rows.to_dask_dataframe(columns=[*NAMES, "y"])
+        frame["twice"] = 2 * frame.y
+        model = AsyncLassoRegressor(ALPHA).fit(frame[NAMES], frame.y)
+        np.testing.assert_allclose(model.coef_, expected.coef_, atol=1e-12)
+        cv = AsyncLassoCV(cv=3, alphas=5).fit(frame[NAMES], frame.y)
+        assert cv.n_samples_seen_ == N
+        monkeypatch.setattr(_wide, "MAX_GRAM", 3)
+        wide = AsyncLassoRegressor(ALPHA).fit(frame[NAMES], frame.y)
+        np.testing.assert_allclose(wide.coef_, expected.coef_, atol=1e-10)
+        del rows, frame, X

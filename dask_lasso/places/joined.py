@@ -198,21 +198,22 @@ def _join_frames(frames, client):
             enforce_metadata=False,
             meta=np.empty((0, 0), dtype=object),
         )
-    return _mended(joined)
+    return _mended(joined, client)
 
 
 def _together(*partitions):
     return partitions
 
 
-def _mended(joined):
+def _mended(joined, client):
     """The same dask array, once dask's own slips in graphs of data frames are put right."""
     import dask.array as da
 
     graph = dict(joined.dask)
     rename_aliases(graph)
     needed = {key for node in graph.values() for key in keys_before(node)}
-    if not needed <= graph.keys():
+    # A frame of a persisted array names results that the cluster has, without their futures.
+    if not needed - graph.keys() <= client.futures.keys():
         raise ValueError(
             "A data frame among X, y and sample_weight comes in fewer partitions than dask has"
             " counted, as happens where columns of a Parquet data set are selected and then"

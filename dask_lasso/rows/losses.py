@@ -22,6 +22,8 @@ from .tiles import CACHE_ITEMS, aligned
 
 # Newton steps to the best constant.
 _STEPS = 30
+# Of the mean curvature: what a row has at least, for the metric of ADMM.
+_LEAST_CURVATURE = 0.3
 
 
 class Sums(NamedTuple):
@@ -117,6 +119,9 @@ class RowLoss:
         rows = rows.sample(rows.X.shape[1])
         eta = np.concatenate([eta for *_, eta in _tiles(rows, beta)])
         curvature = self.loss.curvature(eta, rows.y).mean(axis=1, keepdims=True)
+        # Huber's loss has none on most rows of large residuals: the few that have one would not
+        # tell how far to go along the directions of the others.
+        curvature = np.maximum(curvature, _LEAST_CURVATURE * curvature.mean())
         return moments_of(rows._replace(weight=rows.weight * curvature))
 
     def values_between(

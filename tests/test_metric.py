@@ -174,3 +174,13 @@ def test_functions_of_the_user_get_aligned_chunks():
     model.fit(odd, y)
     expected = AsyncLassoRegressor(alpha, fit_intercept=False).fit(X, y).predict(X)
     np.testing.assert_allclose(model.predict(X), expected, atol=1e-3 * y.std())
+
+
+def test_a_column_that_begins_to_vary_has_coordinates():
+    """The first block of a row says nothing of any column, which the following ones do."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(8, 2))
+    y = X[:, 0] + 1
+    model = AsyncLassoRegressor(0.01, engine="async", local_solver="lbfgs", n_blocks=8, tol=1e-10)
+    expected = AsyncLassoRegressor(0.01).fit(X, y)
+    np.testing.assert_allclose(model.fit(X, y).coef_, expected.coef_, atol=1e-4)

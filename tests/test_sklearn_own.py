@@ -34,6 +34,7 @@ OUT = {
     "test_1d_multioutput_lasso_and_multitask_lasso_cv": "7 digits of an answer at tol=1e-4",
     "test_warm_start_convergence": "n_iter_ counts sweeps over the rows here, never 0",
     "test_warm_start_convergence_with_regularizer_decrement": "n_iter_ counts sweeps over rows",
+    "test_multioutput_enetcv_error": "an error for several targets, which ours can",
     "test_enet_path_positive": "an error for several targets with positive=True, which ours can",
     "test_path_unknown_parameter": "fit_intercept is an argument of ours",
     "test_cv_estimators_reject_params_with_no_routing_enabled": "groups is an argument of ours",

@@ -60,16 +60,16 @@ class Metric(NamedTuple):
         With r the eigenvalues of one H relative to the other, ``k (mean(r) mean(1 / r) - 1)``: zero
         where H is the same but for a factor, and about ``max(r) - 1`` where one direction differs.
         """
-        if (self.root is None) != (other.root is None):
-            return np.inf
+        varies, others = np.isfinite(self.scale), np.isfinite(other.scale)
+        if (self.root is None) != (other.root is None) or (varies != others).any():
+            return np.inf  # what does not vary in one of them stays at zero there
         if self.root is None or other.root is None:
-            varies = np.isfinite(self.scale) & np.isfinite(other.scale)
             ratio = (self.scale[varies] / other.scale[varies]) ** 2
             sums = ratio.sum(), (1 / ratio).sum()
         else:
             ratios = other.of_columns(self._turned.T), self.of_columns(other._turned.T)
             sums = tuple(np.vdot(ratio, ratio) for ratio in ratios)
-        k = max(1, int(np.isfinite(self.scale).sum()))
+        k = max(1, int(varies.sum()))
         return float(sums[0] * sums[1] / k - k)
 
     def of_coef(self, coef: np.ndarray) -> np.ndarray:

@@ -85,6 +85,7 @@ class Question(NamedTuple):
     final: bool  # whether its answer may end the fit
     row: dict  # of the history, but for what the answers tell
     residual: float  # the larger of both residuals, relative
+    is_settled: bool  # whether all blocks have moved since the last change of rho or metric
     answers: list
 
 
@@ -109,6 +110,7 @@ class Consensus:
         self._x: dict[int, Moved] = {}  # block -> x_i, where the next update starts
         self._n_evaluations = 0  # of blocks' losses
         self._primal: dict[int, float] = {}  # block -> ||x_i - z||^2 when it last reported
+        self._unmoved: set[int] = set()  # blocks of which residuals say nothing yet
         # block -> s_i before its update, for updates from the current z
         self._round: dict[int, np.ndarray] = {}
         self._anderson = Anderson()
@@ -166,6 +168,7 @@ class Consensus:
             self._s[block], self._x[block] = self._z, Moved(self._z)
             self._sum = self._sum + self._z
             self._primal[block] = 0.0
+        self._unmoved.update(self._new)
         self._new = []
 
     @property
@@ -240,6 +243,7 @@ class Consensus:
             self._metric, self._nearest = metric, Nearest(metric, self._penalty)
         self.rho = rho
         self._generation += 1
+        self._unmoved = set(self._s)
         self._round = {}
         self._anderson.reset()
 
@@ -266,6 +270,7 @@ class Consensus:
         self._x[block] = moved
         self._sum = self._sum + move
         self._primal[block] = float(np.vdot(step, step))
+        self._unmoved.discard(block)
 
     def update(self, n_updates: int) -> dict | None:
         """The z-update, and once a sweep the certificate."""
@@ -344,6 +349,7 @@ class Consensus:
                     "n_evaluations": self._n_evaluations,
                 },
                 residual=residual,
+                is_settled=not self._unmoved,
                 answers=[],
             )
 
@@ -385,7 +391,7 @@ class Consensus:
         if found.gap is None:
             nothing = np.full(len(found.intercept), np.nan)
             self.estimate = Estimate(found.coef, found.intercept, nothing, "residuals")
-            within = question.residual <= self._tol
+            within = question.is_settled and question.residual <= self._tol
         else:
             self.estimate = Estimate(found.coef, found.intercept, found.gap)
             with np.errstate(over="ignore"):  # the first block may be a single row

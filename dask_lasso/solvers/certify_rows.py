@@ -18,6 +18,8 @@ from ..rows.losses import Sums
 from ..rows.summary import Summary
 from .fit import Problem
 
+_EPS = np.finfo(np.float64).eps
+
 
 class Certificate(NamedTuple):
     """What is known of an estimate; all per target (m,), `gap` is None without a dual."""
@@ -147,6 +149,10 @@ class _Moved:
         squares = squares - (step * correlations[at]).sum(axis=0)
         correlations = correlations - of_x.T @ step
         limit = ORTHOGONAL * np.outer(norms, np.sqrt(self._squares))
-        lost = (penalty.pulls(correlations, self._coef).open[free] > limit).any(axis=0)
+        left = penalty.pulls(correlations, self._coef).open[free]
+        # Sums over columns far from zero hide how far theta is from orthogonal to them.
+        hidden = _EPS * np.outer(np.abs(rows.x_mean[free]), np.sqrt(rows.weight * self._squares))
+        with_y = with_y - (2 * np.abs(self._coef[free]) * (left + hidden)).sum(axis=0)
+        lost = (left > limit).any(axis=0)
         with_y = np.where(lost, 0.0, with_y)  # of the dual point zero
         return correlations, np.array([with_y, squares]), moved

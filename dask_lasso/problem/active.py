@@ -12,14 +12,14 @@ _EPS = np.finfo(np.float64).eps
 _MOST, _MOST_BOUNDED = 10, 30
 
 
-def active_set(lasso: Lasso, coef: np.ndarray) -> np.ndarray | None:
+def active_set(lasso: Lasso, coef: np.ndarray, most: int | None = None) -> np.ndarray | None:
     """The solution on the support of `coef` if it is the optimum, else None.
 
     Solves the stationarity equations of the support for the signs at hand, drops
     coefficients whose sign turns, adds columns whose gradient exceeds the threshold,
-    and accepts only what satisfies every optimality condition. Coefficients that leave the
-    box are held at its bound, until the gradient draws them inwards (Hintermueller, Ito &
-    Kunisch 2003: a semismooth Newton method).
+    and accepts only what satisfies every optimality condition, after `most` changes at most.
+    Coefficients that leave the box are held at its bound, until the gradient draws them inwards
+    (Hintermueller, Ito & Kunisch 2003: a semismooth Newton method).
     """
     gram, xy, box = lasso.gram, lasso.xy, lasso.box
     threshold = np.broadcast_to(lasso.threshold, xy.shape)
@@ -29,7 +29,7 @@ def active_set(lasso: Lasso, coef: np.ndarray) -> np.ndarray | None:
     is_bounded = box is not None and not box.is_orthant
     # Of each column in its own units: they may be far apart.
     slack = 1e-10 * threshold + 8 * _EPS * np.sqrt(np.diagonal(gram) * lasso.yy)
-    for _ in range(_MOST_BOUNDED if is_bounded else _MOST):
+    for _ in range(most or (_MOST_BOUNDED if is_bounded else _MOST)):
         at = np.zeros_like(coef)
         if is_bounded:
             at[held] = np.where(signs[held] > 0, box.upper[held], box.lower[held])

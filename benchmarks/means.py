@@ -159,7 +159,7 @@ def case_logistic_cv():
         X, y = rows("logistic", size(300_000), k=50)
         chunk = len(y) // 20
         dX, dy = persisted(da.from_array(X, chunks=(chunk, -1)), da.from_array(y, chunks=chunk))
-        # The two easiest of the fifty; with all of them it takes hours.
+        # Two of the fifty, of large alphas, for a lower bound of what all of them take.
         Cs = 1 / (len(y) * strength(X, y) / SHARE * np.array([0.5, 0.25]))
         saga = LogisticRegressionCV(
             Cs=Cs, l1_ratios=(1.0,), solver="saga", cv=5, use_legacy_attributes=False

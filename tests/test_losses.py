@@ -305,9 +305,8 @@ def test_chunks_that_are_not_aligned(data, order):
     odd = np.empty(X.nbytes + 1, dtype=np.uint8)[1:].view(X.dtype).reshape(X.shape, order=order)
     odd[:] = X
     assert not odd.flags.aligned
-    model, expected = (
-        AsyncLassoRegressor(ALPHA, loss="huber", max_iter=20, tol=0, n_blocks=2) for _ in range(2)
-    )
+    settings = dict(loss="huber", polish=False, max_iter=20, tol=0, n_blocks=2)
+    model, expected = (AsyncLassoRegressor(ALPHA, **settings) for _ in range(2))
     for fitted, rows in ((model, odd), (expected, X)):
         with pytest.warns(ConvergenceWarning):
             fitted.fit(rows, y)

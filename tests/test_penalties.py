@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from routes import dense_rows
 from scipy.special import expit
-from sklearn.linear_model import Lasso, MultiTaskLasso
+from sklearn.linear_model import Lasso, MultiTaskLasso, MultiTaskLassoCV
+from sklearn.model_selection import KFold
 
-from dask_lasso import AsyncLassoRegressor, Penalty
+from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, Penalty
 from dask_lasso.penalties import MCP, SCAD, SLOPE, GroupLasso, MultiTask, SparseGroupLasso
 
 K = 20
@@ -230,3 +231,95 @@ def test_concave_penalties_are_of_the_squared_loss():
     for settings in (dict(loss="huber"), dict(polish=False), dict(local_solver="lbfgs")):
         with pytest.raises(ValueError, match="MCP and SCAD are solved from statistics"):
             AsyncLassoRegressor(penalty=MCP(), **settings).fit(*rows())
+
+
+CHOSEN = {**PENALTIES, "MCP": MCP(), "SCAD": SCAD()}
+
+
+@pytest.mark.parametrize("n_targets", [1, 2])
+@pytest.mark.parametrize("name", CHOSEN)
+def test_cross_validation_is_a_fit_for_each_fold_and_alpha(name, n_targets, thread_workers):
+    X, y, weights = rows(n_targets)
+    X, penalty, n_folds = X / X.std(axis=0), CHOSEN[name], 3
+    model = AsyncLassoCV(penalty=penalty, alphas=6, eps=0.05, cv=n_folds, client=thread_workers)
+    chunks = [da.from_array(a, chunks=(40, *a.shape[1:])) for a in (X, y, weights)]
+    model.fit(*chunks)
+    assert model.n_passes_ == 1
+    is_joint = name not in ("MCP", "SCAD")
+    for target in range(1 if is_joint else n_targets):
+        one = y if is_joint or n_targets == 1 else y[:, target]
+        of = [np.asarray(getattr(model, a)) for a in ("alphas_", "mse_path_", "alpha_", "coef_")]
+        if not is_joint and n_targets == 2:
+            of = [values[target] for values in of]
+        alphas, mse, chosen, coef = of
+        chosen = float(chosen)
+        expected = np.empty((len(alphas), n_folds))
+        for fold, (train, test) in enumerate(KFold(n_folds).split(X)):
+            for row, alpha in enumerate(alphas):
+                fit = AsyncLassoRegressor(alpha, penalty=penalty)
+                fit.fit(X[train], one[train], weights[train])
+                squares = (one[test] - fit.predict(X[test])) ** 2
+                squares = squares.reshape(len(test), -1).mean(axis=1)
+                expected[row, fold] = np.average(squares, weights=weights[test])
+        np.testing.assert_allclose(mse, expected, rtol=1e-6)
+        assert chosen == alphas[expected.mean(axis=1).argmin()]
+        fit = AsyncLassoRegressor(chosen, penalty=penalty).fit(X, one, weights)
+        assert model.certificate_ == fit.certificate_
+        size = np.abs(fit.coef_).max()
+        np.testing.assert_allclose(coef, fit.coef_, rtol=1e-6, atol=1e-7 * size)
+        # The first alpha is the smallest at which there is nothing.
+        largest = alphas[0] * np.array([1 + 1e-9, 1 - 1e-3])
+        nothing, something = (
+            AsyncLassoRegressor(alpha, penalty=penalty).fit(X, one, weights).coef_
+            for alpha in largest
+        )
+        assert np.abs(nothing).max() <= 1e-12 * size
+        assert np.abs(something).max() > 1e-9 * size
+
+
+def test_a_choice_of_several_targets_is_that_of_scikit_learn():
+    X, Y, _ = rows(2)
+    alphas = np.geomspace(3, 0.03, 8)
+    model = AsyncLassoCV(penalty=MultiTask(), alphas=alphas, cv=3).fit(X, Y)
+    known = MultiTaskLassoCV(alphas=alphas, cv=3, tol=1e-12, max_iter=10**6).fit(X, Y)
+    assert model.alpha_ == known.alpha_
+    np.testing.assert_allclose(model.mse_path_, known.mse_path_, rtol=1e-6)
+    np.testing.assert_allclose(model.coef_, known.coef_, rtol=1e-6, atol=1e-8)
+    assert model.predict(X).shape == Y.shape
+    np.testing.assert_allclose(model.score(X, Y), known.score(X, Y), rtol=1e-6)
+
+
+def test_the_path_of_a_chosen_penalty():
+    X, y, weights = rows()
+    model = AsyncLassoCV(penalty=PENALTIES["group"], alphas=[3.0, 0.3, 0.0], cv=3)
+    model.fit(X, y, weights)
+    for coef, alpha in zip(model.coef_path_.T, model.alphas_, strict=True):
+        penalty = PENALTIES["group"] if alpha else "l1"
+        fit = AsyncLassoRegressor(alpha or 1e-300, penalty=penalty).fit(X, y, weights)
+        np.testing.assert_allclose(coef, fit.coef_, rtol=1e-6, atol=1e-8)
+
+
+class NoNorm:
+    def value(self, w):
+        return np.abs(w).sum()
+
+    def prox(self, w, step):
+        return np.sign(w) * np.maximum(np.abs(w) - step, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(penalty=GroupLasso), "penalty must be|penalty is the class GroupLasso"),
+        (dict(loss="poisson"), "loss='poisson' is of penalty='l1' alone: use loss='squared'"),
+        (dict(relaxed=True), "relaxed=True is of penalty='l1' alone: use relaxed=False"),
+        (dict(criterion="bic"), "criterion='bic' is of penalty='l1' alone: use criterion='cv'"),
+        (dict(positive=True), "positive is of penalty='l1' alone"),
+        (dict(penalty=NoNorm()), "penalty has no dual_norm, .* GridSearchCV"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_choices_that_there_are_not(settings, message):
+    settings = {"penalty": PENALTIES["group"], **settings}
+    with pytest.raises(ValueError, match=message):
+        AsyncLassoCV(**settings).fit(*rows()[:2])

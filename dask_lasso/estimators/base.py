@@ -23,10 +23,11 @@ from ..places.input import Given, open_rows
 from ..places.place import Place
 from ..places.waiting import TimeIsUp
 from ..problem.box import box_of
+from ..problem.concave import Concave
 from ..problem.losses import SQUARED, Loss, Pair
-from ..problem.penalties import L1, penalty_weights
+from ..problem.penalties import L1, Plugged, penalty_weights
 from ..rows.statistics import Statistics
-from ..solvers.fit import Fit, Problem, Settings
+from ..solvers.fit import AnyPenalty, Fit, Problem, Settings
 from .arrays import to_arrays
 from .callbacks import Callbacks, CallbackSupport
 from .convergence import why_not_converged
@@ -52,6 +53,8 @@ class LinearBase(CallbackSupport, BaseEstimator):
     history_: dict[str, np.ndarray]
     staleness_: np.ndarray
     statistics_: dict[str, np.ndarray]
+
+    penalty: Any = "l1"
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -104,11 +107,27 @@ class LinearBase(CallbackSupport, BaseEstimator):
     def _problem(self) -> Problem:
         return Problem(self._penalty(), self.fit_intercept, self._loss())
 
-    def _penalty(self) -> Any:
+    def _penalty(self) -> AnyPenalty:
         """The penalty of the fit, or the one that it has chosen."""
         alpha: Any = getattr(self, "alpha_", getattr(self, "alpha", None))
-        l1_ratio = getattr(self, "l1_ratio_", self.l1_ratio)
-        return self._l1(alpha, l1_ratio)
+        return self._penalty_at(alpha, getattr(self, "l1_ratio_", self.l1_ratio))
+
+    def _penalty_at(self, alpha: Any, l1_ratio: Any) -> AnyPenalty:
+        """The penalty of the parameters, with this alpha."""
+        if isinstance(self.penalty, str):
+            return self._l1(alpha, l1_ratio)
+        for name, unused in (
+            ("positive", False),
+            ("bounds", None),
+            ("penalty_weights", None),
+            ("standardize", False),
+        ):
+            if getattr(self, name) is not unused:
+                raise ValueError(f"{name} is of penalty='l1' alone: put it into the penalty.")
+        if np.all(alpha == 0):
+            return L1(0.0)
+        is_of_user = hasattr(self.penalty, "prox")
+        return Plugged(alpha, self.penalty) if is_of_user else Concave(alpha, self.penalty)
 
     def _l1(self, alpha: float, l1_ratio: float) -> L1:
         """The l1 penalty of the parameters, with this alpha."""
@@ -133,9 +152,12 @@ class LinearBase(CallbackSupport, BaseEstimator):
         constraints = self._parameter_constraints
         given = {name: getattr(self, name) for name in constraints}
         validate_parameter_constraints(constraints, given, caller_name=type(self).__name__)
-        if isinstance(self.engine, type):
-            name = self.engine.__name__
-            raise ValueError(f"engine is the class {name}: pass an instance of it, {name}().")
+        for name in {"engine", "loss", "penalty"} & set(constraints):
+            if isinstance(getattr(self, name), type):
+                called = getattr(self, name).__name__
+                raise ValueError(
+                    f"{name} is the class {called}: pass an instance of it, {called}()."
+                )
 
     def _take(self, found: Fit, dtype: type | np.dtype, y_ndim: int) -> None:
         """Set the fitted attributes."""

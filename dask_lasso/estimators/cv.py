@@ -11,7 +11,10 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval
 
 from ..engines.schedules import Engine
+from ..problem.concave import MCP, SCAD
 from ..problem.losses import Loss
+from ..problem.penalties import Penalty
+from .lasso import AsyncLassoRegressor
 from .selection import SelectionBase
 
 if TYPE_CHECKING:
@@ -52,6 +55,11 @@ class AsyncLassoCV(SelectionBase):
         Also choose how far to go from the lasso to least squares on its support (Meinshausen
         2007; as glmnet's ``relax``): the share of the lasso in the mean of both, of (1, 0.75,
         0.5, 0.25, 0) for True. From the same pass; up to 10,000 columns.
+
+    penalty : "l1" or object, default="l1"
+        As in `AsyncLassoRegressor`, of the squared loss: one of `dask_lasso.penalties`, or an
+        object with ``dual_norm``; not `relaxed`, and not by "aic" or "bic". Several targets that it
+        penalises together have one alpha.
 
     one_alpha : bool, default=False
         Of several targets: one alpha for all, of the least mean error over them. Else each
@@ -143,6 +151,7 @@ class AsyncLassoCV(SelectionBase):
         **SelectionBase._parameter_constraints,
         "relaxed": ["boolean", "array-like"],
         "one_alpha": ["boolean"],
+        "penalty": AsyncLassoRegressor._parameter_constraints["penalty"],
     }
 
     def __init__(
@@ -163,6 +172,7 @@ class AsyncLassoCV(SelectionBase):
         bounds: tuple | None = None,
         penalty_weights: ArrayLike | None = None,
         standardize: bool = False,
+        penalty: str | Penalty | MCP | SCAD = "l1",
         tol: float = 1e-6,
         max_iter: int = 1000,
         max_time: float | None = None,
@@ -186,6 +196,7 @@ class AsyncLassoCV(SelectionBase):
         self.bounds = bounds
         self.penalty_weights = penalty_weights
         self.standardize = standardize
+        self.penalty = penalty
         self.tol = tol
         self.max_iter = max_iter
         self.max_time = max_time

@@ -120,8 +120,6 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
     }
 
-    penalty: Any = "l1"
-
     def __init__(
         self,
         alpha: float = 1.0,
@@ -183,13 +181,6 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
                 " LinearRegression is the better estimator (a model with no regularization).",
                 UserWarning,
             )
-        self._check_no_class("loss")
-
-    def _check_no_class(self, name):
-        value = getattr(self, name)
-        if isinstance(value, type):
-            called = value.__name__
-            raise ValueError(f"{name} is the class {called}: pass an instance of it, {called}().")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,7 +11,8 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from ..engines.schedules import Engine
 from ..problem.concave import MCP, SCAD, Concave
 from ..problem.losses import Loss
-from ..problem.penalties import L1, Penalty, Plugged
+from ..problem.penalties import Penalty
+from ..solvers.fit import AnyPenalty
 from .elastic_net import CONSTRAINTS, AsyncElasticNetRegressor
 
 if TYPE_CHECKING:
@@ -287,28 +288,12 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         )
         self.penalty = penalty
 
-    def _penalty(self) -> Any:
-        if isinstance(self.penalty, str):
-            return super()._penalty()
-        for name, unused in (
-            ("positive", False),
-            ("bounds", None),
-            ("penalty_weights", None),
-            ("standardize", False),
-        ):
-            if getattr(self, name) is not unused:
-                raise ValueError(f"{name} is of penalty='l1' alone: put it into the penalty.")
-        if self.alpha == 0:
-            return L1(0.0)
-        if hasattr(self.penalty, "prox"):
-            return Plugged(self.alpha, self.penalty)
-        if self.loss != "squared" or self.local_solver == "lbfgs" or not self.polish:
+    def _penalty(self) -> AnyPenalty:
+        penalty = super()._penalty()
+        by_rows = self.loss != "squared" or self.local_solver == "lbfgs"
+        if isinstance(penalty, Concave) and (by_rows or not self.polish):
             raise ValueError(
                 "MCP and SCAD are solved from statistics: they need loss='squared', polish=True"
                 " and local_solver='auto' or 'gram'."
             )
-        return Concave(self.alpha, self.penalty)
-
-    def _validate_params(self) -> None:
-        super()._validate_params()
-        self._check_no_class("penalty")
+        return penalty

@@ -164,7 +164,10 @@ def path_of_fitted(
     """Alphas, coefficients and gaps of the path of a fitted estimator's statistics."""
     statistics, y_ndim = from_arrays(statistics_of(model))
     grid = Grid(check_alphas(alphas), eps)
-    found = path_of(statistics, model._problem(), grid, model.max_iter)
+    # Without a penalty, as of alpha=0, there would be no grid.
+    penalty = model._penalty_at(1.0, getattr(model, "l1_ratio_", model.l1_ratio))
+    problem = model._problem()._replace(penalty=penalty)
+    found = path_of(statistics, problem, grid, model.max_iter)
     return _arrays(found, model, y_ndim)
 
 

@@ -19,8 +19,9 @@ from ..engines.record import Estimate, Observer
 from ..places.input import Given, is_dask
 from ..places.place import Place
 from ..problem.losses import Logistic, Poisson, is_squared, loss_of
+from ..problem.penalties import L1
 from ..rows.cells import Partition, consecutive_folds, one_cell, partition_of
-from ..solvers import selection
+from ..solvers import exact, selection
 from ..solvers.fit import Fit, Problem
 from ..solvers.path import Grid
 from ..solvers.selection import Choice
@@ -80,7 +81,9 @@ class Selecting(LinearBase):
     def _choose(self, rows: Given, groups: Any, place: Place, observe: Observer) -> Fit:
         """Choose a solver by the loss and the width of the rows, and let it run."""
         partition, loss = self._split(rows, groups, place), self._loss()
-        problem = Problem(self._l1(1.0, 1.0), self.fit_intercept, loss)
+        problem = Problem(self._penalty_at(1.0, 1.0), self.fit_intercept, loss)
+        if not isinstance(problem.penalty, L1):
+            self._check_penalty(problem)
         settings = self._settings(place.dtype)
         grid = Grid(check_alphas(self.alphas), self.eps)
         l1_ratios = np.atleast_1d(self.l1_ratio)
@@ -110,6 +113,24 @@ class Selecting(LinearBase):
                 self._check_criterion(loss, l1_ratios)
             choice = choice._replace(errors="deviance_path_")
         return selection.fit_by_passes(place, problem, settings, observe, choice, partition)
+
+    def _check_penalty(self, problem):
+        """Raise where a choice cannot be of a penalty that is not the l1 norm."""
+        for name, is_so, allowed in (
+            ("loss", is_squared(problem.loss), "squared"),
+            ("relaxed", self.relaxed is False, False),
+            ("criterion", self.criterion == "cv", "cv"),
+        ):
+            if not is_so:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is of penalty='l1' alone: use"
+                    f" {name}={allowed!r}."
+                )
+        if not exact.knows(problem.penalty):
+            raise ValueError(
+                f"penalty has no dual_norm, without which a {type(self).__name__} cannot solve from"
+                " statistics: search over alpha of AsyncLassoRegressor, with GridSearchCV."
+            )
 
     def _check_criterion(self, loss, l1_ratios):
         """Raise where AIC and BIC are not known."""

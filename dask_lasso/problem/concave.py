@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -103,10 +103,16 @@ class Concave:
     of_sizes: OfSizes
 
     is_separable: ClassVar = True
+    joins_targets: ClassVar = False
+    certificate: ClassVar = "stationarity"
     is_sparse: ClassVar = False
     has_free: ClassVar = False
     has_dual: ClassVar = False
     standardize: ClassVar = False
+
+    def at(self, alpha: float) -> Concave | L1:
+        """The same penalty, as strong as `alpha`."""
+        return replace(self, alpha=alpha) if alpha else L1(0.0)
 
     def value(self, coef: np.ndarray) -> np.ndarray:
         """The penalty (m,) of coefficients (k, m)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,13 +15,16 @@ from .penalties import L1
 _NOTHING = 1e-12
 
 
-def adapted(problem: Moments, penalty: L1) -> L1:
+P = TypeVar("P")
+
+
+def adapted(problem: Moments, penalty: P) -> P:
     """An adaptive penalty, with the weights that least squares of the same moments gives.
 
     ``1 / |w|`` for first coefficients w (Zou 2006), within the bounds, and of least norm
     where columns are combinations of others.
     """
-    if not penalty.adaptive:
+    if not isinstance(penalty, L1) or not penalty.adaptive:
         return penalty
     if problem.xy.shape[1] > 1:
         raise ValueError(

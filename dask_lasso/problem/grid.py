@@ -6,17 +6,25 @@ from dataclasses import replace
 
 import numpy as np
 
+from .box import Pulls
+from .concave import Concave
 from .gram import solve
 from .moments import Moments
-from .penalties import L1
+from .penalties import L1, Plugged
 from .unpenalised import Reduction
 
 # Cosine between a column and a target below which it is rounding.
 _ROUNDING = 1e-14
 
 
-def alpha_grid(problem: Moments, penalty: L1, *, eps: float, n_alphas: int) -> np.ndarray:
+def alpha_grid(
+    problem: Moments, penalty: L1 | Plugged | Concave, *, eps: float, n_alphas: int
+) -> np.ndarray:
     """Geometric grid down from the smallest alpha at which every coefficient is zero."""
+    if isinstance(penalty, Plugged):
+        return _grid_of_norm(problem, penalty, eps=eps, n_alphas=n_alphas)
+    if isinstance(penalty, Concave):  # about zero it is the l1 norm
+        penalty = L1(1.0)
     check_l1_ratio(penalty)
     reduction = Reduction(problem, penalty)
     problem, penalised = reduction.problem, replace(penalty, weights=None, box=reduction.box)
@@ -30,6 +38,16 @@ def alpha_grid(problem: Moments, penalty: L1, *, eps: float, n_alphas: int) -> n
     correlation = penalised.at_zero(correlation)
     largest = largest_correlation(correlation[~is_free], sizes[~is_free])
     return grid_from(largest / problem.weight, penalty, eps=eps, n_alphas=n_alphas)
+
+
+def _grid_of_norm(problem, penalty, **grid):
+    correlation = problem.residual(np.zeros(problem.xy.shape)).correlation
+    sizes = np.outer(problem.norms, np.sqrt(problem.squares))
+    pulls = Pulls(np.where(np.abs(correlation) > _ROUNDING * sizes, correlation, 0.0))
+    largest = 0.0
+    if pulls.open.any():
+        largest = 1 / float(penalty.at(1.0).largest_scale(pulls, problem.weight)[0])
+    return grid_from(largest, L1(1.0), **grid)
 
 
 def check_l1_ratio(penalty: L1) -> None:

@@ -11,6 +11,12 @@ from sklearn.isotonic import isotonic_regression
 _TINY = np.finfo(float).tiny
 
 
+def _shrunk(rows, norms, threshold):
+    """Rows (k, m) shorter by a threshold, those of norms (k,) below it zero."""
+    norms = np.maximum(norms, np.maximum(threshold, _TINY))
+    return (1 - threshold / norms)[:, np.newaxis] * rows
+
+
 class SparseGroupLasso:
     """The group lasso and the lasso together (Simon, Friedman, Hastie & Tibshirani 2013).
 
@@ -69,6 +75,11 @@ class SparseGroupLasso:
                 f" {weights!r}."
             )
 
+    def of(self, columns: np.ndarray) -> SparseGroupLasso:
+        """The penalty of some columns, while the others are zero."""
+        group = self._group[columns]
+        return SparseGroupLasso(group, self.share, self._weights[np.unique(group)])
+
     def _rows(self, w):
         """Coefficients as an array (k, m)."""
         if len(w) != len(self._group):
@@ -92,9 +103,8 @@ class SparseGroupLasso:
         rows = self._rows(w)
         step = np.broadcast_to(step, len(rows))
         rows = np.sign(rows) * np.maximum(np.abs(rows) - self.share * step[:, np.newaxis], 0.0)
-        norms = np.maximum(self._norms(rows), _TINY)[self._group]
         threshold = (1 - self.share) * step * self._weights[self._group]
-        return (np.maximum(1 - threshold / norms, 0.0)[:, np.newaxis] * rows).reshape(w.shape)
+        return _shrunk(rows, self._norms(rows)[self._group], threshold).reshape(w.shape)
 
     def dual_norm(self, correlation: np.ndarray) -> float:
         """The least t for which every group's correlation is within t times the penalty.
@@ -165,6 +175,10 @@ class MultiTask:
            [1, 1, 0, 0]])
     """
 
+    def of(self, columns: np.ndarray) -> MultiTask:
+        """The penalty of some columns, while the others are zero."""
+        return self
+
     def value(self, w: np.ndarray) -> float:
         """The penalty of coefficients (k,) or (k, m)."""
         return float(np.linalg.norm(w.reshape(len(w), -1), axis=1).sum())
@@ -172,8 +186,7 @@ class MultiTask:
     def prox(self, w: np.ndarray, step: float | np.ndarray) -> np.ndarray:
         """``argmin step value + ||. - w||^2/2``; a step may be (k,)."""
         rows = w.reshape(len(w), -1)
-        norms = np.maximum(np.linalg.norm(rows, axis=1), _TINY)
-        return (np.maximum(1 - step / norms, 0.0)[:, np.newaxis] * rows).reshape(w.shape)
+        return _shrunk(rows, np.linalg.norm(rows, axis=1), step).reshape(w.shape)
 
     def dual_norm(self, correlation: np.ndarray) -> float:
         """The largest norm of a column's correlations."""
@@ -217,6 +230,10 @@ class SLOPE:
             )
         if self._weights[-1] < 0:
             raise ValueError(f"weights must not be negative, got {weights!r}.")
+
+    def of(self, columns: np.ndarray) -> SLOPE:
+        """The penalty of some columns, while the others are zero."""
+        return SLOPE(self._weights[: len(columns)])
 
     def _rows(self, w):
         if len(w) != len(self._weights):

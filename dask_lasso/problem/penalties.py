@@ -79,7 +79,9 @@ class L1:
     adaptive: bool = False
 
     is_separable: ClassVar = True  # a sum over the columns
+    joins_targets: ClassVar = False
     has_dual: ClassVar = True
+    certificate: ClassVar = "duality gap"  # of a fit from statistics
 
     @property
     def l1(self) -> float | np.ndarray:
@@ -220,10 +222,25 @@ class Plugged:
     penalty: Any
 
     is_separable: ClassVar = False
+    joins_targets: ClassVar = True
+    certificate: ClassVar = "duality gap"
     has_ridge: ClassVar = False
     is_sparse: ClassVar = False
     has_free: ClassVar = False
     standardize: ClassVar = False
+
+    def at(self, alpha: float) -> Plugged | L1:
+        """The same penalty, as strong as `alpha`."""
+        return replace(self, alpha=alpha) if alpha else L1(0.0)
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether it is known `of` some columns alone, while the others are zero."""
+        return hasattr(self.penalty, "of")
+
+    def of(self, columns: np.ndarray) -> Plugged:
+        """The penalty of some columns alone."""
+        return replace(self, penalty=self.penalty.of(columns))
 
     def rounded(self, beta: np.ndarray, k: int, dtype: type | np.dtype) -> np.ndarray:
         """As of `L1`."""

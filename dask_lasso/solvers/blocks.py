@@ -153,7 +153,7 @@ class FromStatistics:
 
     def certificate(self, beta: np.ndarray, answers: list[Sums]) -> Certificate:
         moments, coef = self._moments(), beta[: self.statistics.n_features]
-        penalty, fit_intercept = self._problem.penalty, self._problem.fit_intercept
+        penalty, fit_intercept = self._problem.convex_penalty, self._problem.fit_intercept
         return Certificate(
             coef,
             intercept(self.statistics, coef, fit_intercept),

@@ -14,6 +14,7 @@ import numpy as np
 from ..problem.certificate import ORTHOGONAL, together
 from ..problem.dual import Quadratic, Sampled
 from ..problem.linear import LeastSquares
+from ..problem.penalties import L1
 from ..rows.losses import Sums
 from ..rows.summary import Summary
 from .fit import Problem
@@ -34,7 +35,7 @@ def certify_rows(
     beta: np.ndarray, total: Sums, rows: Summary, problem: Problem, dual: Quadratic | Sampled | None
 ) -> Certificate:
     """The certificate of an estimate `beta` (d, m), of which `total` are the sums over `rows`."""
-    k, weight, penalty = len(rows.x_mean), rows.weight, problem.penalty
+    k, weight, penalty = len(rows.x_mean), rows.weight, problem.convex_penalty
     coef = beta[:k]
     intercept = beta[k] if problem.fit_intercept else np.zeros(coef.shape[1])
     objective = total.loss / weight + penalty.value(coef)
@@ -68,14 +69,14 @@ def sampled_bound(
     coef: np.ndarray, total: Sums, weight: float, problem: Problem, dual: Sampled
 ) -> np.ndarray | None:
     """The dual (m,) of a loss that is known by its conjugate at a few shifts; None without one."""
-    penalty = problem.penalty
+    penalty = problem.convex_penalty
     if not _has_dual(penalty) or penalty.has_free:
         return None
     shift, correlations = np.zeros(total.theta.shape), total.x_theta
     if problem.fit_intercept:
         shift = total.theta / np.maximum(total.curvature, np.finfo(float).tiny)
         correlations = correlations - shift * total.x_curvature
-    if penalty.has_ridge:
+    if isinstance(penalty, L1) and penalty.has_ridge:
         value = dual.value(total.dual, shift, np.ones(shift.shape))
         return (value - penalty.conjugate(correlations, weight)) / weight
     pulls = penalty.pulls(correlations, coef)
@@ -98,7 +99,7 @@ class _Moved:
     """
 
     def __init__(self, coef: np.ndarray, total: Sums, rows: Summary, problem: Problem):
-        self._coef, self._rows, self._penalty = coef, rows, problem.penalty
+        self._coef, self._rows, self._penalty = coef, rows, problem.convex_penalty
         self._fit_intercept = problem.fit_intercept
         weight, (with_y, squares) = rows.weight, total.dual
         self.shift = total.theta / weight if self._fit_intercept else np.zeros_like(total.theta)
@@ -116,7 +117,7 @@ class _Moved:
         if self._rows.free is not None:
             correlations, sums, moved = self._off_free_columns(moved)
         weight, penalty = self._rows.weight, self._penalty
-        if not penalty.has_ridge:
+        if not (isinstance(penalty, L1) and penalty.has_ridge):
             pulls = penalty.pulls(correlations, self._coef)
             scale = dual.scale(sums, moved, penalty.largest_scale(pulls, weight))
             return (dual.value(sums, scale) - penalty.bounds_cost(pulls, weight, scale)) / weight

@@ -9,6 +9,7 @@ further task on the cluster, and `max_time` may return it as it stands.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +18,12 @@ from ..engines.run import Blocks
 from ..places.place import Place
 from ..problem.concave import Concave
 from ..problem.first import adapted
-from ..problem.gram import Solution, solve
+from ..problem.gram import Path, Solution, solve, solve_path
 from ..problem.moments import Moments, intercept
-from ..problem.penalties import L1, Plugged
+from ..problem.penalties import L1
 from ..rows.statistics import Statistics, merge_statistics
-from .fit import Fit, Problem, Settings, drive
-from .other_penalties import solve_other
+from .fit import AnyPenalty, Fit, Problem, Settings, drive
+from .other_penalties import solve_other, solve_other_path
 
 # Share of the time since the first report that running estimates may take: the last one
 # is the answer, those before are for whoever looks.
@@ -96,13 +97,11 @@ class Exact:
             return None
         moments = self.statistics.moments(self._problem.fit_intercept)
         problem = self._problem.in_units(self.statistics.x_variation, moments.weight)
-        if isinstance(problem.penalty, L1):
-            problem = problem._replace(penalty=adapted(moments, problem.penalty))
+        problem = problem._replace(penalty=adapted(moments, problem.penalty))
         self._coef, gap, value = solve_problem(moments, problem, self._settings, self._coef)
         self.null_loss = moments.null_loss
         best = intercept(self.statistics, self._coef, self._problem.fit_intercept)
-        by = "duality gap" if problem.penalty.has_dual else "stationarity"
-        self.estimate = Estimate(self._coef, best, gap, by)
+        self.estimate = Estimate(self._coef, best, gap, problem.penalty.certificate)
         return {"samples_seen": self.samples_seen, "objective": value.sum()}
 
 
@@ -110,16 +109,21 @@ def solve_problem(
     moments: Moments, problem: Problem, settings: Settings, coef_init: np.ndarray | None = None
 ) -> Solution:
     """`solve` or `solve_other`, as the settings of a fit want it."""
-    by = solve if isinstance(problem.penalty, L1) else solve_other
-    return by(
-        moments,
-        problem.penalty,
-        max_iter=settings.max_iter,
-        coef_init=coef_init,
-        dtype=settings.dtype,
-    )
+    options: Any = dict(max_iter=settings.max_iter, coef_init=coef_init, dtype=settings.dtype)
+    if isinstance(problem.penalty, L1):
+        return solve(moments, problem.penalty, **options)
+    return solve_other(moments, problem.penalty, **options)
 
 
-def knows(penalty: L1 | Plugged | Concave) -> bool:
+def solve_any_path(
+    moments: Moments, penalty: AnyPenalty, alphas: np.ndarray, *, max_iter: int
+) -> Path:
+    """`solve_path` or `solve_other_path`."""
+    if isinstance(penalty, L1):
+        return solve_path(moments, penalty, alphas, max_iter=max_iter)
+    return solve_other_path(moments, penalty, alphas, max_iter=max_iter)
+
+
+def knows(penalty: AnyPenalty) -> bool:
     """Whether statistics are enough for a penalty."""
     return penalty.has_dual or isinstance(penalty, Concave)

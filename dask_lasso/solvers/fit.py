@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,18 +11,21 @@ from ..engines.record import Estimate, Record
 from ..engines.run import Blocks, Model, Run
 from ..engines.schedules import Engine
 from ..places.place import Place
+from ..problem.concave import Concave
 from ..problem.losses import SQUARED, Loss, Pair
-from ..problem.penalties import L1
+from ..problem.penalties import L1, Plugged
 from ..problem.softmax import Softmax
 from ..rows.columns import ColumnMoments
 from ..rows.statistics import Statistics
 from ..rows.summary import Summary
 
+AnyPenalty = L1 | Plugged | Concave
+
 
 class Problem(NamedTuple):
     """The objective: a mean loss over the rows, and a penalty."""
 
-    penalty: Any  # `L1`, `Plugged` or `Concave`
+    penalty: AnyPenalty
     fit_intercept: bool
     loss: Loss | Pair | Softmax = SQUARED
 
@@ -40,6 +43,13 @@ class Problem(NamedTuple):
         """The penalty, for solvers that know no other."""
         if not isinstance(self.penalty, L1):
             raise ValueError("This needs penalty='l1'.")
+        return self.penalty
+
+    @property
+    def convex_penalty(self) -> L1 | Plugged:
+        """The penalty, for solvers that know no concave one."""
+        if isinstance(self.penalty, Concave):
+            raise ValueError("This needs a convex penalty.")
         return self.penalty
 
     def in_units(self, squares: np.ndarray, n: float) -> Problem:

@@ -9,11 +9,11 @@ import numpy as np
 
 from ..places.place import Place, usable
 from ..problem.first import adapted
-from ..problem.gram import solve_path
 from ..problem.grid import alpha_grid
 from ..problem.losses import is_squared
 from ..rows.cells import Partition, one_cell
 from ..rows.statistics import Statistics
+from .exact import solve_any_path
 from .fit import Problem, Settings
 from .newton import has_newton
 from .newton_path import NewtonPath
@@ -22,7 +22,10 @@ from .working_set_path import WidePath
 
 
 class Path(NamedTuple):
-    """Alphas from the largest down, coefficients (m, k, n), gaps (m, n), null losses (m,)."""
+    """Alphas from the largest down, coefficients (m, k, n), gaps (m, n), null losses (m,).
+
+    What is not stationary, for gaps, is relative to one.
+    """
 
     alphas: np.ndarray
     coefs: np.ndarray
@@ -82,8 +85,9 @@ def path(place: Place, problem: Problem, grid: Grid, settings: Settings) -> Path
 def path_of(statistics: Statistics, problem: Problem, grid: Grid, max_iter: int) -> Path:
     """The path of the rows that statistics are of."""
     moments = statistics.moments(problem.fit_intercept)
-    penalty = problem.in_units(statistics.x_variation, moments.weight).l1_penalty
+    penalty = problem.in_units(statistics.x_variation, moments.weight).penalty
     penalty = adapted(moments, penalty)
     alphas = grid.of(lambda **grid: alpha_grid(moments, penalty, **grid))
-    coefs, gaps = solve_path(moments, penalty, alphas, max_iter=max_iter)
-    return Path(alphas, coefs, gaps, moments.null_loss)
+    coefs, gaps = solve_any_path(moments, penalty, alphas, max_iter=max_iter)
+    relative_to = moments.null_loss if penalty.has_dual else np.ones_like(moments.null_loss)
+    return Path(alphas, coefs, gaps, relative_to)

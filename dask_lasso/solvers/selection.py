@@ -20,15 +20,15 @@ from ..places.place import Place
 from ..places.waiting import TimeIsUp
 from ..problem.degrees import degrees_of_freedom
 from ..problem.first import adapted, on_support
-from ..problem.gram import Solution, solve, solve_path
+from ..problem.gram import Solution, solve
 from ..problem.grid import alpha_grid
 from ..problem.moments import intercept
 from ..problem.penalties import L1
 from ..rows.cells import CellStatistics, Partition, merge_cells, union_of_cells
 from ..rows.statistics import Statistics
 from . import newton
-from .exact import solve_problem
-from .fit import Fit, Problem, Settings, drive
+from .exact import solve_any_path, solve_problem
+from .fit import AnyPenalty, Fit, Problem, Settings, drive
 from .newton_path import NewtonPath
 from .path import Grid, by_passes
 
@@ -59,10 +59,10 @@ class Choice(NamedTuple):
     one_alpha: bool = False
     errors: str = "mse_path_"
 
-    def grids(self, penalty: L1, make: Callable[..., np.ndarray]) -> np.ndarray:
+    def grids(self, penalty: AnyPenalty, make: Callable[..., np.ndarray]) -> np.ndarray:
         """A row of alphas for each l1_ratio; ``make(penalty, eps=, n_alphas=)`` makes one."""
-        penalties = (replace(penalty, l1_ratio=l1_ratio) for l1_ratio in self.l1_ratios)
-        return np.array([self.grid.of(partial(make, of_ratio)) for of_ratio in penalties])
+        penalties = (of_ratio(penalty, l1_ratio) for l1_ratio in self.l1_ratios)
+        return np.array([self.grid.of(partial(make, penalty)) for penalty in penalties])
 
     def by_errors(self, grids: np.ndarray, mse: np.ndarray) -> dict:
         """The penalty of the least mean error; splits that are NaN do not count.
@@ -91,6 +91,11 @@ class Choice(NamedTuple):
     def _of(self, grids, ratio, best, **found):
         chosen = {"alpha_": grids[ratio, best], "l1_ratio_": self.l1_ratios[ratio]}
         return {**chosen, "alphas_": grids, **found}
+
+
+def of_ratio(penalty: AnyPenalty, l1_ratio: float) -> AnyPenalty:
+    """The penalty with another share of the l1 term, if it has one."""
+    return replace(penalty, l1_ratio=l1_ratio) if isinstance(penalty, L1) else penalty
 
 
 def fit(
@@ -243,39 +248,42 @@ class Selection:
         moments = self.statistics.moments(self._problem.fit_intercept)
         # In all folds the units of all rows.
         self._problem = self._problem.in_units(self.statistics.x_variation, moments.weight)
-        targets = range(self.statistics.n_targets)
-        chosen = self._chosen([cells.target(t) for t in targets], moments)
-        solved = [self._solve_chosen(moments.target(t), chosen[t]) for t in targets]
-        coef = np.hstack([of_one.coef for of_one in solved])
-        gap = np.concatenate([of_one.gap for of_one in solved])
+        parts = [(cells, moments)]
+        if not self._problem.penalty.joins_targets:
+            targets = range(self.statistics.n_targets)
+            parts = [(cells.target(t), moments.target(t)) for t in targets]
+        chosen = self._chosen(parts, moments)
+        solved = [self._solve_chosen(part[1], of) for part, of in zip(parts, chosen, strict=True)]
+        coef = np.hstack([found.coef for found in solved])
+        gap = np.concatenate([found.gap for found in solved])
         self.null_loss = moments.null_loss
         best = intercept(self.statistics, coef, self._problem.fit_intercept)
         if len(chosen) > 1:
             chosen = [{name: np.array([of[name] for of in chosen]) for name in chosen[0]}]
-        self.estimate = Estimate(coef, best, gap, choice=chosen[0])
-        objective = sum(of_one.objective.sum() for of_one in solved)
+        by = self._problem.penalty.certificate
+        self.estimate = Estimate(coef, best, gap, by, choice=chosen[0])
+        objective = sum(found.objective.sum() for found in solved)
         return {"samples_seen": self.samples_seen, "objective": objective}
 
-    def _chosen(self, targets, moments):
-        """The choice for each target, of whose cells there are the statistics."""
+    def _chosen(self, parts, moments):
+        """The choice for each target or, if the penalty joins them, for all together.
+
+        Parts are the statistics of cells and the moments of all rows.
+        """
         if self._choice.one_alpha:
             grids = self._grids(moments)
-            errors = np.mean([self._errors(cells, grids) for cells in targets], axis=0)
-            return [self._choice.by_errors(grids, errors)] * len(targets)
+            errors = np.mean([self._errors(cells, grids) for cells, _ in parts], axis=0)
+            return [self._choice.by_errors(grids, errors)] * len(parts)
         by = self._by_cross_validation if self._choice.criterion == "cv" else self._by_information
-        of_targets = [moments.target(t) for t in range(len(targets))]
-        return [
-            by(cells, of_one, self._grids(of_one))
-            for cells, of_one in zip(targets, of_targets, strict=True)
-        ]
+        return [by(cells, of_part, self._grids(of_part)) for cells, of_part in parts]
 
     def _grids(self, moments):
-        penalty = adapted(moments, self._problem.l1_penalty)
+        penalty = adapted(moments, self._problem.penalty)
         return self._choice.grids(penalty, partial(alpha_grid, moments))
 
     def _solve_chosen(self, moments, chosen) -> Solution:
-        """The solution of one target at what has been chosen."""
-        penalty = self._of_ratio(chosen["l1_ratio_"]).at(chosen["alpha_"])
+        """The solution at what has been chosen."""
+        penalty = of_ratio(self._problem.penalty, chosen["l1_ratio_"]).at(chosen["alpha_"])
         problem = self._problem._replace(penalty=adapted(moments, penalty))
         found, share = solve_problem(moments, problem, self._settings), chosen.get("relaxed_", 1.0)
         if share == 1:
@@ -283,23 +291,23 @@ class Selection:
         free = on_support(moments, problem.l1_penalty, found.coef)
         return found._replace(coef=share * found.coef + (1 - share) * free)
 
-    def _of_ratio(self, l1_ratio) -> L1:
-        return replace(self._problem.l1_penalty, l1_ratio=l1_ratio)
-
     def _solve_paths(self, moments, grids):
-        allowed = self._settings.tol * moments.null_loss[0]
+        """Coefficients (m, k, n_alphas) for each l1_ratio."""
+        allowed = self._settings.tol
+        if self._problem.penalty.has_dual:
+            allowed = allowed * moments.null_loss[:, np.newaxis]
         for grid, l1_ratio in zip(grids, self._choice.l1_ratios, strict=True):
             # The weights of a training set are its own.
-            penalty = adapted(moments, self._of_ratio(l1_ratio))
-            coefs, gaps = solve_path(moments, penalty, grid, max_iter=self._settings.max_iter)
-            self.n_unconverged += int((gaps[0] > allowed).sum())
-            yield coefs[0]
+            penalty = adapted(moments, of_ratio(self._problem.penalty, l1_ratio))
+            coefs, gaps = solve_any_path(moments, penalty, grid, max_iter=self._settings.max_iter)
+            self.n_unconverged += int((gaps > allowed).any(axis=0).sum())
+            yield coefs
 
     def _by_cross_validation(self, cells, _, grids):
         return self._choice.by_errors(grids, self._errors(cells, grids))
 
     def _errors(self, cells, grids):
-        """Mean squared errors of one target on the test sets."""
+        """Mean squared errors on the test sets; of several targets, the mean over them."""
         splits, fit_intercept = self._partition.splits, self._problem.fit_intercept
         shares = self._choice.shares
         mse = np.full((len(shares), *grids.shape, len(splits)), np.nan)
@@ -319,15 +327,18 @@ class Selection:
                     raise ValueError(why)
                 continue  # time is up; other splits may have what it takes
             moments = train.moments(fit_intercept)
-            for ratio, coefs in enumerate(self._solve_paths(moments, grids)):
-                free = coefs
-                if (shares < 1).any():
-                    free = on_support(moments, self._problem.l1_penalty, coefs)
-                for errors, share in zip(mse, shares, strict=True):
-                    blend = share * coefs + (1 - share) * free if share < 1 else coefs
-                    intercepts = intercept(train, blend, fit_intercept)
-                    squares = test.squared_residuals(blend, intercepts)
-                    errors[ratio, :, fold] = squares / test.weight
+            for ratio, of_targets in enumerate(self._solve_paths(moments, grids)):
+                mse[:, ratio, :, fold] = 0.0
+                for target, coefs in enumerate(of_targets):
+                    rows = train.target(target), test.target(target)
+                    free = coefs
+                    if (shares < 1).any():
+                        free = on_support(moments, self._problem.l1_penalty, coefs)
+                    for errors, share in zip(mse, shares, strict=True):
+                        blend = share * coefs + (1 - share) * free if share < 1 else coefs
+                        intercepts = intercept(rows[0], blend, fit_intercept)
+                        squares = rows[1].squared_residuals(blend, intercepts)
+                        errors[ratio, :, fold] += squares / (test.weight * len(of_targets))
         if np.isnan(mse[0, 0, 0]).all():
             raise ValueError(why)
         return mse
@@ -338,8 +349,9 @@ class Selection:
         noise = self._noise_variance(moments)
         factor = self._choice.factor(n)
         values = np.empty(grids.shape)
-        for ratio, coefs in enumerate(self._solve_paths(moments, grids)):
-            penalty = adapted(moments, self._of_ratio(self._choice.l1_ratios[ratio]))
+        for ratio, (coefs,) in enumerate(self._solve_paths(moments, grids)):
+            l1_ratio = self._choice.l1_ratios[ratio]
+            penalty = adapted(moments, replace(self._problem.l1_penalty, l1_ratio=l1_ratio))
             squares = moments.squared_residuals(coefs) * (n / moments.weight)
             df = [
                 degrees_of_freedom(moments, coef, penalty.at(alpha))

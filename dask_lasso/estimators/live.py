@@ -120,7 +120,7 @@ class LiveView:
             if n != len(source.data["time"]):
                 source.data = {name: c[:n] for name, c in self._columns.items()}
                 rows, gap = self._columns["rows"][n - 1], self._columns["gap"][n - 1]
-                said.text = f"{rows} rows read, {n} estimates, duality gap {gap:.2e}"
+                said.text = f"{rows} rows read, estimate {n}, duality gap {gap:.2e}"
 
         document.title = "dask_lasso"
         document.add_root(column(said, *plots))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import threading
 
 import dask.array as da
 import numpy as np
 import pytest
+from distributed import secede
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.utils import key_split
 
-from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, AsyncLogisticRegression
+from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, AsyncLogisticRegression, lasso_path
+from dask_lasso.estimators import progress
+from dask_lasso.places.input import Given, open_rows
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(400, 6))
@@ -63,6 +68,86 @@ def test_something_is_said_before_a_row_is_read(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "begins with" in lines[0]
     assert "a chunk is read" in lines
+
+
+FITTED = AsyncLassoRegressor(0.1).fit(X, y)
+CLASSES = AsyncLogisticRegression(0.1).fit(X, y > 0)
+COUNTS = AsyncLassoRegressor(0.1, loss="poisson").fit(X, np.abs(y))
+READ = {
+    **{name: (model.fit, rows, target) for name, (model, rows, target) in FITS.items()},
+    "path": (lasso_path, X, y),
+    "path of many columns": (lasso_path, WIDE, WIDE[:, 0]),
+    "score": (FITTED.score, X, y),
+    "score of classes": (CLASSES.score, X, y > 0),
+    "score of counts": (COUNTS.score, X, np.abs(y)),
+    "more rows": (AsyncLassoRegressor(0.1).partial_fit, X, y),
+}
+
+
+class Gate:
+    """Opened when it was shown that a chunk has been read, without which the second is not."""
+
+    was_shown = threading.Event()
+    lock = threading.Lock()
+    n_read = 0
+    shown: list = []
+
+    @classmethod
+    def close(cls):
+        cls.was_shown.clear()
+        cls.shown, cls.n_read = [], 0
+
+    @classmethod
+    def show(cls, line):
+        cls.shown.append(line)
+        if re.search("(pass 1|a sample)", line) and " 0%" not in line:
+            cls.was_shown.set()
+
+
+def read(block):
+    with Gate.lock:
+        Gate.n_read += 1
+        is_second = Gate.n_read == 2
+    if is_second:
+        secede()  # or what the first chunk is needed for might wait for this thread
+        assert Gate.was_shown.wait(30)
+    return block
+
+
+@pytest.mark.parametrize(
+    ("name", "verbose"), [*((name, 1) for name in READ), ("cross-validation", 2), ("score", 2)]
+)
+def test_what_has_been_read_is_shown_meanwhile(name, verbose, thread_workers, monkeypatch):
+    def update(bar, task, completed=0.0, rows="", **fields):
+        if completed:
+            Gate.show(f"{completed:.0%} in {rows}")
+
+    if verbose == 2:
+        pytest.importorskip("rich", reason="the bar is rich's")
+        monkeypatch.setattr("rich.progress.Progress.update", update)
+    monkeypatch.setattr(progress.Progress, "_print", lambda self, line: Gate.show(line))
+    for seconds in ("_OF_BAR", "_FIRST", "_LAST"):
+        monkeypatch.setattr(progress, seconds, 0.01)
+    Gate.close()
+    function, rows, target = READ[name]
+    rows, target = on_dask(rows).map_blocks(read, meta=np.empty((0, 0))), on_dask(target)
+    options = {"client": thread_workers, "verbose": verbose}
+    if function is lasso_path:
+        lasso_path(rows, target, alphas=3, **options)
+    else:
+        model = function.__self__.set_params(**options)
+        function(rows, target)
+        model.set_params(client=None, verbose=0)
+    assert Gate.was_shown.is_set()
+    assert "dask-lasso-progress" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize("n_blocks", [1, 3])
+def test_how_much_of_memory_has_been_read(n_blocks):
+    with open_rows(AsyncLassoRegressor(), Given(X, y), n_blocks=n_blocks) as place:
+        assert place.reading() == (0, 0.0)
+        place.merged_statistics()
+        assert place.reading() == (1, 1.0)
 
 
 class _Names(SchedulerPlugin):

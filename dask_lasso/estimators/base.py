@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state
 from .._warn import warn
 from ..engines.record import Estimate, Observer, history_of
 from ..engines.schedules import ENGINES
-from ..places.input import Given, open_rows
+from ..places.input import Given
 from ..places.place import Place
 from ..places.waiting import TimeIsUp
 from ..problem.box import box_of
@@ -32,7 +32,7 @@ from .arrays import to_arrays
 from .callbacks import Callbacks, CallbackSupport
 from .convergence import why_not_converged
 from .export import coefficients, save, to_sklearn
-from .progress import Progress
+from .progress import opened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,10 +76,8 @@ class LinearBase(CallbackSupport, BaseEstimator):
         rows: list[dict] = []
         with (
             self._time_in_our_words(),
-            Progress(int(self.verbose), type(self).__name__) as progress,
-            open_rows(self, given, client=self.client, **limits) as place,
+            opened(self, given, what=type(self).__name__, **limits) as (place, progress),
         ):
-            progress.begin(place)
 
             def observe(row, estimate):
                 rows.append(row)

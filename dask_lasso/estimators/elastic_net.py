@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._warn import warn
 from ..engines.record import Observer
 from ..engines.schedules import ENGINES, Engine
-from ..places.input import Given, open_rows
+from ..places.input import Given
 from ..places.place import Place, usable
 from ..problem.losses import Loss, Pair, is_squared, loss_of
 from ..rows.statistics import Statistics, merge_statistics
@@ -25,6 +25,7 @@ from ..solvers import admm, exact, newton, working_set
 from ..solvers.fit import Fit
 from ..solvers.width import check_width, is_wide
 from .arrays import check_moments, feature_names, from_arrays, statistics_of
+from .progress import opened
 from .regressor import LassoBase
 
 if TYPE_CHECKING:
@@ -323,7 +324,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
                 " lacks them: `save` writes them): use a new estimator."
             )
         given = self._given(X, y, sample_weight, offset)
-        with open_rows(self, given, client=self.client, reset=seen is None) as place:
+        with opened(self, given, what=method, reset=seen is None) as (place, _):
             check_width(place)
             new = usable(place.merged_statistics(), place)
         if seen is None:

@@ -11,13 +11,14 @@ from scipy import stats
 from sklearn.utils import check_scalar
 from sklearn.utils.extmath import safe_sparse_dot
 
-from ..places.input import Given, open_rows
+from ..places.input import Given
 from ..places.place import usable
 from ..problem import inference as debiasing
 from ..rows.chunk import Chunk, to_host
 from ..rows.statistics import Statistics, statistics_of_chunk, value_defect
 from .arrays import from_arrays, statistics_of
 from .export import feature_names, frames
+from .progress import opened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +74,7 @@ def _squares_by_row(estimator, rows, statistics: Statistics, coef) -> np.ndarray
     """``sum_i (s_i e_i)^2 x_i x_i^T`` (k, k), in one pass; x about its mean with an intercept."""
     centre = statistics.x_mean if estimator.fit_intercept else np.zeros(len(coef))
     intercept = statistics.y_mean[0] - centre @ coef if estimator.fit_intercept else 0.0
-    with open_rows(estimator, rows, client=estimator.client, reset=False) as place:
+    with opened(estimator, rows, what="inference", reset=False) as (place, _):
         task = partial(_of_squares, coef=coef, intercept=intercept)
         found = usable(place.merged_statistics(task), place)
     if found.n_rows != statistics.n_rows:

@@ -140,8 +140,9 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         Given to the engine. The built-in engines draw nothing at random.
 
     verbose : int, default=0
-        1 prints a line when rows have been opened, and one for each certificate; 2 shows a
-        bar with rows, objective and gap in a terminal or a notebook, if rich is installed.
+        1 prints a line when rows have been opened, one for each certificate, and meanwhile how
+        much has been read; 2 shows a bar with rows, objective and gap in a terminal or a
+        notebook, if rich is installed. So does `score`.
 
     Attributes
     ----------

@@ -12,11 +12,11 @@ from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, validate_params
 
 from .._warn import warn
-from ..places.input import open_rows
 from ..problem.losses import Loss, is_squared
 from ..solvers.path import Grid, path, path_of
 from .arrays import from_arrays, statistics_of
 from .lasso import AsyncLassoRegressor
+from .progress import opened
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -42,6 +42,7 @@ GRID_CONSTRAINTS = {
                 "loss",
                 "tweedie_power",
                 "max_iter",
+                "verbose",
             )
         },
     },
@@ -64,6 +65,7 @@ def lasso_path(
     offset: Any = None,
     max_iter: int = 1000,
     client: Client | None = None,
+    verbose: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coefficients of the lasso at every alpha of a grid, in one pass over the rows.
 
@@ -94,6 +96,7 @@ def lasso_path(
     max_iter : int, default=1000
         The most sweeps of coordinate descent over the coefficients.
     client : distributed.Client, default=None
+    verbose : int, default=0
         As in `AsyncLassoRegressor`, like all of the above.
 
     Returns
@@ -129,10 +132,11 @@ def lasso_path(
         tweedie_power=tweedie_power,
         max_iter=max_iter,
         client=client,
+        verbose=verbose,
     )
     given = model._given(X, y, sample_weight, offset)
     given = given._replace(is_counted=not is_squared(model._loss()))
-    with open_rows(model, given, client=client) as place:
+    with opened(model, given, what="lasso_path") as (place, _):
         found = path(place, model._problem(), grid, model._settings(place.dtype))
         y_ndim = place.y_ndim
     return _arrays(found, model, y_ndim)

@@ -12,7 +12,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.extmath import safe_sparse_dot
 
 from .._warn import warn
-from ..places.input import Given, dask_features, dask_offset, open_rows
+from ..places.input import Given, dask_features, dask_offset
 from ..places.place import usable
 from ..places.reuse import reusing
 from ..problem.losses import Mean
@@ -20,6 +20,7 @@ from ..rows.chunk import Chunk, Declared, Unreadable, read_features, read_offset
 from ..rows.newton import Points, merge_newton, newton_pass
 from ..rows.statistics import statistics_of_chunk, value_defect
 from ..solvers.width import is_wide
+from .progress import opened
 
 
 def predict_rows(
@@ -211,7 +212,7 @@ def r2_score(estimator: Any, given: Given) -> float:
     """
 
     coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
-    with open_rows(estimator, given, client=estimator.client, reset=False) as place:
+    with opened(estimator, given, what="score", reset=False) as (place, _):
         _check_targets(place, coef)
         if reusing() and given.offset is None and not is_wide(place):
             merged = usable(place.merged_statistics(), place)
@@ -234,7 +235,7 @@ def d2_score(estimator: Any, given: Given, loss: Mean) -> float:
     """Share of the null deviance that is explained, averaged over the targets; in one pass."""
     coef, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
     beta = np.vstack([coef.T, np.broadcast_to(intercept, len(coef))]).astype(np.float64)
-    with open_rows(estimator, given, client=estimator.client, reset=False) as place:
+    with opened(estimator, given, what="score", reset=False) as (place, _):
         _check_targets(place, coef)
         args = loss, Points(beta, beta=beta), True
         found = place.reduce(newton_pass, merge_newton, *args)
@@ -249,7 +250,7 @@ def d2_score(estimator: Any, given: Given, loss: Mean) -> float:
 def accuracy(estimator: Any, given: Given) -> float:
     """Weighted share of the rows whose class, a code, is predicted; in one pass."""
     coef, intercept = estimator.coef_, estimator.intercept_
-    with open_rows(estimator, given, client=estimator.client, reset=False) as place:
+    with opened(estimator, given, what="score", reset=False) as (place, _):
         task = partial(_of_hits, coef=coef, intercept=intercept)
         return float(usable(place.merged_statistics(task), place).y_mean[0])
 

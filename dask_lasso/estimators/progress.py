@@ -1,17 +1,22 @@
-"""How far a fit is: what it prints while it goes on."""
+"""How far a fit is: what is printed while it goes on."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from ..engines.record import Estimate
+from ..places.input import Given, open_rows
 from ..places.place import Place
+
+# Seconds between two looks at the rows: of a bar; of lines at first, and at most.
+_OF_BAR, _FIRST, _LAST = 0.25, 1.0, 10.0
 
 
 class Progress:
@@ -23,7 +28,7 @@ class Progress:
     ----------
     verbose : int
     name : str
-        Of the estimator.
+        Of what goes on.
     """
 
     def __init__(self, verbose: int, name: str) -> None:
@@ -37,7 +42,7 @@ class Progress:
             self._bar = _bar()
         if self._bar is not None:
             self._stack.enter_context(self._bar)
-            self._task = self._bar.add_task(self._name, total=None, rows=0, state="opening")
+            self._task = self._bar.add_task(self._name, total=1.0, rows="opening", state="")
         return self
 
     def __exit__(
@@ -48,15 +53,49 @@ class Progress:
     ) -> None:
         self._stack.close()
 
-    def begin(self, place: Place) -> None:
-        """Say what has been opened, before anything has been read."""
+    @contextmanager
+    def watching(self, place: Place) -> Iterator[None]:
+        """Say what has been opened, and then again and again how much of it has been read."""
+        if not self._verbose:
+            yield
+            return
         n_rows = "an unknown number of" if np.isnan(place.n_rows) else f"{place.n_rows:.0f}"
         said = f"{n_rows} rows, {place.n_features} columns, {place.n_threads} threads"
-        if self._bar is not None:
-            total = None if np.isnan(place.n_rows) else int(place.n_rows)
-            self._bar.update(self._task, total=total, state="reading")
-        elif self._verbose:
-            self._print(f"{time.perf_counter() - self._began:8.2f} s, begins with {said}")
+        if self._bar is None:
+            self._print(f"{self._seconds():8.2f} s, begins with {said}")
+        else:
+            self._bar.update(self._task, rows="reading")
+        has_ended = threading.Event()
+        thread = threading.Thread(
+            target=self._watch, args=(place, has_ended), name="dask-lasso-progress", daemon=True
+        )
+        thread.start()
+        try:
+            yield
+            if self._bar is not None:
+                self._bar.update(self._task, completed=1.0)
+        finally:
+            has_ended.set()
+            thread.join()
+
+    def _watch(self, place, has_ended):
+        wait, before = _FIRST if self._bar is None else _OF_BAR, None
+        while not has_ended.wait(wait):
+            try:
+                n_passes, share = place.reading()
+            except Exception:  # whatever became of the cluster, the fit itself tells
+                continue
+            if has_ended.is_set() or (n_passes, share) in (before, (0, 0.0)):
+                continue
+            before = n_passes, share
+            what = f"pass {n_passes}" if n_passes else "a sample"
+            if self._bar is not None:
+                is_known = n_passes and not np.isnan(place.n_rows)
+                rows = f", {share * place.n_rows:.0f} rows" if is_known else ""
+                self._bar.update(self._task, completed=share, rows=what + rows)
+                continue
+            wait = min(2 * wait, _LAST)
+            self._print(f"{self._seconds():8.2f} s, {what}, {share:.0%} of the rows read")
 
     def tell(self, row: Mapping[str, Any], estimate: Estimate) -> None:
         """Show a row of the history."""
@@ -64,14 +103,29 @@ class Progress:
             return
         state = f"objective {row['objective']:.6g}, dual gap {np.max(estimate.gap):.2e}"
         if self._bar is not None:
-            seen = int(row["samples_seen"])
-            self._bar.update(self._task, completed=seen, rows=seen, state=state)
+            self._bar.update(self._task, rows=f"{row['samples_seen']} rows", state=state)
             return
         done = f"{row['samples_seen']} rows, {row['n_updates']} updates"
         self._print(f"{row['time']:8.2f} s, {done}, {state}")
 
+    def _seconds(self):
+        return time.perf_counter() - self._began
+
     def _print(self, line):
         print(f"AsyncLasso: {line}", flush=True)
+
+
+@contextmanager
+def opened(
+    estimator: Any, given: Given, *, what: str, **options: Any
+) -> Iterator[tuple[Place, Progress]]:
+    """The place of some rows, as `open_rows`, and the progress that its estimator shows."""
+    with (
+        Progress(int(estimator.verbose), what) as progress,
+        open_rows(estimator, given, client=estimator.client, **options) as place,
+        progress.watching(place),
+    ):
+        yield place, progress
 
 
 def _bar():
@@ -84,7 +138,7 @@ def _bar():
     return Bar(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[rows]} rows"),
+        TextColumn("{task.fields[rows]}"),
         TextColumn("{task.fields[state]}"),
         TimeElapsedColumn(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import dask
 import numpy as np
+from dask.core import flatten
 
 from .._warn import warn
 from ..rows.cells import Partition, cells_of_chunk, collect_cells, consecutive_folds, merge_cells
@@ -33,6 +35,8 @@ _FEW_BLOCKS = 32
 _BLOCKS_PER_THREAD = 4
 # Bytes of statistics that may travel to the client in one fit.
 _HOME_BYTES = 2**29
+# Seconds that an onlooker waits for the scheduler.
+_PATIENCE = 1.0
 
 
 class OnCluster:
@@ -52,6 +56,10 @@ class OnCluster:
         self._futures = self._waiting.futures
         self._reading: Reading | None = None  # the rows as passes read them
         self._advised = False
+        # Passes that were begun, and the keys of the tasks that read the chunks now.
+        self._n_begun = 0
+        self._tasks: list = []
+        self._inner: OnCluster | None = None  # of some of the rows, which is at work
         # future -> (key of its data, worker, the worker that lagged)
         self._offers: dict[Future, tuple] = {}
         # key of a block's data -> the worker that took the block over
@@ -121,7 +129,22 @@ class OnCluster:
             function, merge = cells_of_chunk, merge_cells
         found = self._joined.each("statistics", function, labels)
         edges = self._edges if edges is None else edges
-        return self._waiting.compute(blocks_of(found, edges, merge))
+        blocks = self._waiting.compute(blocks_of(found, edges, merge))
+        self._begin_pass(flatten(found.__dask_keys__()))
+        return blocks
+
+    def _begin_pass(self, tasks):
+        self._tasks, self._n_begun, self._inner = list(tasks), self._n_begun + 1, None
+
+    def reading(self) -> tuple[int, float]:
+        n_begun, tasks = self._n_begun, self._tasks
+        if self._inner is not None:
+            return n_begun, self._inner.reading()[1]
+        # A scheduler that does not answer soon has other things to do.
+        soon = time.perf_counter() + _PATIENCE
+        states = self._waiting.ask("get_task_status", keys=tasks, deadline=soon)
+        n_done = sum(states.get(task) in ("memory", "released") for task in tasks)
+        return n_begun, n_done / max(1, len(tasks))
 
     def load_rows(
         self, ones: bool, summarise: Callable, *args: Any
@@ -131,6 +154,7 @@ class OnCluster:
         found = self._joined.each("rows", partial(_as_block, ones=ones))
         blocks = blocks_of(found, self._edges, _as_one_block, self._joined.n_chunks)
         rows = self._waiting.compute(blocks)
+        self._begin_pass(flatten(found.__dask_keys__()))
         return rows, [self.submit(summarise, block, *args) for block in rows]
 
     def locate(self, block: int, defect: Defect) -> str:
@@ -147,7 +171,8 @@ class OnCluster:
     def of_columns(self, columns: np.ndarray) -> OnCluster:
         rows = self._joined if self._reading is None else self._reading.rows
         rows = rows.with_features(len(columns), _columns_of, columns)
-        return OnCluster(Waiting(self._client, self.deadline), rows, self._n_blocks)
+        self._inner = OnCluster(Waiting(self._client, self.deadline), rows, self._n_blocks)
+        return self._inner
 
     def reduce(
         self,
@@ -171,6 +196,7 @@ class OnCluster:
             chains = in_chains(self._waiting, self._joined.n_chunks, held_by)
         labels = _labels(partition, self._joined.sizes)
         futures = self._waiting.compute(reading.reduction(labels, chains, task, merge, args))
+        self._begin_pass(reading.tasks)
         return reading.merged(self._waiting.gather(futures), merge, labels is not None)
 
     def sample(self, task: Callable, merge: Callable, *args: Any, share: float) -> Any:
@@ -182,6 +208,7 @@ class OnCluster:
         count = min(rows.n_chunks, max(self.n_threads, round(share * rows.n_chunks)))
         some = rows.of_chunks(np.linspace(0, rows.n_chunks - 1, count).round().astype(int))
         with OnCluster(Waiting(self._client, self.deadline), some, self._n_blocks) as place:
+            self._inner = place
             return place.reduce(task, merge, *args, min(1.0, share * rows.n_chunks / count))
 
     def _advise_to_persist(self):

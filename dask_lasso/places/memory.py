@@ -65,6 +65,9 @@ class InMemory:
             n_blocks = 1 if small else 4 * self.n_threads
         count = max(1, min(n_blocks, n))
         self._edges = np.linspace(0, n, count + 1).astype(np.intp)
+        # Passes, and of the last one how many tasks there are; a True for each that is done.
+        self._n_begun, self._n_parts = 0, 1
+        self._done: list[bool] = []
         # Of a single thread too, or nothing could end before it does.
         self._executor = None if small else ThreadPoolExecutor(self.n_threads)
 
@@ -92,10 +95,7 @@ class InMemory:
         )
         futures = recall(self._given, n_blocks) if reuse else None
         if futures is None:
-            futures = [
-                self.submit(self._statistics_of, start, stop, partition)
-                for start, stop in pairwise(self._edges)
-            ]
+            futures = self._pass(self._statistics_of, pairwise(self._edges), partition)
             if reuse:
                 remember(self._given, n_blocks, futures)
         return futures
@@ -117,9 +117,7 @@ class InMemory:
     def load_rows(
         self, ones: bool, summarise: Callable, *args: Any
     ) -> tuple[list[Future], list[Future]]:
-        rows = [
-            self.submit(self._raw_rows, start, stop, ones) for start, stop in pairwise(self._edges)
-        ]
+        rows = self._pass(self._raw_rows, pairwise(self._edges), ones)
         return rows, [self.submit(summarise, block, *args) for block in rows]
 
     def _raw_rows(self, start, stop, ones):
@@ -147,10 +145,21 @@ class InMemory:
         if time.perf_counter() >= self.deadline:
             raise TimeIsUp("a pass over the rows has not begun")
         edges = np.linspace(0, len(self._y), self.n_threads + 1).astype(np.intp)
-        parts = [
-            self.submit(self._task_on, task, rows, args, partition) for rows in pairwise(edges)
-        ]
-        return merge(self._gather(parts))
+        return merge(
+            self._gather(self._pass(self._task_on, pairwise(edges), partition, task, args))
+        )
+
+    def _pass(self, task, rows, *args):
+        """Futures of a task on each part of the rows, from a first one to before a last."""
+        parts = [self.submit(task, start, stop, *args) for start, stop in rows]
+        self._n_begun, self._n_parts = self._n_begun + 1, len(parts)
+        self._done = done = []
+        for part in parts:
+            part.add_done_callback(lambda _: done.append(True))
+        return parts
+
+    def reading(self) -> tuple[int, float]:
+        return self._n_begun, len(self._done) / self._n_parts
 
     def sample(self, task: Callable, merge: Callable, *args: Any, share: float) -> Any:
         return self.reduce(task, merge, *args, share)
@@ -162,9 +171,10 @@ class InMemory:
             n_found += len(stream.next(self.deadline, one=False))
         return [future.result() for future in futures]
 
-    def _task_on(self, task, rows, args, partition):
-        chunk = self._chunk(*rows)
-        return task([chunk if partition is None else (chunk, partition.between(*rows))], *args)
+    def _task_on(self, start, stop, partition, task, args):
+        chunk = self._chunk(start, stop)
+        with_labels = partition is not None
+        return task([(chunk, partition.between(start, stop)) if with_labels else chunk], *args)
 
     def merged_statistics(self, function: Callable | None = None) -> Statistics:
         if function is None:

@@ -49,6 +49,8 @@ class Reading:
     Attributes
     ----------
     rows : Joined
+    tasks : list
+        Keys of the tasks of the last `reduction`, each of which reads one chunk or a chain.
     """
 
     def __init__(self, waiting: Waiting, rows: Joined) -> None:
@@ -64,6 +66,7 @@ class Reading:
         if any(part is not before for part, before in zip(parts, rows.parts, strict=True)):
             rows = Joined(parts, waiting, rows.of_residual)
         self.rows = rows
+        self.tasks: list = []
         self._chunks = optimised(rows.each())
         self._annotations = by_key(self._chunks.dask)
         self._graph = tasks_of(self._chunks.dask)
@@ -145,6 +148,7 @@ class Reading:
                 keys = [result(key) for recipe in recipes for key in recipe.keys]
                 found = add(_link, where, before, _Links(recipes, of_links), *keys)
             level.append(found)
+        self.tasks = list(layer)
         level = merge_tree(
             level,
             _VECTORS_AT_ONCE,

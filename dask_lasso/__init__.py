@@ -4,8 +4,9 @@ from ._version import __version__
 from .engines.run import Run
 from .engines.schedules import Engine
 from .estimators.coefficients import CoefficientDisplay
+from .estimators.convergence_display import ConvergenceDisplay
 from .estimators.cv import AsyncElasticNetCV, AsyncLassoCV
-from .estimators.displays import ConvergenceDisplay, CVDisplay, PathDisplay
+from .estimators.displays import CVDisplay, PathDisplay
 from .estimators.elastic_net import AsyncElasticNetRegressor
 from .estimators.equivalent import equivalent_rows
 from .estimators.lasso import AsyncLassoRegressor

@@ -56,7 +56,7 @@ def modules():
 
 @pytest.mark.parametrize("name", modules())
 def test_the_examples_of_docstrings(name):
-    if name.endswith((".displays", ".coefficients")):
+    if name.endswith((".displays", "_display", ".coefficients")):
         pytest.importorskip("matplotlib").use("Agg")
     result = doctest.testmod(import_module(name))
     assert result.failed == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,14 @@ class AsyncLassoCV(SelectionBase):
         chunks of unknown size only consecutive folds will do, and the up to ``cv - 1``
         chunks that turn out to hold the boundary of two folds are read twice.
 
+    scoring : str or callable, default=None
+        What chooses alpha in place of the mean squared error (or deviance): a name of
+        scikit-learn's, or a callable ``scorer(estimator, X, y)`` that is larger the better, of
+        whose X only `predict` of the estimator makes sense. "r2" and those of the squared error
+        (for another loss, of its deviance) are from the same pass. All others take one more, and
+        the predictions of all held-out rows at all points have to fit in 2 GiB here. With
+        `sample_weight` scores are weighted.
+
     rule : {"min", "1se"}, default="min"
         The alpha of the least mean error, or the largest alpha whose mean error is within
         one standard error of it (Breiman, Friedman, Olshen & Stone 1984, section 3.4.3).
@@ -77,8 +85,8 @@ class AsyncLassoCV(SelectionBase):
         Seconds after which alpha is chosen by the rows read so far. Splits of which no
         training or no test row has been read do not count, and are NaN in `mse_path_`; if
         that is all of them, it is an error. So it is with chunks of unknown size of which not
-        all have been read. With more columns than rows, or than 10,000, alpha is chosen
-        among those that are done.
+        all have been read, and with a `scoring` that takes a pass. With more columns than rows,
+        or than 10,000, alpha is chosen among those that are done.
 
     engine, fit_intercept, positive, bounds, penalty_weights, standardize, tol, max_iter, \
             n_blocks, client, random_state, verbose
@@ -103,6 +111,9 @@ class AsyncLassoCV(SelectionBase):
     mse_path_ : ndarray of shape (n_alphas, n_folds)
         Mean squared error on each test set; for each share of `relaxed`, from the largest, if
         there are several.
+
+    score_path_ : ndarray of shape (n_alphas, n_folds)
+        With `scoring`, the scores in place of these.
 
     criterion_ : ndarray of shape (n_alphas,)
         With "aic" or "bic", its values.
@@ -160,6 +171,7 @@ class AsyncLassoCV(SelectionBase):
         eps: float = 1e-3,
         alphas: int | ArrayLike = 100,
         cv: Any = None,
+        scoring: str | Callable | None = None,
         rule: str = "min",
         criterion: str = "cv",
         relaxed: bool | ArrayLike = False,
@@ -184,6 +196,7 @@ class AsyncLassoCV(SelectionBase):
         self.eps = eps
         self.alphas = alphas
         self.cv = cv
+        self.scoring = scoring
         self.rule = rule
         self.criterion = criterion
         self.relaxed = relaxed
@@ -216,9 +229,9 @@ class AsyncElasticNetCV(SelectionBase):
     l1_ratio : float or list of float, default=0.5
         Share of the l1 term in the penalty; of a list, the best is chosen.
 
-    eps, alphas, cv, rule, criterion, loss, tweedie_power, engine, fit_intercept, positive, \
-            bounds, penalty_weights, standardize, tol, max_iter, max_time, n_blocks, client, \
-            random_state, verbose
+    eps, alphas, cv, scoring, rule, criterion, loss, tweedie_power, engine, fit_intercept, \
+            positive, bounds, penalty_weights, standardize, tol, max_iter, max_time, n_blocks, \
+            client, random_state, verbose
         As in `AsyncLassoCV`. With `rule="1se"`, the l1_ratio is that of the least error.
 
     Attributes
@@ -264,6 +277,7 @@ class AsyncElasticNetCV(SelectionBase):
         eps: float = 1e-3,
         alphas: int | ArrayLike = 100,
         cv: Any = None,
+        scoring: str | Callable | None = None,
         rule: str = "min",
         criterion: str = "cv",
         loss: str | Loss = "squared",
@@ -286,6 +300,7 @@ class AsyncElasticNetCV(SelectionBase):
         self.eps = eps
         self.alphas = alphas
         self.cv = cv
+        self.scoring = scoring
         self.rule = rule
         self.criterion = criterion
         self.loss = loss

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,7 +173,7 @@ class PathDisplay:
 
 
 class CVDisplay:
-    """Cross-validation error over alpha, with one standard error above and below.
+    """Cross-validation error, or score, over alpha, with one standard error above and below.
 
     Parameters
     ----------
@@ -184,6 +184,10 @@ class CVDisplay:
         The chosen alpha, marked with a vertical line.
     label : str, default=None
         Of the curve, for a legend.
+    quantity : str, default="Mean squared error"
+        What `mse_path` is.
+    is_score : bool, default=False
+        Whether the largest is the best, and not the least.
 
     Attributes
     ----------
@@ -214,18 +218,20 @@ class CVDisplay:
         *,
         alpha: float | None = None,
         label: str | None = None,
+        quantity: str = "Mean squared error",
+        is_score: bool = False,
     ) -> None:
         self.alphas, self.mse_path = _grid_and_values(alphas, "mse_path", mse_path, axis=0)
         if np.isnan(self.mse_path).all():
             raise ValueError("mse_path has no value that is not NaN.")
-        self.alpha = alpha
-        self.label = label
+        self.alpha, self.label = alpha, label
+        self.quantity, self.is_score = quantity, is_score
 
     @classmethod
     def from_estimator(
         cls, estimator: Any, *, ax: Axes | None = None, **errorbar_kw: Any
     ) -> CVDisplay:
-        """Plot the errors of a fitted `AsyncLassoCV` or `AsyncElasticNetCV`.
+        """Plot the errors, or scores, of a fitted estimator that chooses alpha.
 
         Of several l1_ratio it is the chosen one that is shown.
 
@@ -242,13 +248,19 @@ class CVDisplay:
         CVDisplay
         """
         check_is_fitted(estimator)
-        mse_path = getattr(estimator, "mse_path_", getattr(estimator, "deviance_path_", None))
-        if mse_path is None:
+        scoring = getattr(estimator, "scoring", None)
+        quantities = {
+            "mse_path_": "Mean squared error",
+            "deviance_path_": "Mean deviance",
+            "score_path_": str(getattr(scoring, "__name__", scoring)),
+        }
+        name = next((name for name in quantities if hasattr(estimator, name)), None)
+        if name is None:
             raise ValueError(
                 f"This {type(estimator).__name__} has no mse_path_, which only estimators that"
                 ' choose alpha with criterion="cv" have: fit AsyncLassoCV, say.'
             )
-        alphas, label = estimator.alphas_, None
+        mse_path, alphas, label = getattr(estimator, name), estimator.alphas_, None
         ratios = np.atleast_1d(estimator.l1_ratio)
         if len(ratios) > 1:
             chosen = int(np.argmax(ratios == estimator.l1_ratio_))
@@ -256,7 +268,14 @@ class CVDisplay:
             mse_path = mse_path[chosen]
             alphas = alphas[chosen] if alphas.ndim == 2 else alphas
         mse_path = np.reshape(mse_path, (len(alphas), -1))
-        display = cls(alphas, mse_path, alpha=estimator.alpha_, label=label)
+        display = cls(
+            alphas,
+            mse_path,
+            alpha=estimator.alpha_,
+            label=label,
+            quantity=quantities[name],
+            is_score=name == "score_path_",
+        )
         return display.plot(ax, **errorbar_kw)
 
     def plot(self, ax: Axes | None = None, **errorbar_kw: Any) -> CVDisplay:
@@ -297,144 +316,12 @@ class CVDisplay:
         if self.alpha:
             ax.axvline(self.alpha, color="0.3", linestyle="--", linewidth=1)
         if error is not None:
-            mean, least = mse.mean(axis=1), mse.mean(axis=1).argmin()
+            mean = mse.mean(axis=1) * (-1 if self.is_score else 1)
+            least = mean.argmin()
             self.one_se_alpha_ = self.alphas[inside][mean <= mean[least] + error[least]].max()
             ax.axvline(self.one_se_alpha_, color="0.3", linestyle=":", linewidth=1)
-        ax.set(xscale="log", xlabel=r"$\alpha$", ylabel="Mean squared error")
+        ax.set(xscale="log", xlabel=r"$\alpha$", ylabel=self.quantity)
         ax.invert_xaxis()
-        if self.label is not None:
-            ax.legend(frameon=False)
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
-
-
-class ConvergenceDisplay:
-    """One quantity of `history_` over time, updates or rows.
-
-    Parameters
-    ----------
-    history : dict of ndarray
-        `history_` of a fitted estimator.
-    x : str, default="time"
-        Column on the horizontal axis.
-    y : str, default="objective"
-        Column on the vertical axis.
-    label : str, default=None
-        Of the curve, for a legend.
-
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
-    line_ : matplotlib Line2D
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_diabetes
-    >>> from dask_lasso import AsyncLassoRegressor, ConvergenceDisplay
-    >>> model = AsyncLassoRegressor(n_blocks=4).fit(*load_diabetes(return_X_y=True))
-    >>> display = ConvergenceDisplay.from_estimator(model, x="samples_seen")
-    """
-
-    ax_: Axes
-    figure_: Figure | SubFigure
-    line_: Line2D
-
-    _LABELS = {
-        "time": "Time in seconds",
-        "n_updates": "Updates",
-        "samples_seen": "Rows read",
-        "objective": "Objective",
-        "primal_residual": "Primal residual",
-        "dual_residual": "Dual residual",
-        "rho": r"$\rho$",
-    }
-
-    def __init__(
-        self,
-        history: Mapping[str, np.ndarray],
-        *,
-        x: str = "time",
-        y: str = "objective",
-        label: str | None = None,
-    ) -> None:
-        if not isinstance(history, Mapping):
-            raise TypeError(
-                f"history is a {type(history).__name__}, not the `history_` of a fitted estimator."
-            )
-        for name in (x, y):
-            if name not in history:
-                raise ValueError(f"history has no {name!r}: use one of {', '.join(history)}.")
-        shapes = np.shape(history[x]), np.shape(history[y])
-        if shapes[0] != shapes[1] or len(shapes[0]) != 1:
-            raise ValueError(
-                f"history has columns of shapes {shapes[0]} and {shapes[1]}: pass the `history_`"
-                " of a fitted estimator."
-            )
-        self.history, self.x, self.y, self.label = history, x, y, label
-
-    @classmethod
-    def from_estimator(
-        cls,
-        estimator: Any,
-        *,
-        x: str = "time",
-        y: str = "objective",
-        label: str | None = None,
-        ax: Axes | None = None,
-        **line_kw: Any,
-    ) -> ConvergenceDisplay:
-        """Plot the history of a fitted estimator.
-
-        Parameters
-        ----------
-        estimator : fitted estimator of this package
-        x, y : str, default="time" and "objective"
-            Columns of `history_`.
-        label : str, default=None
-            Of the curve, for a legend; None is the engine's name.
-        ax : matplotlib Axes, default=None
-            None is those of a new figure; pass those of another display to compare.
-        **line_kw : dict
-            Given to matplotlib's `plot`.
-
-        Returns
-        -------
-        ConvergenceDisplay
-        """
-        check_is_fitted(estimator)
-        if not hasattr(estimator, "history_"):
-            raise ValueError(
-                f"This {type(estimator).__name__} has no history_, which only `fit` of an"
-                " estimator of this package leaves: its coefficients are from `partial_fit`,"
-                " `fit_statistics` or `merge`, or of another package."
-            )
-        if label is None and isinstance(estimator.engine, str):
-            label = estimator.engine
-        return cls(estimator.history_, x=x, y=y, label=label).plot(ax, **line_kw)
-
-    def plot(self, ax: Axes | None = None, **line_kw: Any) -> ConvergenceDisplay:
-        """Draw the curve.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            None is those of a new figure.
-        **line_kw : dict
-            Given to matplotlib's `plot`.
-
-        Returns
-        -------
-        ConvergenceDisplay
-        """
-        ax = axes(ax)
-        x, y = self.history[self.x], self.history[self.y]
-        known = np.isfinite(y)
-        style = {"marker": ".", "linewidth": 1.2, "label": self.label, **line_kw}
-        (self.line_,) = ax.plot(x[known], y[known], **style)
-        ax.set(xlabel=self._LABELS.get(self.x, self.x), ylabel=self._LABELS.get(self.y, self.y))
-        if self.y.endswith("residual"):
-            ax.set_yscale("log")
         if self.label is not None:
             ax.legend(frameon=False)
         self.ax_, self.figure_ = ax, ax.figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -36,6 +36,10 @@ class AsyncLogisticRegressionCV(Selecting, LogisticBase):
             tol, max_iter, n_blocks, client, random_state, verbose
         As in `AsyncLassoCV`.
 
+    scoring : str or callable, default=None
+        What chooses alpha in place of the deviance, as "accuracy" or "roc_auc"; as in
+        `AsyncLassoCV`. "neg_log_loss" takes no further pass.
+
     cv : int, splitter or iterable of (train, test), default=None
         None is 5; an integer is as many folds of `sklearn.model_selection.StratifiedKFold`.
         For them, and for a splitter, the labels of a dask collection come to this process,
@@ -62,6 +66,9 @@ class AsyncLogisticRegressionCV(Selecting, LogisticBase):
 
     deviance_path_ : ndarray of shape (n_alphas, n_folds) or (n_l1_ratio, n_alphas, n_folds)
         Mean deviance, twice the log-loss, on each test set.
+
+    score_path_ : ndarray, of the same shape
+        With `scoring`, the scores in place of these.
 
     criterion_ : ndarray of shape (n_alphas,)
         With "aic" or "bic", its values.
@@ -99,6 +106,7 @@ class AsyncLogisticRegressionCV(Selecting, LogisticBase):
         eps: float = 1e-3,
         alphas: int | ArrayLike = 100,
         cv: Any = None,
+        scoring: str | Callable | None = None,
         rule: str = "min",
         criterion: str = "cv",
         class_weight: dict | str | None = None,
@@ -120,6 +128,7 @@ class AsyncLogisticRegressionCV(Selecting, LogisticBase):
         self.eps = eps
         self.alphas = alphas
         self.cv = cv
+        self.scoring = scoring
         self.rule = rule
         self.criterion = criterion
         self.class_weight = class_weight

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.model_selection import KFold as SklearnKFold
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
@@ -31,6 +32,7 @@ from .callbacks import with_callbacks
 from .elastic_net import CONSTRAINTS
 from .path import GRID_CONSTRAINTS, check_alphas, check_values, path_of_fitted
 from .regressor import LassoBase
+from .scoring import Scoring
 
 
 class Selecting(LinearBase):
@@ -40,6 +42,7 @@ class Selecting(LinearBase):
     alphas_: np.ndarray
     mse_path_: np.ndarray
     deviance_path_: np.ndarray
+    score_path_: np.ndarray
     criterion_: np.ndarray
     noise_variance_: float
 
@@ -50,6 +53,7 @@ class Selecting(LinearBase):
         **GRID_CONSTRAINTS,
         "l1_ratio": [Interval(Real, 0, 1, closed="both"), "array-like"],
         "cv": ["cv_object"],
+        "scoring": [StrOptions(set(get_scorer_names())), callable, None],
         "rule": [StrOptions({"min", "1se"})],
         "criterion": [StrOptions({"cv", "aic", "bic"})],
         **{
@@ -98,7 +102,11 @@ class Selecting(LinearBase):
             and np.all(l1_ratios > 0)
             and np.all(grid.alphas > 0)
         )
-        if is_squared(loss) and not is_wide:
+        by_passes = bool(is_wide) or not is_squared(loss)
+        if self.scoring is not None:
+            n_joined = place.n_targets if problem.penalty.joins_targets else 1
+            choice = choice._replace(score=Scoring(self, self.scoring, n_joined, by_passes))
+        if not by_passes:
             check_width(place)
             return selection.fit(place, problem, settings, observe, choice, partition)
         if place.n_targets > 1:
@@ -203,7 +211,7 @@ class Selecting(LinearBase):
         n_ratios = chosen["alphas_"].shape[-2]
         if n_ratios == 1 or not isinstance(self.alphas, Integral):
             chosen["alphas_"] = chosen["alphas_"][..., 0, :]
-        for name in {"mse_path_", "deviance_path_", "criterion_"} & set(chosen):
+        for name in {"mse_path_", "deviance_path_", "score_path_", "criterion_"} & set(chosen):
             chosen[name] = np.squeeze(chosen[name])
         if "l1_ratio" not in self._get_param_names():
             del chosen["l1_ratio_"]
@@ -269,7 +277,8 @@ class SelectionBase(Selecting, LassoBase):
         with self._all_or_nothing():
             self._validate_params()
             given = self._given(X, y, sample_weight, offset)
-            given = given._replace(is_counted=not is_squared(self._loss()))
+            is_counted = not is_squared(self._loss()) or self.scoring is not None
+            given = given._replace(is_counted=is_counted)
             self._fit(given, partial(self._choose, given, groups))
         return self
 

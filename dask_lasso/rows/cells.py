@@ -57,6 +57,13 @@ class Labelling:
         edges = edges - start
         return np.column_stack([edges[:-1], edges[1:], cells])[edges[1:] > edges[:-1]]
 
+    def sizes(self, n_rows: int) -> np.ndarray:
+        """How many rows (n_cells,) of so many are in each cell."""
+        if self._codes is not None:
+            return np.bincount(self._codes, minlength=self.n_cells)
+        sizes = np.diff(np.r_[self._edges, n_rows].clip(max=n_rows))
+        return np.bincount(self._cells, sizes, self.n_cells)[: self.n_cells].astype(np.intp)
+
 
 class Split(NamedTuple):
     """One training and one test set, as cells of a labelling and how often each counts."""
@@ -97,6 +104,11 @@ class Partition(NamedTuple):
         times = np.zeros(self.labellings[labelling].n_cells)
         times[list(cells)] = list(cells.values())
         return times
+
+    def n_rows_of(self, counts: tuple[int, np.ndarray], n_rows: int) -> int:
+        """How many rows, of all `n_rows`, a labelling and the counts of its cells amount to."""
+        labelling, times = counts
+        return int(times @ self.labellings[labelling].sizes(n_rows))
 
     def counts_of_rows(self, which: CellSet, n_rows: int) -> np.ndarray:
         """How often each row is in a set."""

@@ -37,7 +37,8 @@ from . import newton
 from .columns import in_units
 from .fit import Problem, Settings
 from .quadratic import lower_bound, step, times
-from .working_set_path import Paths
+from .scoring import Point
+from .working_set_path import Paths, joined
 
 # Alphas at once; fewer where there are many sets, or where all slopes would be many values.
 _AT_ONCE, _MOST_POINTS, _MOST_VALUES = 10, 512, 2**24
@@ -158,14 +159,7 @@ class NewtonPath:
                     raise TimeIsUp("the rows have not been read for the first alphas") from None
                 break
             found.append(self._paths(state))
-        coefs, intercepts, gaps, errors, objectives = zip(*found, strict=True)
-        return Paths(
-            sparse.hstack(coefs, format="csc"),
-            np.concatenate(intercepts),
-            np.hstack(gaps),
-            np.vstack(errors),
-            np.hstack(objectives),
-        )
+        return joined(found)
 
     def _begin(self):
         """The null model on every set, for which its intercept is not the best yet."""
@@ -288,13 +282,15 @@ class NewtonPath:
     def _paths(self, state):
         """What is known of the alphas of a state."""
         k, n_sets = self._place.n_features, len(self._size.weight)
-        of_all = state.beta[:, state.of_set == 0]
-        intercepts = of_all[k] if self._problem.fit_intercept else np.zeros(of_all.shape[1])
+        points = []
+        for of_set in range(n_sets):
+            beta = state.beta[:, state.of_set == of_set]
+            intercepts = beta[k] if self._problem.fit_intercept else np.zeros(beta.shape[1])
+            points.append(Point(sparse.csc_array(beta[:k]), intercepts))
         sums = state.errors.reshape(n_sets, -1)[1:].T + self._size.test_at_zero[1:]
         errors = 2 * sums / self._size.test_weight[1:]
-        by_set = (values.reshape(n_sets, -1) for values in (state.gaps, state.objectives))
-        gaps, objectives = by_set
-        return Paths(sparse.csc_array(of_all[:k]), intercepts, gaps, errors, objectives)
+        gaps, objectives = (v.reshape(n_sets, -1) for v in (state.gaps, state.objectives))
+        return Paths(*points[0], gaps, errors, objectives, points[1:])
 
 
 class _State:

@@ -31,6 +31,7 @@ from .exact import solve_any_path, solve_problem
 from .fit import AnyPenalty, Fit, Problem, Settings, drive
 from .newton_path import NewtonPath
 from .path import Grid, by_passes
+from .scoring import Point, Score, joined_points, scores_of_rows
 
 # Share of ``||y||^2``, per column, that rounding leaves where least squares fits y exactly.
 _EXACT = 1e-14
@@ -49,6 +50,8 @@ class Choice(NamedTuple):
         Whether several targets have one penalty, of the least mean error over all.
     errors : str
         What the errors on test sets are called.
+    score : Score, optional
+        What is the larger the better, in place of minus the errors.
     """
 
     grid: Grid
@@ -58,6 +61,12 @@ class Choice(NamedTuple):
     shares: np.ndarray
     one_alpha: bool = False
     errors: str = "mse_path_"
+    score: Score | None = None
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether scores take a pass of their own, where squared errors are from statistics."""
+        return self.score is not None and self.score.of_errors is None
 
     def grids(self, penalty: AnyPenalty, make: Callable[..., np.ndarray]) -> np.ndarray:
         """A row of alphas for each l1_ratio; ``make(penalty, eps=, n_alphas=)`` makes one."""
@@ -67,7 +76,7 @@ class Choice(NamedTuple):
     def by_errors(self, grids: np.ndarray, mse: np.ndarray) -> dict:
         """The penalty of the least mean error; splits that are NaN do not count.
 
-        `mse` is of shape (n_shares, n_l1_ratio, n_alphas, n_splits).
+        `mse`, or minus the scores, is of shape (n_shares, n_l1_ratio, n_alphas, n_splits).
         """
         used = mse[..., ~np.isnan(mse[0, 0, 0])]
         n_used = used.shape[-1]
@@ -77,7 +86,8 @@ class Choice(NamedTuple):
             along = mean[share, ratio]
             error = used[share, ratio, best].std(ddof=1) / np.sqrt(n_used)
             best = np.intp(np.argmax(along <= along[best] + error))
-        return self._of(grids, ratio, best, **{self.errors: mse}, relaxed_=self.shares[share])
+        found = {self.errors: mse} if self.score is None else {"score_path_": -mse}
+        return self._of(grids, ratio, best, **found, relaxed_=self.shares[share])
 
     def by_values(self, grids: np.ndarray, values: np.ndarray, **beside: float) -> dict:
         """The penalty of the least value of a criterion."""
@@ -106,11 +116,19 @@ def fit(
     choice: Choice,
     partition: Partition,
 ) -> Fit:
-    """Choose the penalty, and fit all rows, in one pass."""
+    """Choose the penalty, and fit all rows, in one pass; some scores take another."""
     record = Record(observe)
     reports = place.load_statistics(partition)
     model = Selection(problem, settings, len(reports), choice, partition)
-    return drive(place, Blocks(reports, reports), model, settings, record)
+    found = drive(place, Blocks(reports, reports), model, settings, record)
+    if not choice.needs_rows or choice.criterion != "cv" or found.estimate is None:
+        return found
+    if found.n_missing:
+        raise TimeIsUp("not all rows have been read that scores are of")
+    n_joined = place.n_targets if problem.penalty.joins_targets else 1
+    scores = scores_of_rows(place, partition, model.models, choice.score, n_joined)
+    model.choose_by(scores)
+    return found._replace(estimate=model.estimate, n_passes=2)
 
 
 def fit_by_passes(
@@ -136,7 +154,16 @@ def fit_by_passes(
             break
     if len(found) < len(grids) or len(found[-1].errors) < grids.shape[1]:
         stopped_by = "max_time"
-    chosen = _chosen(choice, grids, penalties, found, paths)
+    errors = [path.errors for path in found]
+    by_rows = choice.criterion == "cv" and choice.needs_rows
+    if by_rows:
+        of_splits = [path.of_splits for path in found]
+        models = [joined_points(of_split) for of_split in zip(*of_splits, strict=True)]
+        scores = scores_of_rows(place, partition, models, choice.score)[0]
+        errors = np.split(-scores, np.cumsum([len(of_path) for of_path in errors])[:-1])
+    elif choice.score is not None:
+        errors = [-choice.score.of_errors(of_path, None) for of_path in errors]
+    chosen = _chosen(choice, grids, penalties, found, paths, errors)
     ratio = int(np.flatnonzero(choice.l1_ratios == chosen["l1_ratio_"])[0])
     best = int(np.flatnonzero(grids[ratio] == chosen["alpha_"])[0])
     path, at = found[ratio], problem._replace(penalty=penalties[ratio].at(chosen["alpha_"]))
@@ -155,7 +182,7 @@ def fit_by_passes(
         paths.null_loss,
         stopped_by is None,
         paths.statistics.n_rows,
-        n_passes=paths.n_passes,
+        n_passes=paths.n_passes + by_rows,
         n_updates=paths.n_updates,
         history=record.history,
         staleness=np.zeros(1, dtype=np.int64),  # every column is everywhere: one block
@@ -184,7 +211,7 @@ def _polished(fit, place, problem, settings, observe):
     )
 
 
-def _chosen(choice, grids, penalties, found, paths):
+def _chosen(choice, grids, penalties, found, paths, errors):
     """The penalty that errors on test sets, or a criterion, tell for the best."""
     if choice.criterion != "cv":
         values = np.full(grids.shape, np.inf)
@@ -195,11 +222,11 @@ def _chosen(choice, grids, penalties, found, paths):
             df = np.diff(path.coefs.indptr)
             of_ratio[:done] = n * paths.deviances(path, penalty.at(alphas[:done])) + factor * df
         return choice.by_values(grids, values)
-    errors = np.full((1, *grids.shape, found[0].errors.shape[1]), np.inf)
-    for of_ratio, path in zip(errors[0], found, strict=False):
-        of_ratio[: len(path.errors)] = path.errors
-    chosen = choice.by_errors(grids, errors)
-    errors[np.isinf(errors)] = np.nan
+    of_grids = np.full((1, *grids.shape, errors[0].shape[1]), np.inf)
+    for of_ratio, of_path in zip(of_grids[0], errors, strict=False):
+        of_ratio[: len(of_path)] = of_path
+    chosen = choice.by_errors(grids, of_grids)
+    of_grids[np.isinf(of_grids)] = np.nan
     return chosen
 
 
@@ -252,8 +279,15 @@ class Selection:
         if not self._problem.penalty.joins_targets:
             targets = range(self.statistics.n_targets)
             parts = [(cells.target(t), moments.target(t)) for t in targets]
-        chosen = self._chosen(parts, moments)
-        solved = [self._solve_chosen(part[1], of) for part, of in zip(parts, chosen, strict=True)]
+        self._parts = parts
+        return self._settle(self._chosen(moments))
+
+    def _settle(self, chosen):
+        """Solve for what has been chosen, for each part."""
+        moments = self.statistics.moments(self._problem.fit_intercept)
+        solved = [
+            self._solve_chosen(part[1], of) for part, of in zip(self._parts, chosen, strict=True)
+        ]
         coef = np.hstack([found.coef for found in solved])
         gap = np.concatenate([found.gap for found in solved])
         self.null_loss = moments.null_loss
@@ -265,17 +299,30 @@ class Selection:
         objective = sum(found.objective.sum() for found in solved)
         return {"samples_seen": self.samples_seen, "objective": objective}
 
-    def _chosen(self, parts, moments):
-        """The choice for each target or, if the penalty joins them, for all together.
+    def _chosen(self, moments):
+        """The choice for each target or, if the penalty joins them, for all together."""
+        common = moments if self._choice.one_alpha else None
+        self._grid = [self._grids(common or of_part) for _, of_part in self._parts]
+        if self._choice.criterion != "cv":
+            by = self._by_information
+            return [by(part[1], of) for part, of in zip(self._parts, self._grid, strict=True)]
+        self._points = [[] for _ in self._partition.splits]
+        return self._best([self._errors(*of) for of in zip(self._parts, self._grid, strict=True)])
 
-        Parts are the statistics of cells and the moments of all rows.
-        """
+    @property
+    def models(self) -> list[Point]:
+        """The models of each split, if scores need them: one target after the other."""
+        return [joined_points(points) for points in self._points]
+
+    def choose_by(self, scores: np.ndarray) -> None:
+        """Choose anew, by scores (m, p, n_splits) of `models`."""
+        shape = len(self._choice.shares), *self._grid[0].shape
+        self._settle(self._best([-of_part.reshape(*shape, -1) for of_part in scores]))
+
+    def _best(self, errors):
         if self._choice.one_alpha:
-            grids = self._grids(moments)
-            errors = np.mean([self._errors(cells, grids) for cells, _ in parts], axis=0)
-            return [self._choice.by_errors(grids, errors)] * len(parts)
-        by = self._by_cross_validation if self._choice.criterion == "cv" else self._by_information
-        return [by(cells, of_part, self._grids(of_part)) for cells, of_part in parts]
+            errors = [np.mean(errors, axis=0)] * len(errors)
+        return list(map(self._choice.by_errors, self._grid, errors))
 
     def _grids(self, moments):
         penalty = adapted(moments, self._problem.penalty)
@@ -303,11 +350,10 @@ class Selection:
             self.n_unconverged += int((gaps > allowed).any(axis=0).sum())
             yield coefs
 
-    def _by_cross_validation(self, cells, _, grids):
-        return self._choice.by_errors(grids, self._errors(cells, grids))
-
-    def _errors(self, cells, grids):
-        """Mean squared errors on the test sets; of several targets, the mean over them."""
+    def _errors(self, part, grids):
+        """Mean errors on the test sets; of several targets, the mean over them."""
+        cells, score = part[0], self._choice.score
+        of_errors = None if score is None else score.of_errors
         splits, fit_intercept = self._partition.splits, self._problem.fit_intercept
         shares = self._choice.shares
         mse = np.full((len(shares), *grids.shape, len(splits)), np.nan)
@@ -327,23 +373,27 @@ class Selection:
                     raise ValueError(why)
                 continue  # time is up; other splits may have what it takes
             moments = train.moments(fit_intercept)
-            for ratio, of_targets in enumerate(self._solve_paths(moments, grids)):
-                mse[:, ratio, :, fold] = 0.0
-                for target, coefs in enumerate(of_targets):
-                    rows = train.target(target), test.target(target)
-                    free = coefs
-                    if (shares < 1).any():
-                        free = on_support(moments, self._problem.l1_penalty, coefs)
-                    for errors, share in zip(mse, shares, strict=True):
-                        blend = share * coefs + (1 - share) * free if share < 1 else coefs
-                        intercepts = intercept(rows[0], blend, fit_intercept)
-                        squares = rows[1].squared_residuals(blend, intercepts)
-                        errors[ratio, :, fold] += squares / (test.weight * len(of_targets))
+            mse[..., fold] = 0.0
+            paths = np.stack(list(self._solve_paths(moments, grids)), axis=2)
+            for target, coefs in enumerate(paths.reshape(*paths.shape[:2], -1)):
+                learnt, held = train.target(target), test.target(target)
+                free = coefs
+                if (shares < 1).any():
+                    free = on_support(moments, self._problem.l1_penalty, coefs)
+                for errors, share in zip(mse[..., fold], shares, strict=True):
+                    blend = share * coefs + (1 - share) * free if share < 1 else coefs
+                    intercepts = intercept(learnt, blend, fit_intercept)
+                    if self._choice.needs_rows:
+                        self._points[fold].append(Point(blend, intercepts))
+                    found = held.squared_residuals(blend, intercepts) / test.weight
+                    if of_errors is not None:
+                        found = -of_errors(found, held.syy / test.weight)
+                    errors += found.reshape(errors.shape) / len(paths)
         if np.isnan(mse[0, 0, 0]).all():
             raise ValueError(why)
         return mse
 
-    def _by_information(self, _, moments, grids):
+    def _by_information(self, moments, grids):
         """AIC or BIC as in `LassoLarsIC`: Zou, Hastie & Tibshirani (2007), eq. 2.16."""
         n = self.statistics.n_weighted
         noise = self._noise_variance(moments)

@@ -29,6 +29,7 @@ from ..rows.cells import Partition
 from ..rows.passes import Chosen, merge_sums, path_residuals
 from .columns import first_pass
 from .fit import Problem
+from .scoring import Point, joined_points
 from .sets import training_sets
 from .working_set import FEWEST, SLACK, n_joining
 
@@ -51,6 +52,8 @@ class Paths(NamedTuple):
     errors : ndarray of shape (n_alphas, n_splits)
         Mean squared errors on the test sets, or mean deviances.
     objectives : ndarray of shape (1 + n_splits, n_alphas)
+    of_splits : list of Point
+        Coefficients and intercepts of each training set.
     """
 
     coefs: sparse.csc_array
@@ -58,6 +61,20 @@ class Paths(NamedTuple):
     gaps: np.ndarray
     errors: np.ndarray
     objectives: np.ndarray
+    of_splits: list[Point]
+
+
+def joined(parts: list[Paths]) -> Paths:
+    """Of a grid of alphas, what is known of its parts."""
+    coefs, intercepts, gaps, errors, objectives, of_splits = zip(*parts, strict=True)
+    return Paths(
+        sparse.hstack(coefs, format="csc"),
+        np.concatenate(intercepts),
+        np.hstack(gaps),
+        np.vstack(errors),
+        np.hstack(objectives),
+        [joined_points(points) for points in zip(*of_splits, strict=True)],
+    )
 
 
 class WidePath:
@@ -130,27 +147,28 @@ class WidePath:
         k, n_sets = self._place.n_features, len(self._train)
         few = int(max(1, min(_AT_ONCE, _MOST_VALUES // (k * n_sets))))
         chosen = self._first_columns(alphas[:few].min() * penalty.l1_ratio)
-        coefs: list[sparse.csc_array] = []
-        gaps, errors, objectives = [], [], []
+        parts: list[Paths] = []
         for start in range(0, len(alphas), few):
             try:
                 found = self._solve(alphas[start : start + few], penalty, chosen)
             except TimeIsUp:
-                if not coefs:
+                if not parts:
                     raise TimeIsUp("the rows have not been read for the first alphas") from None
                 break
-            chosen, solutions, found_gaps, found_errors, found_objectives, nearest = found
-            coefs.append(_spread(solutions[0], chosen, k))
-            gaps.append(found_gaps)
-            errors.append(found_errors)
-            objectives.append(found_objectives)
+            chosen, solutions, levels, gaps, errors, objectives, nearest = found
+            spread = [_spread(solution, chosen, k) for solution in solutions]
+            intercepts = [
+                level - self._centre.x_mean @ coef
+                for level, coef in zip(levels, spread, strict=True)
+            ]
+            points = [Point(*point) for point in zip(spread, intercepts, strict=True)]
+            at = intercept(self.statistics, spread[0], self._fit_intercept)
+            parts.append(Paths(spread[0], at, gaps, errors, objectives, points[1:]))
             if start + few < len(alphas):
                 used = chosen[np.any([s.any(axis=1) for s in solutions], axis=0)]
                 following = alphas[start + few :][:few].min() * penalty.l1_ratio
                 chosen = np.union1d(used, nearest(following))
-        of_all = sparse.hstack(coefs, format="csc")
-        at = intercept(self.statistics, of_all, self._fit_intercept)
-        return Paths(of_all, at, np.hstack(gaps), np.vstack(errors), np.hstack(objectives))
+        return joined(parts)
 
     def _first_columns(self, l1):
         score = self._alike.at_zero(self._centre.xy)[:, 0] / self._weights
@@ -211,7 +229,8 @@ class WidePath:
             score = excess_of_last(np.full(n_last, l1))[n_last - 1 :: n_last].max(axis=0)
             return self._top(score, chosen, self._most)
 
-        return chosen, solutions, gaps, errors, objectives, nearest
+        levels = [rows.level(coef) for rows, coef in zip(sets, solutions, strict=True)]
+        return chosen, solutions, levels, gaps, errors, objectives, nearest
 
     def _check(self, sets):
         """Raise where a training or a test set has no rows."""

@@ -1,0 +1,77 @@
+"""What the argument `scoring` of a cross-validation means."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.metrics import check_scoring
+
+from ..problem.losses import Gamma, Logistic, Poisson, is_squared
+
+# Scores that are functions of the mean squared error, or of the mean deviance of a loss.
+_OF_SQUARES: dict[str, Callable] = {
+    "neg_mean_squared_error": lambda mse, variance: -mse,
+    "neg_root_mean_squared_error": lambda mse, variance: -np.sqrt(mse),
+    "r2": lambda mse, variance: _r2(mse, variance),
+}
+_OF_DEVIANCES: dict[str, tuple[type, Callable]] = {
+    "neg_log_loss": (Logistic, lambda deviance, _: -deviance / 2),
+    "neg_mean_poisson_deviance": (Poisson, lambda deviance, _: -deviance),
+    "neg_mean_gamma_deviance": (Gamma, lambda deviance, _: -deviance),
+}
+
+
+def _r2(mse, variance):
+    flat = variance == 0
+    score = 1 - mse / np.where(flat, 1.0, variance)
+    return np.where(flat, np.where(mse == 0, 1.0, 0.0), score)  # as scikit-learn has it
+
+
+class Scoring:
+    """A `Score`, of a scorer of scikit-learn or a callable ``scorer(estimator, X, y)``.
+
+    It is called with an estimator of one column, the linear predictor of the rows, so that
+    whatever it asks for (`predict`, `predict_proba`, `decision_function`) is of their model.
+
+    Parameters
+    ----------
+    estimator : estimator of this package
+        Whose classes are known, if it is a classifier.
+    scoring : str or callable
+    n_targets : int
+        That a score is of.
+    is_by_passes : bool
+        Whether the variance of y on test sets is not known.
+    """
+
+    def __init__(
+        self, estimator: Any, scoring: str | Callable, n_targets: int, is_by_passes: bool
+    ) -> None:
+        self.name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "scorer")
+        self.of_errors: Callable | None = None
+        if isinstance(scoring, str):
+            loss = estimator._loss()
+            kind, of_deviance = _OF_DEVIANCES.get(scoring, (None, None))
+            if is_squared(loss) and not (is_by_passes and scoring == "r2"):
+                self.of_errors = _OF_SQUARES.get(scoring)
+            elif kind is not None and type(loss) is kind:
+                self.of_errors = of_deviance
+        self._scorer = check_scoring(estimator, scoring)
+        self._model = model = copy.copy(estimator)
+        vars(model).pop("feature_names_in_", None)
+        model.n_features_in_ = n_targets
+        is_flat = n_targets == 1 and not is_classifier(estimator)
+        model.coef_ = np.ones(1) if is_flat else np.eye(n_targets)
+        model.intercept_ = 0.0 if is_flat else np.zeros(n_targets)
+
+    def of_rows(self, eta: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
+        """The score of linear predictors and targets (n, m), and of weights (n,)."""
+        y = y if y.shape[1] > 1 else y[:, 0]
+        if is_classifier(self._model):
+            y = self._model.classes_[y.astype(np.intp)]
+        weights = {} if weight is None else {"sample_weight": weight}
+        return float(self._scorer(self._model, eta, y, **weights))

@@ -1,0 +1,61 @@
+"""Linear predictors of the rows that splits hold out, for scores of all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from .cells import codes_of
+from .chunk import Chunk
+from .passes import take_columns, take_sparse
+from .raw import raw_rows
+
+Labelled = Iterable[tuple[Chunk, list[np.ndarray]]]
+
+
+class Linear(NamedTuple):
+    """Coefficients (c, p) of some columns (c,), the others are zero, and intercepts (p,)."""
+
+    columns: np.ndarray
+    coef: np.ndarray
+    intercepts: np.ndarray
+
+
+class HeldOut(NamedTuple):
+    """Linear predictors (n, p) of the rows of a test set, targets (n, m) and weights (n,)."""
+
+    eta: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None
+
+
+def held_out(
+    chunks: Labelled, models: list[Linear], tests: list[tuple[int, np.ndarray]]
+) -> list[list[HeldOut]]:
+    """Of each test set, how often the rows of each cell are in it, by the model of its split."""
+    found: list[list[HeldOut]] = [[] for _ in tests]
+    for chunk, labels in chunks:
+        if chunk.n_rows == 0:
+            continue
+        rows = raw_rows(chunk)
+        codes = [codes_of(cells, chunk.n_rows) for cells in labels]
+        for into, model, (labelling, times) in zip(found, models, tests, strict=True):
+            index = np.repeat(np.arange(chunk.n_rows), times[codes[labelling]].astype(np.intp))
+            if not len(index):
+                continue
+            X = rows.X[index]
+            take = take_sparse if sparse.issparse(X) else take_columns
+            eta = take(X, model.columns) @ model.coef + model.intercepts
+            if rows.offset is not None:
+                eta += rows.offset[index]
+            weight = None if rows.weight is None else rows.weight[index, 0]
+            into.append(HeldOut(eta, rows.y[index], weight))
+    return found
+
+
+def merge_held_out(parts: Iterable[list[list[HeldOut]]]) -> list[list[HeldOut]]:
+    """The same of disjoint rows, of each test set a list of parts."""
+    return [[one for of_part in of_test for one in of_part] for of_test in zip(*parts, strict=True)]

@@ -47,7 +47,7 @@ autodoc_typehints = "none"  # they are in the docstrings
 sphinx_gallery_conf = {
     "examples_dirs": str(ROOT / "examples"),
     "gallery_dirs": "auto_examples",
-    "filename_pattern": "table_to_predictions|model_selection",
+    "filename_pattern": "table_to_predictions|model_selection|tumours_and_digits|doctor_visits",
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_memory": False,

@@ -8,8 +8,16 @@ import pandas as pd
 import pytest
 from intervals import DESIGNS, coverage
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import KFold, StratifiedKFold
 
-from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, AsyncLogisticRegression
+from dask_lasso import (
+    AsyncElasticNetCV,
+    AsyncElasticNetRegressor,
+    AsyncLassoCV,
+    AsyncLassoRegressor,
+    AsyncLogisticRegression,
+    AsyncLogisticRegressionCV,
+)
 
 N, K = 300, 6
 rng = np.random.default_rng(0)
@@ -79,6 +87,57 @@ def test_columns_that_say_nothing_have_no_error():
     dummies = np.column_stack([X, np.eye(3)[np.arange(N) % 3]])
     table = AsyncLassoRegressor(0.05).fit(dummies, y).inference()
     assert (table.std_error[:K] < 10 * expected.std_error.to_numpy()).all()
+
+
+FEW = 60
+WIDE = np.random.default_rng(1).normal(size=(FEW, 2100))
+STABLE = {
+    "squared": (AsyncLassoCV(cv=4), AsyncLassoRegressor(), X, y),
+    "a list of l1_ratio": (
+        AsyncElasticNetCV(cv=4, l1_ratio=[0.3, 0.9]),
+        AsyncElasticNetRegressor(),
+        X,
+        y,
+    ),
+    "two targets": (AsyncLassoCV(cv=4), AsyncLassoRegressor(), X, np.column_stack([y, X[:, 0]])),
+    "one alpha": (
+        AsyncLassoCV(cv=4, one_alpha=True),
+        AsyncLassoRegressor(),
+        X,
+        np.column_stack([y, y[::-1]]),
+    ),
+    "many columns": (AsyncLassoCV(cv=4, alphas=7), AsyncLassoRegressor(), WIDE, y[:FEW]),
+    "poisson": (
+        AsyncLassoCV(cv=4, alphas=7, loss="poisson", standardize=True),
+        AsyncLassoRegressor(loss="poisson"),
+        X / X.std(axis=0),
+        np.abs(y),
+    ),
+    "classes": (AsyncLogisticRegressionCV(alphas=7), AsyncLogisticRegression(), X, y > 0),
+}
+
+
+@pytest.mark.parametrize("name", STABLE)
+def test_stability_is_how_many_training_sets_have_a_column(name):
+    model, of_one, rows, target = STABLE[name]
+    model.fit(rows, target)
+    cv = StratifiedKFold(5) if name == "classes" else KFold(4)
+    counts = np.zeros(model.coef_.shape)
+    for train, _ in cv.split(rows, target):
+        for index, alpha in enumerate(np.atleast_1d(model.alpha_)):
+            of_one.set_params(alpha=alpha, tol=1e-12)
+            if hasattr(model, "l1_ratio_") and "l1_ratio" in of_one.get_params():
+                of_one.set_params(l1_ratio=model.l1_ratio_)
+            found = of_one.fit(rows[train], target[train]).coef_ != 0
+            if np.ndim(model.alpha_):
+                counts[index] += found[index]
+            else:
+                counts += found
+    np.testing.assert_array_equal(model.stability_, counts / cv.get_n_splits())
+    assert np.ptp(counts) > 0
+    if name == "squared":
+        np.testing.assert_array_equal(model.inference().stability, model.stability_)
+        assert not hasattr(AsyncLassoCV(criterion="bic").fit(X, y), "stability_")
 
 
 @pytest.mark.slow

@@ -50,6 +50,12 @@ def test_messages_of_the_page_of_troubles_are_messages():
     assert [message for message in said if message not in source] == []
 
 
+def test_the_reference_has_every_name():
+    page = (ROOT / "docs" / "api.rst").read_text(encoding="utf-8")
+    names = set(re.findall(r"^.. auto(?:class|function):: (\w+)$", page, re.MULTILINE))
+    assert names == set(dask_lasso.__all__) - {"__version__"}
+
+
 def modules():
     return [info.name for info in pkgutil.walk_packages(dask_lasso.__path__, "dask_lasso.")]
 

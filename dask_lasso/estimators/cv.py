@@ -115,6 +115,9 @@ class AsyncLassoCV(SelectionBase):
     score_path_ : ndarray of shape (n_alphas, n_folds)
         With `scoring`, the scores in place of these.
 
+    stability_ : ndarray of shape (n_features,)
+        Share of the training sets whose lasso at `alpha_` has a coefficient for the column.
+
     criterion_ : ndarray of shape (n_alphas,)
         With "aic" or "bic", its values.
 
@@ -247,8 +250,8 @@ class AsyncElasticNetCV(SelectionBase):
     criterion_ : ndarray of shape (n_alphas,) or (n_l1_ratio, n_alphas)
         With "aic" or "bic", its values.
 
-    noise_variance_, coef_, intercept_, sparse_coef_, dual_gap_, certificate_, n_iter_, \
-            n_passes_, n_samples_seen_, history_, statistics_, train_score_, \
+    noise_variance_, stability_, coef_, intercept_, sparse_coef_, dual_gap_, certificate_, \
+            n_iter_, n_passes_, n_samples_seen_, history_, statistics_, train_score_, \
             degrees_of_freedom_, n_features_in_, feature_names_in_
         As in `AsyncLassoCV`, and so is what there is not; to go on with new rows, use
         `AsyncElasticNetRegressor`.

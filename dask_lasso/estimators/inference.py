@@ -67,6 +67,8 @@ def inference(estimator: Any, level: float, rows: Given | None) -> pd.DataFrame:
     found["lower"], found["upper"] = found["estimate"] - margin, found["estimate"] + margin
     with np.errstate(divide="ignore", invalid="ignore"):  # no noise at all
         found["p_value"] = 2 * student.sf(np.abs(found["estimate"]) / found["std_error"])
+    if hasattr(estimator, "stability_"):
+        found["stability"] = np.ravel(estimator.stability_)
     return pandas.DataFrame(found, pandas.Index(feature_names(estimator), name="feature"))
 
 

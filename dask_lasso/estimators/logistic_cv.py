@@ -73,6 +73,9 @@ class AsyncLogisticRegressionCV(Selecting, LogisticBase):
     criterion_ : ndarray of shape (n_alphas,)
         With "aic" or "bic", its values.
 
+    stability_ : ndarray of shape (1, n_features)
+        As in `AsyncLassoCV`.
+
     coef_, intercept_, sparse_coef_, dual_gap_, certificate_, n_iter_, n_passes_, \
             n_samples_seen_, history_, n_features_in_, feature_names_in_
         Of the fit on all rows at `alpha_`, as in `AsyncLogisticRegression`.

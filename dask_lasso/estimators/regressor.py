@@ -172,7 +172,8 @@ class LassoBase(RegressorMixin, LinearBase):
         pandas DataFrame of shape (n_features, 6)
             `coefficient` (of the lasso), `estimate` (debiased), `std_error`, `lower`,
             `upper`, `p_value` (of Student's t, that the coefficient is zero). NaN for columns
-            that do not vary or repeat another.
+            that do not vary or repeat another. After a cross-validation also `stability`, the
+            share of its training sets in which the lasso has the column.
 
         Raises
         ------

@@ -45,6 +45,7 @@ class Selecting(LinearBase):
     score_path_: np.ndarray
     criterion_: np.ndarray
     noise_variance_: float
+    stability_: np.ndarray
 
     relaxed: bool | ArrayLike = False
     one_alpha: bool = False
@@ -208,6 +209,8 @@ class Selecting(LinearBase):
         if y_ndim == 2 and estimate.coef.shape[1] == 1:
             attributes["intercept_"] = np.ravel(attributes["intercept_"])[0]
         chosen = dict(estimate.choice)
+        if "stability_" in chosen:
+            chosen["stability_"] = np.reshape(chosen["stability_"], attributes["coef_"].shape)
         n_ratios = chosen["alphas_"].shape[-2]
         if n_ratios == 1 or not isinstance(self.alphas, Integral):
             chosen["alphas_"] = chosen["alphas_"][..., 0, :]

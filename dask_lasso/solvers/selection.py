@@ -13,6 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from ..engines.record import Estimate, Observer, Record
 from ..engines.run import Blocks
@@ -94,6 +95,11 @@ class Choice(NamedTuple):
         ratio, best = np.unravel_index(np.argmin(values), values.shape)
         return self._of(grids, ratio, best, criterion_=values, **beside)
 
+    def where(self, chosen: dict) -> tuple[int, int]:
+        """The places of what has been chosen among the l1_ratios and on the grid."""
+        ratio = int(np.flatnonzero(self.l1_ratios == chosen["l1_ratio_"])[0])
+        return ratio, int(np.flatnonzero(chosen["alphas_"][ratio] == chosen["alpha_"])[0])
+
     def factor(self, n: int) -> float:
         """What AIC or BIC multiplies degrees of freedom with, for n rows."""
         return 2.0 if self.criterion == "aic" else float(np.log(n))
@@ -164,10 +170,12 @@ def fit_by_passes(
     elif choice.score is not None:
         errors = [-choice.score.of_errors(of_path, None) for of_path in errors]
     chosen = _chosen(choice, grids, penalties, found, paths, errors)
-    ratio = int(np.flatnonzero(choice.l1_ratios == chosen["l1_ratio_"])[0])
-    best = int(np.flatnonzero(grids[ratio] == chosen["alpha_"])[0])
+    ratio, best = choice.where(chosen)
     path, at = found[ratio], problem._replace(penalty=penalties[ratio].at(chosen["alpha_"]))
     coef = path.coefs[:, [best]].toarray()
+    if path.of_splits:
+        supports = [sparse.csc_array(at.coefs)[:, [best]].toarray() for at in path.of_splits]
+        chosen["stability_"] = np.mean(np.array(supports) != 0, axis=0)[:, 0]
     estimate = Estimate(coef, path.intercepts[[best]], path.gaps[:1, best], choice=chosen)
     row = {
         "n_updates": paths.n_updates,
@@ -307,6 +315,7 @@ class Selection:
             by = self._by_information
             return [by(part[1], of) for part, of in zip(self._parts, self._grid, strict=True)]
         self._points = [[] for _ in self._partition.splits]
+        self._supports = []
         return self._best([self._errors(*of) for of in zip(self._parts, self._grid, strict=True)])
 
     @property
@@ -322,7 +331,10 @@ class Selection:
     def _best(self, errors):
         if self._choice.one_alpha:
             errors = [np.mean(errors, axis=0)] * len(errors)
-        return list(map(self._choice.by_errors, self._grid, errors))
+        chosen = list(map(self._choice.by_errors, self._grid, errors))
+        for of_part, support in zip(chosen, self._supports, strict=True):
+            of_part["stability_"] = support[(..., *self._choice.where(of_part))]
+        return chosen
 
     def _grids(self, moments):
         penalty = adapted(moments, self._problem.penalty)
@@ -357,6 +369,7 @@ class Selection:
         splits, fit_intercept = self._partition.splits, self._problem.fit_intercept
         shares = self._choice.shares
         mse = np.full((len(shares), *grids.shape, len(splits)), np.nan)
+        supports = []
         for fold, split in enumerate(splits):
             train = union_of_cells(cells, split.labelling, split.train)
             test = union_of_cells(cells, split.labelling, split.test)
@@ -375,6 +388,7 @@ class Selection:
             moments = train.moments(fit_intercept)
             mse[..., fold] = 0.0
             paths = np.stack(list(self._solve_paths(moments, grids)), axis=2)
+            supports.append(paths != 0)
             for target, coefs in enumerate(paths.reshape(*paths.shape[:2], -1)):
                 learnt, held = train.target(target), test.target(target)
                 free = coefs
@@ -391,6 +405,7 @@ class Selection:
                     errors += found.reshape(errors.shape) / len(paths)
         if np.isnan(mse[0, 0, 0]).all():
             raise ValueError(why)
+        self._supports.append(np.mean(supports, axis=0))
         return mse
 
     def _by_information(self, moments, grids):

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import linear_model
+from sklearn.base import clone
 from sklearn.datasets import load_diabetes
 from sklearn.exceptions import NotFittedError
 
@@ -22,6 +23,7 @@ from dask_lasso import (
     AsyncLassoRegressor,
     AsyncLogisticRegression,
 )
+from dask_lasso.penalties import GroupLasso
 
 FRAME = load_diabetes(as_frame=True, scaled=False)
 X, y = (FRAME.data - FRAME.data.mean()) / FRAME.data.std(), FRAME.target.rename("progress")
@@ -66,6 +68,22 @@ FITS = {
     ),
     "tweedie": (Lasso(loss="tweedie"), y, linear_model.TweedieRegressor, False),
     "logistic": (AsyncLogisticRegression(0.01), HIGH, linear_model.LogisticRegression, True),
+    "standardize": (Lasso(standardize=True), y, linear_model.LinearRegression, False),
+    "bounds": (Lasso(bounds=(-10.0, 10.0)), y, linear_model.LinearRegression, False),
+    "adaptive": (Lasso(penalty_weights="adaptive"), y, linear_model.LinearRegression, False),
+    "group": (Lasso(penalty=GroupLasso([0, 1] * 5)), y, linear_model.LinearRegression, False),
+    "logistic, bounds": (
+        AsyncLogisticRegression(0.01, bounds=(0.0, 0.1), standardize=True),
+        HIGH,
+        linear_model.LogisticRegression,
+        False,
+    ),
+    "logistic, several": (
+        AsyncLogisticRegression(0.01),
+        np.digitize(y, [100, 200]),
+        linear_model.LogisticRegression,
+        True,
+    ),
     "logistic net": (
         AsyncLogisticRegression(0.01, l1_ratio=0.5),
         HIGH,
@@ -86,10 +104,20 @@ def test_plain_estimators_are_the_same_model(name):
     assert plain.feature_names_in_.tolist() == list(X)
     if name.startswith("logistic"):
         np.testing.assert_allclose(plain.predict_proba(X), ours.predict_proba(X), rtol=1e-12)
-    if is_same_problem:
+    if not is_same_problem:  # nor a hint of it: what is fitted again is plainly something else
+        assert getattr(plain, "C", 1.0) == 1.0
+    else:
         again = plain.set_params(tol=1e-10, max_iter=10_000).fit(X, target)
         scale = np.abs(ours.coef_).max()
         np.testing.assert_allclose(again.coef_, ours.coef_, rtol=0, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("name", ["lasso", "poisson", "logistic"])
+def test_an_offset_is_no_part_of_a_plain_estimator(name):
+    ours, target, *_ = FITS[name]
+    ours = clone(ours).fit(X, target, offset=np.linspace(-1, 1, len(X)))
+    plain = ours.to_sklearn()
+    np.testing.assert_array_equal(plain.predict(X), ours.predict(X))
 
 
 def test_what_has_no_plain_estimator():

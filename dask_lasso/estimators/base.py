@@ -238,9 +238,10 @@ class LinearBase(CallbackSupport, BaseEstimator):
         -------
         Lasso, ElasticNet, LogisticRegression, or what fits the loss
             With `coef_`, `intercept_` and names. Lasso, ElasticNet and LogisticRegression
-            have the parameters of the same problem too (without `penalty_weights`, and for
-            rows of weight one). PoissonRegressor, GammaRegressor and TweedieRegressor have
-            the ridge term alone. Everything else is a LinearRegression.
+            have the parameters of the same problem too, where scikit-learn has it (none of
+            `bounds`, `penalty_weights`, `standardize`), and for rows of weight one and no
+            offset. PoissonRegressor, GammaRegressor and TweedieRegressor have the ridge term
+            alone. Everything else is a LinearRegression.
 
         Raises
         ------

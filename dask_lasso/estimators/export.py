@@ -11,7 +11,7 @@ import numpy as np
 from sklearn import linear_model
 from sklearn.base import BaseEstimator, is_classifier
 
-from ..problem.losses import Gamma, Poisson, Residual, Tweedie
+from ..problem.losses import Gamma, Poisson, Tweedie, is_squared
 from ..problem.penalties import L1
 
 if TYPE_CHECKING:
@@ -50,6 +50,14 @@ def _unfitted(estimator):
     problem = estimator._problem()
     penalty, loss = problem.penalty, problem.loss
     shared = {"fit_intercept": estimator.fit_intercept}
+    is_plain = (
+        isinstance(penalty, L1)
+        and penalty.weights is None
+        and not (penalty.standardize or penalty.adaptive)
+        and (penalty.box is None or (penalty.box.is_orthant and not is_classifier(estimator)))
+    )
+    if is_classifier(estimator) and not is_plain:
+        return linear_model.LogisticRegression(**shared)
     if is_classifier(estimator):
         strength = estimator.n_samples_seen_ * penalty.alpha
         plain = linear_model.LogisticRegression(
@@ -62,13 +70,12 @@ def _unfitted(estimator):
         if isinstance(loss, Tweedie):
             shared.update(power=loss.power, link="log")
         return _OF_MEANS[type(loss)](alpha=float(getattr(penalty, "l2", 0.0)), **shared)
-    is_lasso = isinstance(loss, Residual) and np.isinf(loss.delta) and isinstance(penalty, L1)
-    if not is_lasso and hasattr(loss, "inverse_link"):
+    if hasattr(loss, "inverse_link"):
         raise ValueError(
             f"to_sklearn: scikit-learn has no linear model of the loss {type(loss).__name__}:"
             " predictions are inverse_link(X @ coef_ + intercept_)."
         )
-    if not is_lasso or penalty.weights is not None or np.ndim(penalty.alpha) or not penalty.alpha:
+    if not (is_plain and is_squared(loss)) or np.ndim(penalty.alpha) or not penalty.alpha:
         return linear_model.LinearRegression(positive=estimator.positive, **shared)
     shared.update(alpha=penalty.alpha, positive=estimator.positive, max_iter=estimator.max_iter)
     if penalty.has_ridge:

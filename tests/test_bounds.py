@@ -8,7 +8,8 @@ import dask.array as da
 import numpy as np
 import pytest
 from routes import ROUTES, alpha_max, dense_rows
-from scipy.optimize import lsq_linear
+from scipy.optimize import lsq_linear, minimize
+from scipy.special import log_softmax
 from sklearn.linear_model import LinearRegression
 
 from dask_lasso import (
@@ -267,3 +268,75 @@ def test_bad_bounds(bounds, message):
     X, y, _ = dense_rows(20)
     with pytest.raises(ValueError, match=message):
         AsyncLassoRegressor(bounds=bounds).fit(X, y)
+
+
+def bounded_minimum(smooth, bounds, thresholds, n_free):
+    """``smooth(w, b) + thresholds . |w|`` at its minimum, by L-BFGS-B in positive parts of w."""
+    (lower, upper), k = bounds, len(thresholds)
+
+    def of_parts(v):
+        value, slope, of_free = smooth(v[:k] - v[k : 2 * k], v[2 * k :])
+        value += thresholds @ (v[:k] + v[k : 2 * k])
+        return value, np.concatenate([slope + thresholds, thresholds - slope, of_free])
+
+    sides = [(0, u) for u in upper] + [(0, -u) for u in lower] + [(None, None)] * n_free
+    v, options = np.zeros(len(sides)), dict(maxiter=1000, maxfun=2000, ftol=1e-16, gtol=1e-12)
+    for _ in range(3):
+        found = minimize(of_parts, v, jac=True, method="L-BFGS-B", bounds=sides, options=options)
+        v = found.x
+    return found.fun
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("loss", ["several classes", "huber"])
+def test_random_problems_of_other_losses_by_another_solver(loss, seed):
+    rng = np.random.default_rng(seed)
+    n, k, n_classes = rng.integers(30, 200), rng.integers(1, 8), rng.integers(3, 6)
+    X, unit = rng.normal(size=(n, k)) + seed % 3, 10.0 ** rng.uniform(-2, 2, k)
+    share, has_intercept = rng.uniform(0.1, 2, n), seed % 4 > 0
+    weights = rng.choice([0, 1, 2], k)
+    lower, upper = rng.choice([0, 0.3, 1, np.inf], (2, k))
+    settings = dict(
+        bounds=(-lower / unit, upper / unit),
+        penalty_weights=weights * unit,
+        fit_intercept=has_intercept,
+        tol=1e-10,
+    )
+    eta, alpha = X @ rng.normal(size=(k, n_classes)), 10 ** rng.uniform(-4, -1)
+    of_rows = (share / share.sum())[:, np.newaxis]
+    if loss == "huber":
+        y = eta[:, 0] + rng.standard_t(1.5, size=n)
+        size, n_columns = y.var(), 1
+        model = AsyncLassoRegressor(alpha, loss="huber", **settings).fit(X * unit, y, share)
+
+        def of_predictor(eta):
+            r = y[:, np.newaxis] - eta
+            near = np.clip(r, -1.35, 1.35)
+            return near * (r - near / 2), -near
+
+    else:
+        codes = (eta + rng.gumbel(size=eta.shape)).argmax(axis=1)
+        codes[:n_classes] = np.arange(n_classes)
+        size, n_columns = 1.0, n_classes
+        model = AsyncLogisticRegression(alpha, **settings).fit(X * unit, codes, share)
+
+        def of_predictor(eta):
+            values = log_softmax(eta, axis=1)
+            each = np.eye(n_classes)[codes]
+            return -(each * values).sum(axis=1, keepdims=True), np.exp(values) - each
+
+    def smooth(w, b):
+        value, slope = of_predictor(X @ w.reshape(n_columns, k).T + (b if has_intercept else 0.0))
+        slope = of_rows * slope
+        of_free = slope.sum(axis=0) if has_intercept else np.zeros(0)
+        return (of_rows * value).sum(), (slope.T @ X).ravel(), of_free
+
+    bounds = tuple(np.tile(side, n_columns) for side in (-lower, upper))
+    thresholds = alpha * np.tile(weights, n_columns)
+    least = bounded_minimum(smooth, bounds, thresholds, n_columns * has_intercept)
+    for side in (-1, 1):
+        assert (side * model.coef_ <= side * settings["bounds"][side > 0]).all()
+    coef = np.ravel(model.coef_ * unit)
+    objective = smooth(coef, np.atleast_1d(model.intercept_))[0] + thresholds @ np.abs(coef)
+    assert objective - least <= 1e-8 * size
+    assert objective - least - 1e-12 * size <= model.dual_gap_ <= 1e-8 * size

@@ -151,9 +151,9 @@ def test_a_chunk_is_never_copied(dtype):
 def test_one_task_per_chunk_and_few_merges():
     X = da.ones((100_000, 5), chunks=(100, 5)) * 2
     y = da.zeros(100_000, chunks=100)
-    edges = np.linspace(0, 1000, 9).astype(int)
+    of_blocks = np.split(np.arange(1000), 8)
     rows = Rows([part_of("X", X), part_of("y", y)], None)
-    blocks = blocks_of(rows.each("statistics", statistics_of_chunk), edges, merge)
+    blocks = blocks_of(rows.each("statistics", statistics_of_chunk), of_blocks, merge)
     tasks = dict(blocks[0].dask)
     assert len(blocks) == 8
     # The chunks are made in the task that takes their statistics.

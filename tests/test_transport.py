@@ -33,6 +33,7 @@ from dask_lasso import (
 )
 from dask_lasso.places import input as _input
 from dask_lasso.places import joined as _rows
+from dask_lasso.places import reading as _reading
 from dask_lasso.places import sending as _sending
 from dask_lasso.rows import chunk as _chunk
 from dask_lasso.rows.chunk import read
@@ -505,3 +506,68 @@ def test_a_chunk_function_can_be_debugged(disk):
     with pytest.raises(ZeroDivisionError, match=threading.current_thread().name):
         rows.blocks[1].compute(scheduler="synchronous")
     assert_nothing_left(disk)
+
+
+class _Count(distributed.diagnostics.plugin.SchedulerPlugin):
+    def __init__(self):
+        self.tasks = []
+
+    def transition(self, key, start, finish, *args, **kwargs):
+        if finish == "memory" and distributed.utils.key_split(key).startswith("lasso-"):
+            self.tasks.append(key)
+
+
+def alternately(rows, client):
+    """Chunks in memory, each on another worker than its neighbours."""
+    workers = sorted(client.scheduler_info()["workers"])
+    sizes = [len(part) for part in rows]
+    parts = [
+        client.scatter(part, workers=[workers[number % 2]]) for number, part in enumerate(rows)
+    ]
+    return da.concatenate(
+        [
+            da.from_delayed(part, (size, *rows[0].shape[1:]), float)
+            for part, size in zip(parts, sizes, strict=True)
+        ]
+    )
+
+
+SMALL = [np.array_split(X, 200), np.array_split(y, 200)]  # chunks
+
+
+@pytest.mark.parametrize("estimator", [AsyncLassoRegressor(ALPHA), AsyncLassoCV(alphas=[ALPHA])])
+def test_small_chunks_in_memory_are_few_tasks(estimator, thread_workers):
+    rows = [alternately(part, thread_workers) for part in SMALL]
+    counts = []
+    for are_small in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            if not are_small:
+                patch.setattr(_reading, "_RUN_BYTES", SMALL[0][0].nbytes)
+            plugin = _Count()
+            thread_workers.cluster.scheduler.add_plugin(plugin, name="count")
+            model = clone(estimator).set_params(client=thread_workers).fit(*rows)
+            thread_workers.cluster.scheduler.remove_plugin("count")
+            assert_same(model.coef_)
+            counts.append(len(plugin.tasks))
+    # Of 32 blocks, each on two workers, and as many merges; and one of each chunk more.
+    assert counts[0] <= 32 * 3
+    assert counts[1] >= 200
+
+
+CALLS = {
+    "fit": lambda client, *rows: AsyncLassoRegressor(client=client).fit(*rows),
+    "score": lambda client, *rows: AsyncLassoRegressor(client=client).fit(X, y).score(*rows),
+    "path": lambda client, *rows: lasso_path(*rows, alphas=[ALPHA], client=client),
+}
+
+
+@pytest.mark.parametrize("bad", [0, 77, 441])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_defect_is_placed_where_chunks_are_taken_by_worker(call, bad, thread_workers):
+    rows = X.copy()
+    rows[bad, 3] = np.nan
+    parts = np.array_split(rows, 200)
+    chunk = np.searchsorted(np.cumsum([len(part) for part in parts]), bad, side="right")
+    rows, target = alternately(parts, thread_workers), alternately(SMALL[1], thread_workers)
+    with pytest.raises(ValueError, match=rf"NaN in column 3, row {bad} \(chunk {chunk}\)"):
+        CALLS[call](thread_workers, rows, target)

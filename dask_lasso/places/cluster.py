@@ -20,10 +20,10 @@ from ..rows.passes import take_columns
 from ..rows.raw import raw_rows
 from ..rows.statistics import Statistics, merge_statistics, statistics_of_chunk
 from .client import check_package
-from .graphs import blocks_of, optimised, retries
+from .graphs import Run, blocks_of, key_of, optimised, retries
 from .joined import Joined
-from .reading import Chain, Reading, fits_in_memory, in_chains
-from .reuse import hold
+from .reading import Chain, Reading, fits_in_memory, in_chains, with_runs
+from .reuse import hold, reusing
 from .waiting import Stream, Waiting
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class OnCluster:
         n_blocks = auto if self._n_blocks == "auto" else self._n_blocks
         n_blocks = max(1, min(n_blocks, n_chunks))
         self._edges = np.linspace(0, n_chunks, n_blocks + 1).astype(int)
+        self._order = list(range(n_chunks))  # in which the blocks' chunks are merged
 
     def __enter__(self) -> OnCluster:
         return self
@@ -114,7 +115,8 @@ class OnCluster:
         again = [chunk for chunk, (runs,) in enumerate(labels) if len(runs) > 1]
         if again:
             found = self._joined.each("statistics", cells_of_chunk, labels).blocks[again]
-            found = self._waiting.compute(blocks_of(found, np.arange(len(again) + 1), merge_cells))
+            blocks = [[number] for number in range(len(again))]
+            found = self._waiting.compute(blocks_of(found, blocks, merge_cells))
             for chunk, part in zip(again, found, strict=True):
                 parts[chunk] = part
         cells = [int(runs[0, 2]) if len(runs) == 1 else None for (runs,) in labels]
@@ -128,10 +130,19 @@ class OnCluster:
         if labels is not None:
             function, merge = cells_of_chunk, merge_cells
         found = self._joined.each("statistics", function, labels)
-        edges = self._edges if edges is None else edges
-        blocks = self._waiting.compute(blocks_of(found, edges, merge))
-        self._begin_pass(flatten(found.__dask_keys__()))
-        return blocks
+        blocks = _ranges(self._edges if edges is None else edges)
+        # As soon as a chunk has moved, a run is another one and none that is held.
+        if not reusing():
+            blocks = with_runs(self._waiting, self._joined, blocks)
+        self._order = [
+            chunk
+            for block in blocks
+            for part in block
+            for chunk in (part.chunks if isinstance(part, Run) else [part])
+        ]
+        futures = self._waiting.compute(blocks_of(found, blocks, merge))
+        self._begin_pass(key_of(found, part) for block in blocks for part in block)
+        return futures
 
     def _begin_pass(self, tasks):
         self._tasks, self._n_begun, self._inner = list(tasks), self._n_begun + 1, None
@@ -152,17 +163,18 @@ class OnCluster:
         # A block is one chunk unless `n_blocks` says otherwise: raw chunks are not moved.
         self._set_edges(auto=self._joined.n_chunks)
         found = self._joined.each("rows", partial(_as_block, ones=ones))
-        blocks = blocks_of(found, self._edges, _as_one_block, self._joined.n_chunks)
+        blocks = _ranges(self._edges)
+        blocks = blocks_of(found, blocks, _as_one_block, self._joined.n_chunks)
         rows = self._waiting.compute(blocks)
         self._begin_pass(flatten(found.__dask_keys__()))
         return rows, [self.submit(summarise, block, *args) for block in rows]
 
     def locate(self, block: int, defect: Defect) -> str:
-        chunk = self._edges[block] + defect.chunk
-        before = sum(self._joined.sizes[: self._edges[block]])
-        if np.isnan(before):
-            return f"in chunk {chunk}"
-        return f"row {int(before) + defect.row} (chunk {chunk})"
+        # Rows and chunks are counted in the order in which the block's are merged.
+        first, place = self._edges[block], self._edges[block] + defect.chunk
+        chunk, sizes = self._order[place], np.array(self._joined.sizes)
+        row = defect.row - sizes[self._order[first:place]].sum() + sizes[:chunk].sum()
+        return f"in chunk {chunk}" if np.isnan(row) else f"row {int(row)} (chunk {chunk})"
 
     def merged_statistics(self, function: Callable | None = None) -> Statistics:
         reports = self.load_statistics() if function is None else self._statistics(function)
@@ -273,6 +285,10 @@ class OnCluster:
 
     def as_completed(self, futures: Iterable[Future]) -> Stream:
         return Stream(self._waiting, futures)
+
+
+def _ranges(edges):
+    return [range(start, stop) for start, stop in pairwise(map(int, edges))]
 
 
 def _labels(partition, sizes):

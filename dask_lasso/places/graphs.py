@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import dask
 
-from .tasks import new_task, result, tasks_of
+from .tasks import call, keys_before, new_task, result, take_out, tasks_of
 
 # How often a task of ours is tried again.
 _RETRIES = 2
 # More statistics than this at once make one merge task too large a message.
-_STATISTICS_AT_ONCE = 32
+_AT_ONCE = 32
+# As many are kept within a task that finds one after the other.
+_FOUND_AT_ONCE = 8
 
 
 def optimised(array: Any) -> Any:
@@ -104,18 +106,27 @@ def merge_tree(keys: list, at_once: int, end: int, add: Callable[[list], Any]) -
     return keys
 
 
+class Run(NamedTuple):
+    """Chunks of one block that a worker holds, and that one task takes."""
+
+    chunks: list[int]
+    worker: str
+
+
 def blocks_of(
-    found: Any, edges: Sequence[int], merge: Callable, at_once: int = _STATISTICS_AT_ONCE
+    found: Any, blocks: Sequence[Sequence[int | Run]], merge: Callable, at_once: int = _AT_ONCE
 ) -> list:
     """What was found of the chunks of every block, merged: one `Delayed` each.
 
-    Block b has the chunks ``edges[b]:edges[b + 1]``. Where dask can, it fuses the tasks that
-    produce a chunk with that of what is found.
+    Where dask can, it fuses the tasks that produce a chunk with that of what is found.
 
     Parameters
     ----------
     found : dask Array of shape (n_chunks, 1)
         Of one object for each chunk, as `Joined.each` makes it.
+    blocks : sequence of sequences
+        The chunks of each block, in the order in which they are merged: numbers, or a `Run`
+        for some of them.
     merge : callable
         Of a sequence of these objects, at most `at_once`; not called for blocks of one chunk.
     """
@@ -123,19 +134,67 @@ def blocks_of(
     from dask.highlevelgraph import HighLevelGraph
 
     found = optimised(found)
+    runs = [part for block in blocks for part in block if isinstance(part, Run)]
+    if runs:
+        found = _in_runs(found, runs, merge)
     name = "lasso-merge-" + found.name.rsplit("-", 1)[1]
     layer: dict = {}
     keys: list = []
-    for block, (start, stop) in enumerate(pairwise(edges)):
+    for number, block in enumerate(blocks):
 
-        def add(parts, block=block):
-            key = (name, len(edges) - 1, block, len(layer))
+        def add(parts, number=number):
+            key = (name, len(blocks), number, len(layer))
             layer[key] = new_task(key, _of_list, merge, *map(result, parts))
             return key
 
-        keys += merge_tree([(found.name, int(i), 0) for i in range(start, stop)], at_once, 1, add)
+        keys += merge_tree([key_of(found, part) for part in block], at_once, 1, add)
     graph = HighLevelGraph.from_collections(name, layer, dependencies=[found])
     return [Delayed(key, graph, layer=key[0]) for key in keys]
+
+
+def key_of(found: Any, part: int | Run) -> tuple:
+    """Of the task of a chunk, or of a `Run`."""
+    # As long as no fit can mistake the same chunks in another order for these.
+    return (found.name, "+".join(map(str, part.chunks)) if isinstance(part, Run) else int(part), 0)
+
+
+def _in_runs(found, runs, merge):
+    """The same, with one task for the chunks of each run."""
+    import dask.array as da
+    from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+
+    graph, annotations = tasks_of(found.dask), by_key(found.dask)
+    for run in runs:
+        key, chunks = key_of(found, run), [key_of(found, chunk) for chunk in run.chunks]
+        where = at_home(run.worker, [annotations.pop(chunk, {}) for chunk in chunks])
+        nodes = [take_out(graph, chunk) for chunk in chunks]
+        needed = list(dict.fromkeys(before for node in nodes for before in keys_before(node)))
+        # Within a partial, dask does not take the tasks for arguments.
+        task = partial(_run, nodes, needed, merge)
+        graph[key], annotations[key] = new_task(key, task, *map(result, needed)), where
+    layer = MaterializedLayer(graph, per_key(annotations))
+    whole = HighLevelGraph({found.name: layer}, {found.name: set()})
+    return da.Array(whole, found.name, found.chunks, meta=found._meta)
+
+
+def at_home(worker: str, annotations: Sequence[dict]) -> dict:
+    """Annotations of the task of several chunks that are in a worker's memory."""
+    # The scheduler would move chunks to idle workers, for it takes SciPy's sparse arrays to
+    # be a few bytes.
+    home = {"workers": [worker], "allow_other_workers": True}
+    own = fused(*annotations)
+    return own if "workers" in own else {**own, **home}
+
+
+def _run(nodes, needed, merge, *values):
+    """What the tasks of a run find, merged as it is found: statistics may outweigh chunks."""
+    results = dict(zip(needed, values, strict=True))
+    found: list = []
+    for node in nodes:
+        found.append(call(node, results))
+        if len(found) == _FOUND_AT_ONCE:
+            found = [merge(found)]
+    return merge(found)
 
 
 def _of_list(function, *parts):

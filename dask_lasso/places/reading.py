@@ -25,7 +25,7 @@ from dask.sizeof import sizeof
 from scipy import sparse
 
 from ..rows.marks import Marks, marks_of
-from .graphs import by_key, fused, merge_tree, optimised, per_key
+from .graphs import Run, at_home, by_key, merge_tree, optimised, per_key
 from .joined import Joined
 from .tasks import call, data_in, keys_before, new_task, passes_on, result, take_out, tasks_of
 from .waiting import Waiting
@@ -34,6 +34,9 @@ from .waiting import Waiting
 _VECTORS_AT_ONCE = 4
 # Bytes of arguments up to which each chain is sent its own.
 _OWN_ARGS = 2**18
+# Bytes of the rows of a run. More would not make its chunks cheaper, and a worker that has
+# spilled them reads all of a task's before it begins.
+_RUN_BYTES = 2**26
 
 
 class Chain(NamedTuple):
@@ -90,12 +93,7 @@ class Reading:
 
     def holders(self) -> list[str] | None:
         """The worker that has each chunk of X in memory, or None if some chunk is in none."""
-        if self._sources is None:
-            return None
-        futures = self._waiting.client.futures_of(self.rows.parts[0].values)
-        workers = self._waiting.ask("who_has", keys=[future.key for future in futures])
-        found = [next(iter(workers.get(key) or ()), None) for key in self._sources]
-        return None if None in found else found
+        return _holders(self._waiting, self.rows, self._sources)
 
     def reduction(
         self, labels: list | None, chains: list[Chain], task: Callable, merge: Callable, args: tuple
@@ -171,11 +169,7 @@ class Reading:
         if chain.worker is None:
             return {}
         keys = ((self._chunks.name, int(chunk), 0) for chunk in chain.chunks)
-        # The scheduler would move chunks to idle workers, for it takes SciPy's sparse arrays to
-        # be a few bytes.
-        home = {"workers": [chain.worker], "allow_other_workers": True}
-        own = fused(*(self._annotations[key] for key in keys if key in self._annotations))
-        return own if "workers" in own else {**own, **home}
+        return at_home(chain.worker, [self._annotations.get(key, {}) for key in keys])
 
 
 class _Recipe(NamedTuple):
@@ -254,6 +248,44 @@ def _sources(client, rows):
         return None
     sources = [_source(graph, key, futures) for key in keys]
     return None if None in sources else sources
+
+
+def _holders(waiting, rows, sources):
+    """The worker that has each chunk of X in memory, or None if some chunk is in none."""
+    if sources is None:
+        return None
+    futures = waiting.client.futures_of(rows.parts[0].values)
+    workers = waiting.ask("who_has", keys=[future.key for future in futures])
+    found = [next(iter(workers.get(key) or ()), None) for key in sources]
+    return None if None in found else found
+
+
+def with_runs(waiting: Waiting, rows: Joined, blocks: Sequence[range]) -> Sequence:
+    """The same blocks of chunks, in which the small ones that one worker holds are a `Run`.
+
+    The scheduler spends more time on a task than such a chunk takes.
+    """
+    if rows.n_chunks == len(blocks):
+        return blocks
+    held_by = _holders(waiting, rows, _sources(waiting.client, rows))
+    if held_by is None:
+        return blocks
+    n_bytes = np.nan_to_num(rows.sizes, nan=np.inf) * rows.n_features * rows.dtype.itemsize
+    return [_in_runs(block, held_by, n_bytes) for block in blocks]
+
+
+def _in_runs(block, held_by, n_bytes):
+    runs: list[Run] = []
+    latest: dict[str, Run] = {}  # run of a worker
+    room: dict[str, float] = {}  # bytes that its latest run can still take
+    for chunk in block:
+        worker = held_by[chunk]
+        if not n_bytes[chunk] <= room.get(worker, 0.0):
+            room[worker], latest[worker] = _RUN_BYTES, Run([], worker)
+            runs.append(latest[worker])
+        latest[worker].chunks.append(chunk)
+        room[worker] -= n_bytes[chunk]
+    return [run if len(run.chunks) > 1 else run.chunks[0] for run in runs]
 
 
 def _source(graph, key, futures):

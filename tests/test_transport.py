@@ -522,7 +522,8 @@ def alternately(rows, client):
     workers = sorted(client.scheduler_info()["workers"])
     sizes = [len(part) for part in rows]
     parts = [
-        client.scatter(part, workers=[workers[number % 2]]) for number, part in enumerate(rows)
+        client.scatter(part, workers=[workers[number % 2]], hash=False)
+        for number, part in enumerate(rows)
     ]
     return da.concatenate(
         [
@@ -535,23 +536,32 @@ def alternately(rows, client):
 SMALL = [np.array_split(X, 200), np.array_split(y, 200)]  # chunks
 
 
+def tasks_of(estimator, rows, client):
+    """How many tasks of ours a fit has."""
+    plugin = _Count()
+    client.cluster.scheduler.add_plugin(plugin, name="count")
+    model = clone(estimator).set_params(client=client).fit(*rows)
+    client.cluster.scheduler.remove_plugin("count")
+    np.testing.assert_allclose(model.coef_, EXPECTED.coef_, rtol=1e-6)
+    return len(plugin.tasks)
+
+
 @pytest.mark.parametrize("estimator", [AsyncLassoRegressor(ALPHA), AsyncLassoCV(alphas=[ALPHA])])
-def test_small_chunks_in_memory_are_few_tasks(estimator, thread_workers):
+def test_small_chunks_in_memory_are_few_tasks(estimator, thread_workers, monkeypatch):
     rows = [alternately(part, thread_workers) for part in SMALL]
-    counts = []
-    for are_small in (True, False):
-        with pytest.MonkeyPatch.context() as patch:
-            if not are_small:
-                patch.setattr(_reading, "_RUN_BYTES", SMALL[0][0].nbytes)
-            plugin = _Count()
-            thread_workers.cluster.scheduler.add_plugin(plugin, name="count")
-            model = clone(estimator).set_params(client=thread_workers).fit(*rows)
-            thread_workers.cluster.scheduler.remove_plugin("count")
-            assert_same(model.coef_)
-            counts.append(len(plugin.tasks))
-    # Of 32 blocks, each on two workers, and as many merges; and one of each chunk more.
-    assert counts[0] <= 32 * 3
-    assert counts[1] >= 200
+    # Of 32 blocks, each on two workers, and as many merges.
+    assert tasks_of(estimator, rows, thread_workers) <= 32 * 3
+    monkeypatch.setattr(_reading, "_RUN_BYTES", SMALL[0][0].nbytes)
+    assert tasks_of(estimator, rows, thread_workers) >= 200
+
+
+def test_a_task_takes_no_more_than_a_worker_can_hold(thread_workers, monkeypatch):
+    monkeypatch.setattr(_wide, "MAX_GRAM", 3)
+    estimator = AsyncLassoRegressor(ALPHA, tol=1e-10)
+    rows = [alternately(part, thread_workers) for part in SMALL]
+    assert tasks_of(estimator, rows, thread_workers) < 100
+    monkeypatch.setattr(_reading, "_SHARE", 0.0)
+    assert tasks_of(estimator, rows, thread_workers) >= 200
 
 
 CALLS = {

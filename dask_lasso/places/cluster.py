@@ -199,13 +199,14 @@ class OnCluster:
         if first:
             self._reading = Reading(self._waiting, self._joined)
         reading = self._reading
-        held_by = reading.holders()
-        if not first and held_by is None:
+        held = reading.held()
+        if not first and held is None:
             self._advise_to_persist()
         if in_order:
-            chains = [Chain(range(self._joined.n_chunks), None)]
+            chains = [Chain([[chunk] for chunk in range(self._joined.n_chunks)], None)]
         else:
-            chains = in_chains(self._waiting, self._joined.n_chunks, held_by)
+            room = np.inf if held is None else reading.room
+            chains = in_chains(self._waiting, self._joined.n_chunks, held, room)
         labels = _labels(partition, self._joined.sizes)
         futures = self._waiting.compute(reading.reduction(labels, chains, task, merge, args))
         self._begin_pass(reading.tasks)

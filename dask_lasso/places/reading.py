@@ -3,17 +3,18 @@
 A pass with many columns finds vectors as long as a row, and there may be many chunks: as
 many such results must not lie about at once, nor travel. So the chunks are taken in
 chains, one for each thread. Where the chunks are in memory, a chain is one task, sent to the
-worker that has them; else it is a task for each chunk, which adds its result to that of
-the link before it. What the chains end with is merged in a tree, whose root is the client.
+worker that has them, or a few if they are large; else it is a task for each chunk. Each
+adds its result to that of the link before it. What the chains end with is merged in a tree,
+whose root is the client.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import cached_property, reduce
 from inspect import signature
-from itertools import count
+from itertools import count, pairwise
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -34,15 +35,23 @@ from .waiting import Waiting
 _VECTORS_AT_ONCE = 4
 # Bytes of arguments up to which each chain is sent its own.
 _OWN_ARGS = 2**18
-# Bytes of the rows of a run. More would not make its chunks cheaper, and a worker that has
-# spilled them reads all of a task's before it begins.
+# Bytes of the chunks of a run; more would not make them cheaper.
 _RUN_BYTES = 2**26
+# Of a worker's memory for each thread, how much one task's chunks may take.
+_SHARE = 0.25
+
+
+class Held(NamedTuple):
+    """Where the chunks of X are in memory."""
+
+    workers: list[str]
+    n_bytes: list[int]
 
 
 class Chain(NamedTuple):
     """Chunks to take one after the other, and the worker that has them all, if one has."""
 
-    chunks: Sequence[int] | np.ndarray
+    tasks: Sequence[Sequence[int]]  # the chunks of each
     worker: str | None
 
 
@@ -91,9 +100,19 @@ class Reading:
                     )
         return found
 
-    def holders(self) -> list[str] | None:
-        """The worker that has each chunk of X in memory, or None if some chunk is in none."""
-        return _holders(self._waiting, self.rows, self._sources)
+    def held(self) -> Held | None:
+        """Where the chunks of X are, or None if some chunk is in no worker's memory."""
+        return _held(self._waiting, self.rows, self._sources)
+
+    @cached_property
+    def room(self) -> float:
+        """Bytes of chunks in memory that one task may take.
+
+        A worker that has spilled chunks reads all of a task's before it begins.
+        """
+        workers = _workers(self._waiting)
+        limits = [worker["memory_limit"] / worker["nthreads"] for worker in workers]
+        return _SHARE * min(filter(None, limits), default=np.inf)
 
     def reduction(
         self, labels: list | None, chains: list[Chain], task: Callable, merge: Callable, args: tuple
@@ -110,7 +129,7 @@ class Reading:
         labels : list, or None
             Of each chunk, its part of a `Partition`.
         chains : list of Chain
-            From `in_chains`: all with a worker, and then each is one task, or none.
+            From `in_chains`: all with a worker, or none.
         task : callable
             Given an iterable of `Chunk`, or of (Chunk, labels).
         """
@@ -137,7 +156,7 @@ class Reading:
         for chain in chains:
             found = None
             where = self._where(chain)
-            for links in [chain.chunks] if in_memory else [[chunk] for chunk in chain.chunks]:
+            for links in chain.tasks:
                 before = None if found is None else result(found)
                 recipes = [
                     _recipe(graph, (self._chunks.name, int(chunk), 0), in_memory) for chunk in links
@@ -168,7 +187,8 @@ class Reading:
         """Annotations of the tasks of a chain, which make the chunks if these are in memory."""
         if chain.worker is None:
             return {}
-        keys = ((self._chunks.name, int(chunk), 0) for chunk in chain.chunks)
+        chunks = (int(chunk) for chunks in chain.tasks for chunk in chunks)
+        keys = ((self._chunks.name, chunk, 0) for chunk in chunks)
         return at_home(chain.worker, [self._annotations.get(key, {}) for key in keys])
 
 
@@ -228,7 +248,7 @@ def _is_in_graph(part) -> bool:
         return False
     graph = tasks_of(dask.optimize(part.values)[0].dask)
     data = [data_in(node) for node in graph.values() if not keys_before(node)]
-    return all(
+    return bool(data) and all(  # of results that the workers have, there is nothing to send
         (isinstance(values, np.ndarray) and not isinstance(values, np.memmap))
         or sparse.issparse(values)
         for values in data
@@ -250,14 +270,17 @@ def _sources(client, rows):
     return None if None in sources else sources
 
 
-def _holders(waiting, rows, sources):
-    """The worker that has each chunk of X in memory, or None if some chunk is in none."""
+def _held(waiting, rows, sources):
+    """Where the chunks of X are, or None if some chunk is in no worker's memory."""
     if sources is None:
         return None
     futures = waiting.client.futures_of(rows.parts[0].values)
     workers = waiting.ask("who_has", keys=[future.key for future in futures])
     found = [next(iter(workers.get(key) or ()), None) for key in sources]
-    return None if None in found else found
+    if None in found:
+        return None
+    n_bytes = waiting.ask("nbytes", keys=sources, summary=False)
+    return Held(found, [n_bytes[key] for key in sources])
 
 
 def with_runs(waiting: Waiting, rows: Joined, blocks: Sequence[range]) -> Sequence:
@@ -267,25 +290,32 @@ def with_runs(waiting: Waiting, rows: Joined, blocks: Sequence[range]) -> Sequen
     """
     if rows.n_chunks == len(blocks):
         return blocks
-    held_by = _holders(waiting, rows, _sources(waiting.client, rows))
-    if held_by is None:
-        return blocks
-    n_bytes = np.nan_to_num(rows.sizes, nan=np.inf) * rows.n_features * rows.dtype.itemsize
-    return [_in_runs(block, held_by, n_bytes) for block in blocks]
+    held = _held(waiting, rows, _sources(waiting.client, rows))
+    return blocks if held is None else [_in_runs(block, held) for block in blocks]
 
 
-def _in_runs(block, held_by, n_bytes):
-    runs: list[Run] = []
-    latest: dict[str, Run] = {}  # run of a worker
-    room: dict[str, float] = {}  # bytes that its latest run can still take
+def _in_runs(block, held):
+    chunks: dict[str, list] = {}
     for chunk in block:
-        worker = held_by[chunk]
-        if not n_bytes[chunk] <= room.get(worker, 0.0):
-            room[worker], latest[worker] = _RUN_BYTES, Run([], worker)
-            runs.append(latest[worker])
-        latest[worker].chunks.append(chunk)
-        room[worker] -= n_bytes[chunk]
-    return [run if len(run.chunks) > 1 else run.chunks[0] for run in runs]
+        chunks.setdefault(held.workers[chunk], []).append(chunk)
+    return [
+        Run(run, worker) if len(run) > 1 else run[0]
+        for worker, of_worker in chunks.items()
+        for run in _in_room(of_worker, held, _RUN_BYTES)
+    ]
+
+
+def _in_room(chunks, held, room):
+    """The same chunks in parts of at most so many bytes, or of one chunk."""
+    parts: list[list[int]] = []
+    left = 0.0
+    for chunk in chunks:
+        left -= held.n_bytes[chunk]
+        if left < 0 or not parts:
+            parts.append([])
+            left = room - held.n_bytes[chunk]
+        parts[-1].append(chunk)
+    return parts
 
 
 def _source(graph, key, futures):
@@ -301,37 +331,43 @@ def _source(graph, key, futures):
     return found.pop() if len(found) == 1 else None
 
 
-def in_chains(waiting: Waiting, n_chunks: int, held_by: list[str] | None) -> list[Chain]:
+def in_chains(waiting: Waiting, n_chunks: int, held: Held | None, room: float) -> list[Chain]:
     """The chunks in chains, one for each thread.
 
     Parameters
     ----------
-    held_by : list of str or None
-        From `Reading.holders`. Where chunks are in memory, a chain is of one worker's
-        chunks; else it is of neighbours.
+    held, room
+        Of a `Reading`. Where chunks are in memory, a chain is of one worker's, and few tasks;
+        else it is of neighbours, a task each.
     """
     threads = waiting.ask("ncores")
-    if held_by is None:
+    if held is None:
         n_chains = min(n_chunks, max(1, sum(threads.values())))
-        return [Chain(c, None) for c in np.array_split(np.arange(n_chunks), n_chains)]
+        edges = np.linspace(0, n_chunks, n_chains + 1).astype(int)
+        return [Chain([[chunk] for chunk in range(*ends)], None) for ends in pairwise(edges)]
     found = []
-    for worker in dict.fromkeys(held_by):
-        chunks = [chunk for chunk, holder in enumerate(held_by) if holder == worker]
-        n_chains = max(1, threads.get(worker, 1))
-        found += [Chain(chunks[i::n_chains], worker) for i in range(min(n_chains, len(chunks)))]
+    for worker in dict.fromkeys(held.workers):
+        chunks = [chunk for chunk, holder in enumerate(held.workers) if holder == worker]
+        n_chains = min(max(1, threads.get(worker, 1)), len(chunks))
+        of_chains = (chunks[first::n_chains] for first in range(n_chains))
+        found += [Chain(_in_room(of_chain, held, room), worker) for of_chain in of_chains]
     return found
 
 
 def fits_in_memory(waiting: Waiting, rows: Joined) -> bool:
     """Whether the chunks of X may fit in the workers' memory; true where nobody knows."""
-    from distributed import Scheduler
-
-    # distributed 2025.1 knows no other answer than that of all workers.
-    of_all = {"n_workers": -1} if "n_workers" in signature(Scheduler.identity).parameters else {}
-    workers = waiting.ask("identity", **of_all)["workers"]
-    limits = [worker["memory_limit"] for worker in workers.values()]
+    limits = [worker["memory_limit"] for worker in _workers(waiting)]
     X = rows.parts[0]
     n_bytes = rows.n_rows * rows.n_features * X.dtype.itemsize
     is_dense = X.is_frame or isinstance(X.values._meta, np.ndarray)
     known = n_bytes == n_bytes and all(limits) and is_dense
     return not known or n_bytes < 0.5 * sum(limits)
+
+
+def _workers(waiting):
+    """What the scheduler says of each worker."""
+    from distributed import Scheduler
+
+    # distributed 2025.1 knows no other answer than that of all workers.
+    of_all = {"n_workers": -1} if "n_workers" in signature(Scheduler.identity).parameters else {}
+    return waiting.ask("identity", **of_all)["workers"].values()

@@ -116,6 +116,7 @@ FITS = {
     "path": (path, K),
     "wide": (partial(fit, lasso), WIDE),
     "wide persisted": (partial(fit_persisted, lasso), WIDE),
+    "wide logistic": (logistic, WIDE),
     "wide cv": (partial(fit, cv), WIDE),
     "wide path": (path, WIDE),
 }

@@ -205,7 +205,6 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
             self._check_raw_rows(problem.loss, place.n_targets, given)
             newton_will_do = self.polish and self.local_solver == "auto" and self.penalty == "l1"
             if newton_will_do and newton.has_newton(problem.loss):
-                check_width(place)
                 return newton.fit(place, problem, settings, observe)
             return admm.fit(place, problem, settings, observe, by_rows=True)
         if problem.penalty.is_sparse and is_wide(place):

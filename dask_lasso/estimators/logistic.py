@@ -14,7 +14,6 @@ from ..engines.record import Observer
 from ..engines.schedules import Engine
 from ..solvers import admm, newton
 from ..solvers.fit import Fit
-from ..solvers.width import check_width
 from .callbacks import with_callbacks
 from .classifier import LogisticBase
 from .elastic_net import CONSTRAINTS
@@ -208,7 +207,6 @@ class AsyncLogisticRegression(LogisticBase):
             coef_init=start,
         )
         n_classes = len(self.classes_)
-        check_width(place, 1 if n_classes == 2 else n_classes)
         if n_classes > 2:
             return newton.fit_classes(place, problem, settings, observe, n_classes)
         if self.polish:

@@ -33,6 +33,24 @@ def classes_pass(
     return merge_newton(_of_chunk(chunk, loss, points, light) for chunk in chunks)
 
 
+def classes_slopes(rows: Rows, loss: Softmax, beta: np.ndarray) -> np.ndarray:
+    """Minus the derivative (n, K) of the loss in some rows, not weighted."""
+    found = []
+    for X, codes, _ in _tiles(rows, loss):
+        _, p = _loss_and_probabilities(X @ loss.by_class(beta), codes)
+        found.append(_less(p, codes))
+    return np.concatenate(found) if found else np.empty((0, loss.n_classes))
+
+
+def classes_duals(rows: Rows, loss: Softmax, points: Points) -> np.ndarray:
+    """The dual point (n, K) of a pass, times the weights of the rows."""
+    found = [
+        weight[:, np.newaxis] * _less(_dual_probabilities(X, loss, points, codes), codes)
+        for X, codes, weight in _tiles(rows, loss)
+    ]
+    return np.concatenate(found) if found else np.empty((0, loss.n_classes))
+
+
 @dataclass(frozen=True)
 class ClassesLoss:
     """The loss of every row, summed; as `RowLoss`."""
@@ -59,10 +77,9 @@ def _of_chunk(chunk, loss, points, light):
     rows = raw_rows(chunk)
     if not is_finite(rows) or (rows.weight is not None and not (rows.weight >= 0).all()):
         return NewtonPass(n, 1, value_defect(rows.X, rows.y, chunk.sample_weight))
-    unseen = rows.y[:, 0] >= loss.n_classes
-    if unseen.any():
-        problem = "has a label that was not there when its classes were counted"
-        return NewtonPass(n, 1, Defect("y", problem, int(np.argmax(unseen)), 0))
+    defect = unseen(chunk, loss)
+    if defect is not None:
+        return NewtonPass(n, 1, defect)
     with np.errstate(over="ignore", invalid="ignore"):
         found = _sums(rows, loss, points, light)
     if not np.isfinite(found.loss).all():
@@ -70,6 +87,15 @@ def _of_chunk(chunk, loss, points, light):
     if found.statistics and not np.isfinite(found.statistics[0].sxx).all():
         return NewtonPass(n, 1, value_defect(rows.X, rows.y, chunk.sample_weight))
     return found
+
+
+def unseen(chunk: Chunk, loss: Softmax) -> Defect | None:
+    """The first label that is of no class."""
+    is_other = chunk.y[:, 0] >= loss.n_classes
+    if not is_other.any():
+        return None
+    problem = "has a label that was not there when its classes were counted"
+    return Defect("y", problem, int(np.argmax(is_other)), 0)
 
 
 def _sums(rows, loss, points, light):
@@ -186,7 +212,7 @@ def _add_gram(gram, X, p, weight):
 def _tiles(rows: Rows, loss: Softmax) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Tiles of rows: X (n, d) about the shift with ones, codes and weights (n,)."""
     n, k = rows.X.shape
-    height = max(256, BUFFER_ITEMS // 4 // (loss.n_columns * loss.n_classes))
+    height = max(256, BUFFER_ITEMS // 4 // max(1, loss.n_columns * loss.n_classes))
     for start in range(0, n, height):
         tile = slice(start, min(start + height, n))
         values: Any = rows.X[tile]

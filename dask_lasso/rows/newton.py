@@ -138,7 +138,7 @@ def _sum(values):
 
 
 def _of_chunk(chunk, loss, points, light):
-    defect = chunk.defect or _outside(chunk, loss)
+    defect = chunk.defect or outside(chunk, loss)
     if defect is not None:
         return NewtonPass(chunk.n_rows, 1, defect)
     n = chunk.n_rows
@@ -236,10 +236,8 @@ def _of_rows(rows, loss, points, light, x_shift=None):
         if light:
             found.slope += _sums_of(X, theta)
             continue
-        curvature = (weight * _curvature(loss, eta, y))[:, 0]
+        curvature, response = _working(loss, eta, y, weight, theta)
         found.slope += Sums(theta.sum(axis=0), 0.0)
-        response = np.zeros_like(theta)
-        np.divide(theta, curvature[:, np.newaxis], out=response, where=theta != 0)
         if is_sparse:
             found.statistics = statistics_of_chunk(Chunk(X, response, curvature, n))
         else:
@@ -252,6 +250,45 @@ def _of_rows(rows, loss, points, light, x_shift=None):
         mean = found.statistics.x_mean
         return _of_rows(rows, loss, points, light, np.where(mean == x_shift, x_shift, mean))
     return found
+
+
+def _working(loss, eta, y, weight, theta):
+    """The curvature (n,) of rows, and their response (n, 1): both of one target, and weighted."""
+    curvature = (weight * _curvature(loss, eta, y))[:, 0]
+    response = np.zeros_like(theta)
+    np.divide(theta, curvature[:, np.newaxis], out=response, where=theta != 0)
+    return curvature, response
+
+
+def working_rows(chunk: Chunk, loss: Certified, beta: np.ndarray) -> list[Chunk]:
+    """Of each target the rows whose `Statistics` those of a pass at `beta` are."""
+    rows, found = raw_rows(chunk), []
+    weight = 1.0 if rows.weight is None else rows.weight
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for target in range(rows.y.shape[1]):
+            eta, y = _predictor(rows, beta[:, [target]]), rows.y[:, [target]]
+            theta = -weight * loss.derivative(eta, y)
+            curvature, response = _working(loss, eta, y, weight, theta)
+            found.append(Chunk(rows.X, response, curvature, chunk.n_rows))
+    return found
+
+
+def slopes(rows: Rows, loss: Certified, beta: np.ndarray) -> np.ndarray:
+    """Minus the loss' derivative (n, m) in some rows, not weighted."""
+    return -loss.derivative(_predictor(rows, beta), rows.y)
+
+
+def duals(rows: Rows, loss: Certified, points: Points) -> np.ndarray:
+    """The dual point (n, m) of a pass, times the weights of the rows."""
+    found = np.empty(rows.y.shape)
+    for target in range(rows.y.shape[1]):
+        of_target, start = points.of_target(target), 0
+        for tile in _tiles(rows._replace(y=rows.y[:, [target]])):
+            stop = start + len(tile.y)
+            eta = _predictor(tile, of_target.beta)
+            found[start:stop, [target]] = _dual_point(loss, tile, eta, of_target)
+            start = stop
+    return found if rows.weight is None else rows.weight * found
 
 
 def _tiles(rows: Rows) -> Iterator[Rows]:
@@ -305,7 +342,7 @@ def is_finite(rows: Rows) -> bool:
     return all(np.isfinite(of).all() for of in (values, rows.y, weight))
 
 
-def _outside(chunk, loss):
+def outside(chunk: Chunk, loss: Any) -> Defect | None:
     """The first target that the loss is not defined for."""
     if chunk.n_rows == 0 or not hasattr(loss, "outside"):
         return None

@@ -161,7 +161,7 @@ def residuals(
         if correlations is None:
             correlations = np.zeros((X.shape[1], y.shape[1]))
             total, squares, with_y = np.zeros((3, y.shape[1]))
-        _correlate(X, weighted, correlations)
+        correlate(X, weighted, correlations)
         total += weighted.sum(axis=0)
         squares += np.einsum("it,it->t", weighted, r)
         with_y += np.einsum("it,it->t", weighted, y)
@@ -241,7 +241,7 @@ def path_residuals(
         with_y += np.einsum("ip,it->p", weighted, y - y_mean)
         if np.ndim(correlations) == 0:
             correlations = np.zeros((X.shape[1], p))
-        _correlate(X, weighted, correlations)
+        correlate(X, weighted, correlations)
     return Residuals(correlations, total, squares, with_y, errors)
 
 
@@ -312,7 +312,7 @@ def _take(X, chosen, position):
     return sparse.csr_array((X.data[entries], found[entries], indptr), shape=shape)
 
 
-def _correlate(X, r, into):
+def correlate(X: Any, r: np.ndarray, into: np.ndarray) -> None:
     """Add ``X^T r`` to `into`."""
     if namespace(X) is not None:
         for rows, tile in on_device(X):

@@ -24,6 +24,10 @@ _FEW_TARGETS = 4
 # beyond which the digits lost (its logarithm) are worth a second look at the chunk.
 _FAR = 1e4
 
+# Share of a sparse column that is stored from which on products of dense tiles are faster: they
+# take 0.025 ns a value, those of stored values 5 ns.
+_OFTEN = 1 / 16
+
 
 class Statistics(NamedTuple):
     """Weighted first and centred second moments of some rows.
@@ -67,6 +71,11 @@ class Statistics(NamedTuple):
         """The diagonal of `sxx`, and zero where it is what rounding makes of a constant column."""
         squares = np.diagonal(self.sxx)
         return np.where(is_rounding(squares, self.x_mean, self.weight), 0.0, squares)
+
+    @property
+    def norms(self) -> np.ndarray:
+        """Norms of the columns (k,), about zero."""
+        return np.sqrt(np.diagonal(self.sxx) + self.weight * self.x_mean**2)
 
     def moments(self, fit_intercept: bool) -> Moments:
         """The squared loss of the rows; the means count where no intercept takes them away."""
@@ -319,9 +328,8 @@ def _of_sparse(X, y, sample_weight) -> Statistics:
         y_shift = near_means(y)
         y_mean = y_shift + weights @ (y - y_shift) / (weight or 1.0)
         weighted_y = weights[:, np.newaxis] * (y - y_mean)
-        weighted_X = X if sample_weight is None else sparse.diags_array(weights) @ X
         # Centring is implicit: a sparse column's mean is rarely large against its spread.
-        sxx = (X.T @ weighted_X).toarray() - weight * np.outer(x_mean, x_mean)
+        sxx = gram_of_sparse(X, sample_weight) - weight * np.outer(x_mean, x_mean)
         sxy = np.asarray(X.T @ weighted_y)
         syy = np.einsum("ij,ij->j", weighted_y, y - y_mean)
     diagonal = np.einsum("ii->i", sxx)
@@ -344,6 +352,36 @@ def _of_sparse(X, y, sample_weight) -> Statistics:
         sxx[constant] = sxx[:, constant] = sxy[constant] = 0.0
     n_weighted = _n_weighted(n, sample_weight)
     return Statistics(n, 1, weight, x_mean, y_mean, sxx, sxy, syy, n_weighted=n_weighted)
+
+
+def gram_of_sparse(X: sparse.csr_array, weights: np.ndarray | None) -> np.ndarray:
+    """``X^T W X``, of shape (k, k), of float64 rows; about zero.
+
+    The columns that are stored often are taken as dense tiles, where that is faster.
+    """
+    n, k = X.shape
+    is_often = np.bincount(X.indices, minlength=k) > _OFTEN * n
+    often, seldom = np.flatnonzero(is_often), np.flatnonzero(~is_often)
+    left = X if len(seldom) == k else X[:, seldom]
+    weighted = left if weights is None else sparse.diags_array(weights) @ left
+    own = (left.T @ weighted).toarray()
+    if len(seldom) == k:
+        return own
+    gram = np.zeros((k, k))
+    gram[np.ix_(seldom, seldom)] = own
+    own, beside = np.zeros((len(often), len(often))), np.zeros((len(often), len(seldom)))
+    dense, height = X[:, often], max(256, CACHE_ITEMS // len(often))
+    for start in range(0, n, height):
+        rows = slice(start, min(start + height, n))
+        tile = dense[rows].toarray()
+        weighted_tile = tile if weights is None else weights[rows, np.newaxis] * tile
+        own += tile.T @ weighted_tile
+        if len(seldom):
+            beside += weighted_tile.T @ left[rows]
+    gram[np.ix_(often, often)] = own
+    gram[np.ix_(often, seldom)] = beside
+    gram[np.ix_(seldom, often)] = beside.T
+    return gram
 
 
 def _n_weighted(n, sample_weight) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ..places.place import Place, usable
@@ -10,18 +13,22 @@ from ..rows.columns import ColumnMoments, column_moments, merge_columns
 from .fit import Problem
 
 
-def first_pass(place: Place, fit_intercept: bool) -> tuple[ColumnMoments, ColumnMoments]:
+def first_pass(
+    place: Place, fit_intercept: bool, task: Callable = column_moments, *args: Any
+) -> tuple[ColumnMoments, ColumnMoments]:
     """Moments of every column by itself: about the means, and about where they are centred.
+
+    Other tasks than `column_moments` are given `args` too.
 
     Raises
     ------
     ValueError
         Of values that cannot be used, or where there are no rows.
     """
-    moments = place.reduce(column_moments, merge_columns)
+    moments = place.reduce(task, merge_columns, *args)
     if moments.defect is not None:
         # Where a defect is can be told only of rows that are merged in their order.
-        moments = place.reduce(column_moments, merge_columns, in_order=True)
+        moments = place.reduce(task, merge_columns, *args, in_order=True)
     usable(moments, place)
     constant = is_rounding(moments.xx, moments.x_mean, moments.weight)
     moments.xx[constant] = moments.xy[constant] = 0.0

@@ -10,45 +10,23 @@ A step that does not lower the objective is shortened, in a pass that looks at t
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import numpy as np
 
 from ..engines.record import Estimate, Observer, Record
 from ..places.place import Place, usable
 from ..places.waiting import TimeIsUp
-from ..problem.losses import Certified, Loss, Residual
+from ..problem.losses import Loss
 from ..problem.softmax import Softmax
-from ..rows.classes import ClassesLoss
-from ..rows.losses import RowLoss
-from ..rows.newton import (
-    Points,
-    losses_between,
-    merge_newton,
-    sample_of,
-)
-from ..rows.raw import raw_rows
-from ..rows.statistics import Statistics, merge_statistics
+from ..rows.newton import Points, sample_of
 from .columns import in_units
 from .fit import Fit, Problem, Settings
-from .quadratic import (
-    coefficients,
-    lower_bound,
-    null_loss,
-    objective_of,
-    pass_of,
-    renewed,
-    rounding_of,
-    step,
-    times,
-)
+from .newton_columns import AllColumns, Columns, WorkingColumns, columns_of, suits
+from .quadratic import null_loss, objective_of, renewed, rounding_of, step, times
+from .sample import ENOUGH, SHARE
+from .width import check_width, is_wide
 
-# Share of the rows that the first estimate is from, at least so many rows of each thread.
-_SHARE, _ENOUGH = 0.05, 1000
-# How many times as many rows as columns have a curvature that is like that of all.
-_ENOUGH_OF_COLUMNS = 100
-# Passes over them, and the change of the objective, relatively, that is small enough there.
-_FIRST_PASSES, _FIRST_CHANGE = 20, 1e-4
 # Shares of a step that are tried where all of it is too much.
 _SHORTER = 0.25 ** np.arange(1, 21)
 # Passes without progress after which there will be none.
@@ -70,8 +48,11 @@ def has_newton(loss: object) -> bool:
 
 def fit(place: Place, problem: Problem, settings: Settings, observe: Observer) -> Fit:
     """Fit the rows of a place."""
-    newton = _Newton(place, in_units(place, problem), settings, Record(observe))
-    newton.n_passes += problem.penalty.standardize
+    return _fit(place, columns_of(place, problem, settings), settings, observe)
+
+
+def _fit(place, columns, settings, observe):
+    newton = _Newton(place, columns, settings, Record(observe))
     newton.run()
     return Fit(
         newton.estimate,
@@ -91,21 +72,26 @@ def fit_classes(
     place: Place, problem: Problem, settings: Settings, observe: Observer, n_classes: int
 ) -> Fit:
     """Fit the rows of a place, whose y are codes of more than two classes."""
+    if is_wide(place, n_classes) and suits(problem.l1_penalty):
+        about_zero = Softmax(n_classes, problem.fit_intercept, np.zeros(place.n_features))
+        columns = WorkingColumns(place, problem._replace(loss=about_zero), settings)
+        return _fit(place, columns, settings, observe)
+    check_width(place, n_classes)
     n_before, problem = problem.penalty.standardize, in_units(place, problem)
     shift = np.zeros(place.n_features)
     if problem.fit_intercept:
-        of_sample = place.sample(_weighted_mean, _added, share=_SHARE)
+        of_sample = place.sample(_weighted_mean, _added, share=SHARE)
         if of_sample is not None:
             shift = of_sample[1] / of_sample[0]
     loss = Softmax(n_classes, problem.fit_intercept, shift)
     inner = Problem(loss.penalty(problem.l1_penalty), False, loss)
-    found = fit(place, inner, settings, observe)
+    found = _fit(place, AllColumns(place, inner, settings), settings, observe)
     return found._replace(n_passes=found.n_passes + n_before)
 
 
 def _weighted_mean(chunks, share: float):
     """How many rows a share of some chunks has, and that times their mean."""
-    sample = sample_of(chunks, share, _ENOUGH)
+    sample = sample_of(chunks, share, ENOUGH)
     if sample is None:
         return None
     mean = np.ravel(sample.X.mean(axis=0))
@@ -120,13 +106,13 @@ def _added(parts):
 class _Newton:
     """Estimates on all rows of a place, until one is certified."""
 
-    def __init__(self, place, problem, settings, record):
-        self._place, self._problem, self._settings = place, problem, settings
-        self._has_classes = isinstance(problem.loss, Softmax)
+    def __init__(self, place: Place, columns: Columns, settings: Settings, record: Record) -> None:
+        self._place, self._columns, self._settings = place, columns, settings
+        self._has_classes = isinstance(columns.problem.loss, Softmax)
         self.record = record
         self.estimate = self.found = self.stopped_by = self.null_loss = None
         self.converged = False
-        self.n_passes = 0
+        self.n_passes = columns.n_passes
         self._lower = -np.inf
         self._exact = _EXACT[np.dtype(settings.dtype)] / (_OF_CLASSES if self._has_classes else 1)
 
@@ -140,12 +126,13 @@ class _Newton:
             self.stopped_by = "max_time"  # with the last estimate that has a certificate
 
     def _run(self):
-        problem = self._problem
-        first, statistics = self._first()
+        columns = self._columns
+        first, statistics, self.null_loss = columns.first()
         points, light = Points(minimum=first), bool(statistics)
         best = curved = None
         objective, least, last, n_idle = np.inf, np.inf, np.inf, 0
         while True:
+            problem = columns.problem
             # What is certified is what the user gets.
             k, penalty = len(points.minimum) - problem.fit_intercept, problem.l1_penalty
             beta = penalty.rounded(points.minimum, k, self._settings.dtype)
@@ -183,36 +170,22 @@ class _Newton:
             is_slow = light and bool((decrement > _FAST * last).any())
             light, last = curved is not None and is_near and not is_slow, decrement
             points = Points(after, before=None if curved is None else beta, curved=curved)
-
-    def _first(self):
-        """A first estimate, from a small share of the rows, and statistics for a weight of one.
-
-        Their curvature does for a first, light pass, if they are of enough rows.
-        """
-        args = self._problem, self._settings.coef_init
-        found = self._place.sample(_first_estimate, _averaged, *args, share=_SHARE)
-        if found is None:  # a defect, or no rows: the first pass tells
-            d, m = self._place.n_features + self._problem.fit_intercept, self._place.n_targets
-            if self._has_classes:
-                d = self._problem.loss.n_columns * self._problem.loss.n_classes
-            return np.zeros((d, m)), []
-        self.null_loss = found.null
-        are_enough = found.n_rows >= _ENOUGH_OF_COLUMNS * len(found.beta)
-        return found.beta, [times(1 / found.weight, s) for s in found.statistics if are_enough]
+            move = columns.renew(points, light)
+            if move is not None:
+                points = Points(*(None if of is None else move(of) for of in points))
+                best, curved, light = points.before, points.curved, False
 
     def _read(self, points: Points, light: bool) -> Any:
         self.n_passes += 1
-        args = self._problem.loss, points, light
-        found = self._place.reduce(pass_of(self._problem.loss), merge_newton, *args)
+        found: Any = self._columns.read(points, light)
         if found.defect is not None:
             # Where a defect is can be told only of rows that are merged in their order.
-            task = pass_of(self._problem.loss)
-            found = self._place.reduce(task, merge_newton, *args, in_order=True)
+            found = self._columns.read(points, light, in_order=True)
         return usable(found, self._place)
 
     def _decrement(self, statistics, beta, after, weight):
         """How long a step is, in the norm of the quadratic: by what that is lower, at least."""
-        k, moved = len(beta) - self._problem.fit_intercept, after - beta
+        k, moved = len(beta) - self._columns.problem.fit_intercept, after - beta
         falls = np.zeros(beta.shape[1])
         for target, of_rows in enumerate(statistics):
             step = moved[:k, target]
@@ -222,27 +195,29 @@ class _Newton:
 
     def _has_ended(self, found, points, decrement, n_idle):
         """Measure the gap, tell of the estimate; True when the fit has ended."""
-        beta = points.beta
-        objective = objective_of(found, beta, self._problem)
+        beta, problem = points.beta, self._columns.problem
+        objective = objective_of(found, beta, problem)
         if found.at_zero is not None:
             self._at_zero = found.at_zero
-            if self._has_classes or hasattr(self._problem.loss, "constant"):
-                self.null_loss = null_loss(found, self._problem)
+            if self._has_classes or hasattr(problem.loss, "constant"):
+                self.null_loss = null_loss(found, problem)
             elif self.null_loss is None:  # there was no sample to tell
                 self.null_loss = 2 * (found.loss + found.at_zero) / found.weight
         if found.dual is not None:
             # Whatever dual point a pass has found bounds the minimum from below.
-            lower = lower_bound(found, beta, self._problem, self._at_zero, self._statistics[0])
+            lower = self._columns.lower_bound(found, beta, self._at_zero, self._statistics[0])
             self._lower = np.maximum(self._lower, lower)
         gap = np.maximum(objective - self._lower, 0.0)
-        self.found, self.estimate = found, Estimate(*coefficients(beta, self._problem), gap)
+        self.found, self.estimate = found, Estimate(*self._columns.coefficients(beta), gap)
         row = {"n_updates": self.n_passes, "samples_seen": found.n_rows}
         row["objective"] = objective.sum()
         self.converged = self._is_within(gap)
-        is_exact = self.converged and (decrement <= self._exact * self.null_loss).all()
+        is_exact = self.converged and self._columns.is_complete
+        is_exact = is_exact and (decrement <= self._exact * self.null_loss).all()
         ends = {
             "callback": self.record.add(row, self.estimate),
             "standstill": n_idle >= _MOST_IDLE,  # all the digits there are
+            "size": self._columns.is_full,
             "max_iter": self.n_passes >= self._settings.max_iter,
             "max_time": time.perf_counter() >= self._place.deadline,
         }
@@ -259,104 +234,13 @@ class _Newton:
         if best is None:
             best = np.zeros_like(beta)
         self.n_passes += 1
-        loss = RowLoss(self._problem.loss, self._problem.fit_intercept)
-        if self._has_classes:
-            loss = ClassesLoss(self._problem.loss)
-        losses = self._place.reduce(losses_between, sum, loss, best, beta, _SHORTER)
-        k = len(beta) - self._problem.fit_intercept
+        problem = self._columns.problem
+        losses = self._columns.losses_between(best, beta, _SHORTER)
+        k = len(beta) - problem.fit_intercept
         points = [best + share * (beta - best) for share in _SHORTER]
         values = [
-            (loss / weight + self._problem.penalty.value(point[:k])).sum()
+            (loss / weight + problem.penalty.value(point[:k])).sum()
             for loss, point in zip(losses, points, strict=True)
         ]
         least = int(np.nanargmin(values)) if np.isfinite(values).any() else 0
         return points[least] if values[least] < objective else None
-
-
-# -- the first estimate --------------------------------------------------------------------
-
-
-class _First(NamedTuple):
-    """An estimate of some rows: coefficients (d, m), the null loss (m,), statistics there."""
-
-    n_rows: int
-    weight: float
-    beta: np.ndarray
-    null: np.ndarray
-    statistics: tuple[Statistics, ...]
-
-
-def _first_estimate(chunks, problem: Problem, coef_init, share: float) -> _First | None:
-    """Of a share of some chunks."""
-    sample = sample_of(chunks, share, _ENOUGH)
-    if sample is None or (sample.sample_weight is not None and not sample.sample_weight.any()):
-        return None
-    start = _start(sample, problem, coef_init)
-    if start is None:
-        return None
-    beta, null = start
-    found, best, objective = None, beta, np.inf
-    for _ in range(_FIRST_PASSES):
-        at = pass_of(problem.loss)([sample], problem.loss, Points(beta, beta=beta))
-        if at.defect is not None or at.weight == 0:
-            return None
-        value = objective_of(at, beta, problem).sum()
-        if not value <= objective:
-            beta = best + 0.25 * (beta - best)
-            continue
-        is_near = objective - value <= _FIRST_CHANGE * abs(value)
-        found, best, objective = at, beta, value
-        if is_near:
-            break
-        beta = step(found.statistics, beta, found.weight, problem, 1000)
-    if found is None:
-        return None
-    return _First(at.n_rows, at.weight, best, null, found.statistics)
-
-
-def _start(sample, problem: Problem, coef_init) -> tuple[np.ndarray, np.ndarray] | None:
-    """Where a sample's fit begins, and its null loss; None where it is of no use."""
-    weights = np.ones(sample.n_rows) if sample.sample_weight is None else sample.sample_weight
-    if not all(np.isfinite(of).all() for of in (sample.y, weights)) or weights.min() < 0:
-        return None  # the first pass tells
-    loss = problem.loss
-    if isinstance(loss, Softmax):
-        counts = np.bincount(sample.y[:, 0].astype(np.intp), weights, loss.n_classes)
-        if len(counts) > loss.n_classes or not counts.all():
-            return None
-        shares = counts / counts.sum()
-        start = loss.start(shares, coef_init)
-        return problem.l1_penalty.clip(start), loss.null_loss(shares)
-    if hasattr(loss, "outside") and loss.outside(sample.y).any():
-        return None
-    with np.errstate(over="ignore"):
-        y_mean = np.average(sample.y, axis=0, weights=weights)
-    if isinstance(loss, Residual):  # which is to keep gross errors out
-        y_mean = np.median(sample.y[weights > 0], axis=0)
-    if not np.isfinite(y_mean).all():
-        return None
-    if hasattr(loss, "is_endless") and loss.is_endless(y_mean).any():
-        return None  # it has no best intercept, and other samples may
-    rows = RowLoss(cast(Certified, loss), problem.fit_intercept)
-    of_constant = rows.start(raw_rows(sample), y_mean, None)
-    beta = np.zeros((sample.X.shape[1] + problem.fit_intercept, sample.y.shape[1]))
-    if problem.fit_intercept:
-        beta[-1] = of_constant.eta
-    if coef_init is not None:
-        beta[: sample.X.shape[1]] = problem.l1_penalty.clip(coef_init)
-    return beta, of_constant.null / weights.sum()
-
-
-def _averaged(parts) -> _First | None:
-    """The average of estimates, and the statistics of them all; None where there are none."""
-    parts = [part for part in parts if part is not None]
-    if not parts:
-        return None
-    weight = sum(part.weight for part in parts)
-    return _First(
-        sum(part.n_rows for part in parts),
-        weight,
-        sum(part.weight / weight * part.beta for part in parts),
-        sum(part.weight / weight * part.null for part in parts),
-        tuple(map(merge_statistics, zip(*(part.statistics for part in parts), strict=True))),
-    )

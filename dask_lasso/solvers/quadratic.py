@@ -54,9 +54,12 @@ def lower_bound(
     beta: np.ndarray,
     problem: Problem,
     at_zero: np.ndarray,
-    of_rows: Statistics,
+    x_mean: np.ndarray | float,
+    norms: np.ndarray,
 ) -> np.ndarray:
     """The dual (m,) at the dual point of a pass, at least; -inf where it is not feasible.
+
+    The means and the norms (k,) are those of the columns, with some weights of the rows.
 
     The minimum of the quadratic leaves a residual that sums to zero, is orthogonal to the
     columns that are not penalised, and within the penalty's bounds beside the others. All
@@ -65,7 +68,6 @@ def lower_bound(
     """
     penalty, n, point = problem.l1_penalty, found.weight, found.dual
     k, m = point.x_theta.shape
-    norms = np.sqrt(np.diagonal(of_rows.sxx) + of_rows.weight * of_rows.x_mean**2)
     # Of theta, and so of eta: its unit is what makes a loss of a theta.
     size = np.sqrt(found.squares)
     unit = (found.loss + at_zero) / np.maximum(np.sqrt(n) * size, _TINY)
@@ -78,7 +80,7 @@ def lower_bound(
     x_theta = point.x_theta
     if problem.fit_intercept:
         # Rounding leaves a sum, which columns far from zero magnify.
-        x_theta = x_theta - np.outer(of_rows.x_mean, point.theta)
+        x_theta = x_theta - np.outer(x_mean, point.theta)
         worth += np.abs(point.theta) * (unit + 2 * np.abs(beta[k]))
         is_off |= np.abs(point.theta) > ORTHOGONAL * np.sqrt(n) * size
     if free.any():

@@ -10,9 +10,9 @@ MAX_GRAM = 2000
 MAX_MOMENTS = 10_000
 
 
-def is_wide(place: Place) -> bool:
+def is_wide(place: Place, n_classes: int = 1) -> bool:
     """Whether rows are fitted through working sets and not through the Gram of all columns."""
-    return place.n_features > MAX_GRAM
+    return place.n_features > MAX_GRAM or n_classes * place.n_features > MAX_MOMENTS
 
 
 def is_wide_path(place: Place) -> bool:
@@ -26,8 +26,9 @@ def check_width(place: Place, n_classes: int = 1) -> None:
     if n_classes > 1 and n_classes * place.n_features > MAX_MOMENTS:
         raise ValueError(
             f"X has {place.n_features} columns and y {n_classes} classes, and this fit needs the"
-            f" moments of all pairs of both, of at most {MAX_MOMENTS} in all: select columns"
-            " first, or use sklearn.multiclass.OneVsRestClassifier."
+            f" moments of all pairs of both, of at most {MAX_MOMENTS} in all: use an l1 penalty"
+            " (alpha > 0, l1_ratio > 0), or select columns first, or use"
+            " sklearn.multiclass.OneVsRestClassifier."
         )
     if place.n_features > MAX_MOMENTS:
         raise ValueError(

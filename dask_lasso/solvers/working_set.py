@@ -7,12 +7,8 @@ repeat until no column does. The duality gap that this ends with is that of the 
 problem. The Gram of the set grows with it, in a pass that looks at the columns of the
 set alone.
 
-Working sets: Massias, Gramfort & Salmon, "Celer" (ICML 2018), section 3, but that those
-columns come first whose correlation exceeds the threshold most, in units of the column's
-norm: the distance from the constraint at the scaled dual point, Celer's priority, took
-9 passes where this takes 3 (sparse columns, whose norms differ). Screening: Ndiaye,
-Fercoq, Gramfort & Salmon, "Gap safe screening rules for sparsity enforcing penalties"
-(JMLR 2017), section 3.
+Which columns these are is in `joining`. Screening: Ndiaye, Fercoq, Gramfort & Salmon, "Gap safe
+screening rules for sparsity enforcing penalties" (JMLR 2017), section 3.
 """
 
 from __future__ import annotations
@@ -33,30 +29,17 @@ from . import admm
 from .columns import first_pass
 from .exact import solve_problem
 from .fit import Fit, Problem, Settings
+from .joining import MOST, n_joining, violations
 
 # The client holds the Gram of the set, and a task holds its part of it: 512 MiB.
 _MAX_SET = 2**13
-# Columns that join at first: this many times the square root of the number of all columns,
-# so that their Gram costs about as much as a pass, and within these bounds. Later at most
-# as many, or as there are coefficients.
-_JOIN = 4
-FEWEST, _MOST = 128, 2048
 # Squared mean of a column, in variances, beyond which its products lose too many digits.
 _FAR = 1e4
 # Passes without progress after which there will be none.
 _MOST_IDLE = 10
-# A correlation this far above the threshold, relatively, is rounding.
-SLACK = 1e-9
-
-
 # The gap to which ADMM solves for a set, relative to the one asked for, that is in vain: the
 # gap of all rows is not what the set's moments say.
 _LEAST_TOL = 1e-8
-
-
-def n_joining(k: int) -> int:
-    """How many of k columns make the first working set."""
-    return int(np.clip(_JOIN * np.sqrt(k), FEWEST, _MOST))
 
 
 def fit(
@@ -207,7 +190,7 @@ class _WorkingSet:
 
         tiny = np.finfo(float).tiny
         relative = float((self.estimate.gap / np.maximum(self.null_loss, tiny)).max())
-        if len(self._outside) == 0:
+        if self._is_complete:
             self._set_tol *= 0.2  # it was not enough for all columns
         self.n_passes += 1
         weights = self._weights[self._set, np.newaxis]
@@ -228,28 +211,16 @@ class _WorkingSet:
 
     def _violating(self):
         """Columns outside the set that violate optimality most, or nearly do."""
-        n_violating = len(self._outside)
-        most = max(self._most, self._n_active)
-        count = min(most, max(FEWEST, 4 * n_violating))
-        candidates = self._outside
-        if n_violating < count:
-            candidates = self._eligible & np.isfinite(self._excess)
-            candidates[self._set] = False
-            candidates = np.flatnonzero(candidates)
-        if len(candidates) > count:
-            worst = np.argpartition(-self._excess[candidates], count)[:count]
-            candidates = np.sort(candidates[worst])
-        return candidates
+        may_join = np.array(self._eligible)
+        may_join[self._set] = False
+        return self._violations.joining(may_join, max(self._most, self._n_active))
 
     def _keep(self):
         """Drop columns without a coefficient, but for as many as have one, nearest first."""
-        active = self._set_coef.any(axis=1)
-        idle = np.flatnonzero(~active)
-        nearest = np.argsort(-self._excess[self._set[idle]])[: max(FEWEST, self._n_active)]
-        active[idle[nearest]] = True
-        if not active.all():
-            self._set, self._set_coef = self._set[active], self._set_coef[active]
-            self._gram = self._gram[np.ix_(active, active)]
+        stay = self._violations.staying(self._set, self._set_coef.any(axis=1))
+        if not stay.all():
+            self._set, self._set_coef = self._set[stay], self._set_coef[stay]
+            self._gram = self._gram[np.ix_(stay, stay)]
 
     def _join(self, new):
         """Let the columns `new` join the set: a pass, for their products."""
@@ -343,20 +314,12 @@ class _WorkingSet:
         excess = self._alike.at_zero(correlations)
         radius = np.sqrt(2 * weight * of_scaled)
         self._eligible &= (threshold - scale * excess <= radius * norms).any(axis=1)
-        # What exceeds the threshold by rounding alone does not count.
-        rounding = SLACK * threshold + 1e-13 * norms * np.sqrt(self._yy)
-        excess -= threshold
-        outside = (excess > rounding).any(axis=1)
-        # A copy of a column with a coefficient is at the threshold too, and of no use.
-        tied = (np.abs(excess) <= rounding).any(axis=1) & ~outside
-        outside[self._set] = False
-        self._outside = np.flatnonzero(outside)
-        np.divide(excess, norms, out=excess, where=norms > 0)
-        self._excess = excess.max(axis=1)
-        self._excess[tied] = -np.inf
-        return self._has_ended(len(self._outside) > 0, loss)
+        self._violations = violations(excess, threshold, self._norms, np.sqrt(self._yy))
+        self._violations.outside[self._set] = False
+        self._is_complete = not self._violations.outside.any()
+        return self._has_ended(loss)
 
-    def _has_ended(self, more_columns, loss):
+    def _has_ended(self, loss):
         penalty = self._l1 * np.abs(self._set_coef).sum()
         row = {
             "n_updates": self.n_updates,
@@ -367,7 +330,7 @@ class _WorkingSet:
         self._notice(row["objective"].sum(), self.estimate.gap.sum())
         if self.stopped_by is not None or self.record.add(row, self.estimate):
             self.stopped_by = "callback"
-        elif self._is_solved and (within if self._by_admm else not more_columns):
+        elif self._is_solved and (within if self._by_admm else self._is_complete):
             # By ADMM a set is solved for to a gap; else there is nothing to add to it.
             self.stopped_by = None if within else "max_iter"
             return True
@@ -375,7 +338,7 @@ class _WorkingSet:
             self.stopped_by = "max_time"
         elif self._n_idle >= _MOST_IDLE or self._set_tol < _LEAST_TOL * self._tol:
             self.stopped_by = "standstill"
-        elif self._n_active + _MOST > _MAX_SET:
+        elif self._n_active + MOST > _MAX_SET:
             self.stopped_by = "size"
         elif self._is_exhausted:
             self.stopped_by = "max_iter"

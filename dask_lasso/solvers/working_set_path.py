@@ -29,9 +29,9 @@ from ..rows.cells import Partition
 from ..rows.passes import Chosen, merge_sums, path_residuals
 from .columns import first_pass
 from .fit import Problem
+from .joining import FEWEST, SLACK, n_joining
 from .scoring import Point, joined_points
 from .sets import training_sets
-from .working_set import FEWEST, SLACK, n_joining
 
 # Alphas that are solved for before their residuals are read; fewer where the correlations
 # of all their residuals would take more than 2**24 values, 128 MiB.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import uuid
 import warnings
 from itertools import pairwise
@@ -28,10 +29,12 @@ from dask_lasso import (
     lasso_path,
 )
 from dask_lasso.places.memory import InMemory
+from dask_lasso.problem.support import Support
 from dask_lasso.rows import chunk as _chunk
 from dask_lasso.rows import columns as _columns
 from dask_lasso.rows import passes as _passes
 from dask_lasso.rows import tiles as _tiles
+from dask_lasso.solvers import sets as _sets
 from dask_lasso.solvers import width as _wide
 
 N_ROWS, N_COLUMNS = 150, 2600
@@ -350,6 +353,23 @@ def test_a_path_equals_scikit_learns(settings):
     assert (gaps < 1e-9 * (y**2).mean()).all()
 
 
+@pytest.mark.parametrize("n_columns", [200, N_COLUMNS])
+def test_the_gaps_of_a_path_are_what_tol_asks_for(n_columns, monkeypatch):
+    """Of many columns, in fewer passes where fewer digits are asked for."""
+    X, y = dense_rows()
+    X, null_loss, passes = X[:, :n_columns], (y**2).mean(), {}
+    for tol in (0.2, 1e-6, 0.0):
+        passes[tol] = out_of_time_after(monkeypatch, np.inf)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            _, _, gaps = lasso_path(X, y, alphas=15, eps=0.01, tol=tol)
+        assert len(told) == np.any(gaps > tol * null_loss)
+        assert (gaps <= max(tol, 1e-12) * null_loss).all()
+        monkeypatch.undo()
+    if n_columns == N_COLUMNS:
+        assert len(passes[0.2]) < len(passes[0.0])
+
+
 def test_a_path_is_drawn_from_lasso_path():
     X, y = dense_rows()
     alphas, coefs, _ = lasso_path(X, y, alphas=5, eps=0.3)
@@ -386,7 +406,7 @@ def test_penalty_weights_in_cross_validation():
 
 
 def out_of_time_after(monkeypatch, n_passes):
-    """Let the time of a fit in memory be over after so many passes."""
+    """Let the time of a fit in memory be over after so many passes; those that there were."""
     passes = []
 
     def reduce(self, *args, **options):
@@ -397,6 +417,7 @@ def out_of_time_after(monkeypatch, n_passes):
 
     in_time = InMemory.reduce
     monkeypatch.setattr(InMemory, "reduce", reduce)
+    return passes
 
 
 def test_cross_validation_out_of_time_chooses_among_what_is_done(monkeypatch):
@@ -409,6 +430,65 @@ def test_cross_validation_out_of_time_chooses_among_what_is_done(monkeypatch):
     assert done.any()
     assert not done.all()
     assert model.alpha_ in model.alphas_[done]
+
+
+class Watches:
+    """A callback that keeps what it is told of, and stops a fit after so many estimates."""
+
+    def __init__(self, most):
+        self.seen, self._most = [], most
+
+    def setup(self, estimator, context): ...
+    def teardown(self, estimator, context): ...
+    def on_fit_task_begin(self, estimator, context): ...
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        self.seen.append(fitted_estimator)
+        return len(self.seen) >= self._most
+
+
+@pytest.mark.parametrize("loss", ["squared", "poisson"])
+def test_callbacks_see_what_is_chosen_so_far_and_may_stop(loss):
+    pytest.importorskip("sklearn.callback", reason="scikit-learn < 1.9 has no callbacks")
+    X, y = dense_rows()
+    if loss != "squared":
+        X, y = X[:, :20], np.round(np.exp(y / y.std()))
+    name = "mse_path_" if loss == "squared" else "deviance_path_"
+    watches = Watches(2)
+    model = AsyncLassoCV(alphas=30, loss=loss, **GRID).set_callbacks(watches)
+    model.fit(X, y)
+    done = [~np.isnan(getattr(seen, name)).any(axis=1) for seen in watches.seen[:2]]
+    assert 0 < done[0].sum() < done[1].sum() < 30
+    for seen, of_alphas in zip(watches.seen, done, strict=False):
+        assert seen.alpha_ in seen.alphas_[of_alphas]
+    assert len(model.history_["objective"]) == 2
+    assert model.alpha_ == watches.seen[1].alpha_
+    assert_allclose(model.coef_, watches.seen[1].coef_)
+
+
+@pytest.mark.parametrize("cv", [2, 5])
+def test_a_fit_that_is_interrupted_while_it_solves(cv, monkeypatch):
+    """By Ctrl-C, or by the time: in one thread or several, and it is as it was before."""
+    X, y = dense_rows()
+    model = AsyncLassoCV(alphas=12, eps=0.1, cv=cv).fit(X, y)
+    before, solve = dict(vars(model)), Support.solve
+    for end in (KeyboardInterrupt, TimeoutError):
+        calls = []
+
+        def ends(self, *args, end=end, calls=calls):
+            calls.append(self)
+            if len(calls) == 20 and end is KeyboardInterrupt:
+                _thread.interrupt_main()
+            elif len(calls) == 20:
+                monkeypatch.setattr(_sets.time, "perf_counter", lambda: np.inf)
+            return solve(self, *args)
+
+        monkeypatch.setattr(Support, "solve", ends)
+        with pytest.raises(end):
+            model.set_params(max_time=1e6).fit(X, y)
+        monkeypatch.undo()
+        assert vars(model.set_params(max_time=None)) == before
+        assert len(calls) < 12 * (cv + 1)
 
 
 @pytest.mark.parametrize("model", [AsyncLassoRegressor(), AsyncLassoCV(**GRID)])

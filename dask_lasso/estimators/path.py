@@ -41,6 +41,7 @@ GRID_CONSTRAINTS = {
                 "standardize",
                 "loss",
                 "tweedie_power",
+                "tol",
                 "max_iter",
                 "verbose",
             )
@@ -63,6 +64,7 @@ def lasso_path(
     tweedie_power: float = 1.5,
     sample_weight: Any = None,
     offset: Any = None,
+    tol: float = 1e-6,
     max_iter: int = 1000,
     client: Client | None = None,
     verbose: int = 0,
@@ -93,6 +95,10 @@ def lasso_path(
         it takes some ten passes for every ten alphas, and one target.
     tweedie_power : float, default=1.5
     sample_weight, offset : array-like of shape (n_samples,), default=None
+    tol : float, default=1e-6
+        How far above the minimum an objective may be, relative to ``||y - mean(y)||^2 / n`` or the
+        null deviance. Of what takes several passes no further digits are asked for; from one
+        pass they are all there.
     max_iter : int, default=1000
         The most sweeps of coordinate descent over the coefficients.
     client : distributed.Client, default=None
@@ -109,8 +115,7 @@ def lasso_path(
     Warns
     -----
     ConvergenceWarning
-        If a duality gap is above 1e-6 of ``||y - mean(y)||^2 / n``, or of the null deviance, as of
-        `AsyncLassoRegressor`.
+        If a duality gap is above `tol`.
 
     Examples
     --------
@@ -130,6 +135,7 @@ def lasso_path(
         standardize=standardize,
         loss=loss,
         tweedie_power=tweedie_power,
+        tol=tol,
         max_iter=max_iter,
         client=client,
         verbose=verbose,

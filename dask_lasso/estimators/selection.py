@@ -26,6 +26,7 @@ from ..solvers import exact, selection
 from ..solvers.fit import Fit, Problem
 from ..solvers.path import Grid
 from ..solvers.selection import Choice
+from ..solvers.selection_by_passes import fit_by_passes
 from ..solvers.width import check_width, is_wide_path
 from .base import LinearBase
 from .callbacks import with_callbacks
@@ -121,7 +122,7 @@ class Selecting(LinearBase):
             if self.criterion != "cv":
                 self._check_criterion(loss, l1_ratios)
             choice = choice._replace(errors="deviance_path_")
-        return selection.fit_by_passes(place, problem, settings, observe, choice, partition)
+        return fit_by_passes(place, problem, settings, observe, choice, partition)
 
     def _check_penalty(self, problem):
         """Raise where a choice cannot be of a penalty that is not the l1 norm."""

@@ -24,6 +24,7 @@ from .graphs import Run, blocks_of, key_of, optimised, retries
 from .joined import Joined
 from .reading import Chain, Reading, fits_in_memory, in_chains, with_runs
 from .reuse import hold, reusing
+from .threads import spare_threads
 from .waiting import Stream, Waiting
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class OnCluster:
         threads = self._waiting.ask("ncores")
         check_package(self._waiting, threads)
         self.n_threads = max(1, sum(threads.values()))
+        self.n_spare = spare_threads(is_limited=True)  # by `client_for_fit`
         self.n_rows = rows.n_rows  # NaN for chunks of unknown size
         self.n_features = rows.n_features
         self._n_blocks = n_blocks

@@ -60,7 +60,7 @@ class InMemory:
         n, k = X.shape
         self.n_rows, self.n_features = n, k
         small = n * k <= _ONE_THREAD
-        self.n_threads = 1 if small else spare_threads()
+        self.n_threads = self.n_spare = 1 if small else spare_threads()
         if isinstance(n_blocks, str):
             n_blocks = 1 if small else 4 * self.n_threads
         count = max(1, min(n_blocks, n))

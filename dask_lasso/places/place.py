@@ -34,6 +34,8 @@ class Place(Protocol):
         Of coefficients: float32 or float64.
     n_rows : float
         NaN where only reading the rows tells.
+    n_threads, n_spare : int
+        That take tasks; of this process, for what is solved here.
     deadline : float
         Of `time.perf_counter`, at which all that waits here raises `TimeIsUp`.
 
@@ -65,6 +67,7 @@ class Place(Protocol):
     n_rows: float
     n_features: int
     n_threads: int
+    n_spare: int
     deadline: float
 
     def __enter__(self) -> Place: ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -34,7 +34,7 @@ class _Limit:
     def __init__(self):
         self._lock = threading.Lock()
         self._keeper = None
-        self._n_users = 0
+        self.n_users, self.n_before = 0, 1
         self._limiter = None
         self._owner, self._n_of_owner = None, 0  # the thread that has set it, if that fits
 
@@ -42,12 +42,12 @@ class _Limit:
         with self._lock:
             if self._limiter is None:
                 self._set()
-            self._n_users += 1
+            self.n_users += 1
             self._n_of_owner += self._owner is threading.current_thread()
 
     def __exit__(self, *exc):
         with self._lock:
-            self._n_users -= 1
+            self.n_users -= 1
             if self._limiter is None:
                 return
             if self._owner is threading.current_thread():
@@ -56,12 +56,13 @@ class _Limit:
                 if self._n_of_owner == 0:
                     self._limiter.restore_original_limits()
                     self._limiter = None
-            elif self._owner is None and self._n_users == 0:
+            elif self._owner is None and self.n_users == 0:
                 self._keeper.submit(self._limiter.restore_original_limits).result()
                 self._limiter = None
 
     def _set(self):
         self._owner, self._n_of_owner = threading.current_thread(), 0
+        self.n_before = min(_blas_threads(), default=1)
         if self._keeper is None and self._owner is threading.main_thread():
             self._limiter = _one_thread()
             if _is_limited():
@@ -113,15 +114,32 @@ def single_threaded_blas() -> Iterator[None]:
         yield
 
 
-def spare_threads() -> int:
+def side_by_side(function: Callable, items: Sequence, n_threads: int) -> None:
+    """Call ``function(item)`` of each item, so many at once; in `single_threaded_blas`."""
+    if min(n_threads, len(items)) < 2:
+        for item in items:
+            function(item)
+        return
+    executor = ThreadPoolExecutor(n_threads)
+    try:
+        list(executor.map(function, items))
+    finally:
+        # A thread cannot be stopped; it ends with its item, for which nobody waits.
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def spare_threads(is_limited: bool = False) -> int:
     """Threads that a fit may use without oversubscribing the machine.
+
+    With `is_limited` the fit is in `single_threaded_blas` already, for which it has none less.
 
     What joblib grants here (one inside its own workers), and no more than BLAS may use:
     dask and loky limit BLAS in their workers for the same reason.
     """
     if _on_dask_worker():
         return 1
-    return max(1, min([effective_n_jobs(-1), *_blas_threads()]))
+    own = is_limited and _limit.n_users == 1
+    return max(1, min([effective_n_jobs(-1), *([_limit.n_before] if own else _blas_threads())]))
 
 
 def _on_dask_worker() -> bool:

@@ -1,9 +1,11 @@
 """The lasso along falling alphas, by the columns that have coefficients: its support.
 
 From one alpha to the next few columns come and go, so the inverse of the support's Gram is
-updated and not made anew (block inversion: Golub & Van Loan, Matrix Computations, section
-2.1.4). The signs tell the linear system, its solution tells which signs turn and which columns
-join: a semismooth Newton method (Hintermueller, Ito & Kunisch 2003), as `active.active_set` is.
+updated and not made anew: columns that join or leave are a border around it, with a small
+system of its own, until there are enough of them to be taken in at once (block inversion: Golub
+& Van Loan, Matrix Computations, section 2.1.4). The signs tell the linear system, its solution
+tells which signs turn and which columns join: a semismooth Newton method (Hintermueller, Ito &
+Kunisch 2003), as `active.active_set` is.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ _MOST_ROUNDS = 100
 _FEWEST = 64
 # Share of a column, squared, that the others must leave for it to join.
 _PIVOT = 1e-10
-# What a linear system may leave, relatively, before its inverse is made anew.
+# What a linear system may leave, relatively, before it is solved again, or its inverse made anew.
 _LEFT = 1e-9
+# Columns in the border before it is taken in: so many, or a share of those that are inside.
+_BORDER, _SHARE = 32, 0.125
 _EPS = np.finfo(np.float64).eps
 
 
@@ -56,9 +60,12 @@ class Support:
         self._clear()
 
     def _clear(self):
-        self._active = np.empty(0, dtype=np.intp)
+        # Those inside, then those that have joined since; some may have left meanwhile.
+        self._active, self._stays = np.empty(0, dtype=np.intp), np.empty(0, dtype=bool)
         self._signs, self._units = np.empty(0), np.empty(0)
-        self._gram, self._inverse = np.empty((0, 0)), np.empty((0, 0))
+        # Of those inside, with those that have joined, and of these among each other.
+        self._gram, self._beside, self._own = np.empty((3, 0, 0))
+        self._inverse, self._through, self._schur = np.empty((3, 0, 0))
         self._ridge = 0.0
 
     def solve(
@@ -72,43 +79,82 @@ class Support:
         if ridge != self._ridge and not self._shift(ridge):
             return None
         for _ in range(_MOST_ROUNDS):
+            n_inside = len(self._inverse)
+            n_border = len(self._active) - n_inside + np.count_nonzero(~self._stays)
+            if n_border > max(_BORDER, _SHARE * n_inside):
+                self._take_in()
             values = self._values(columns.xy[self._active] - threshold * self._signs)
-            if values is None:
-                break
-            turned = values * self._signs <= 0
+            turned = self._stays & (values * self._signs <= 0)
             if turned.any():
-                self._drop(~turned)
+                self._stays &= ~turned
                 continue
-            coef = np.zeros(len(columns.xy))
-            coef[self._active] = values
-            gradient = columns.correlations(coef)
+            found = self._refine(columns, values, threshold)
+            if found is None:
+                break
+            coef, gradient = found
             excess = (gradient if positive else np.abs(gradient)) - threshold - slack
-            excess[self._active] = -np.inf
+            excess[self._active[self._stays]] = -np.inf
             new = np.flatnonzero(excess > 0)
             if len(new) == 0:
                 return coef
-            new = new[np.argsort(-excess[new])][: max(_FEWEST, len(self._active) // 2)]
+            new = new[np.argsort(-excess[new])][: max(_FEWEST, np.count_nonzero(self._stays) // 2)]
+            back = np.isin(self._active, new)
+            self._signs[back] = np.sign(gradient[self._active[back]])
+            self._stays |= back
+            new = new[~np.isin(new, self._active)]
             # So many at once may be combinations of each other, where fewer are not.
             while len(new) and not self._add(columns, new, np.sign(gradient[new])):
                 new = new[: len(new) // 2]
-            if len(new) == 0:
+            if len(new) == 0 and not back.any():
                 break
         self._clear()
         return None
 
     def _values(self, rhs):
-        """The coefficients of the support; None where its Gram is singular in effect."""
-        if len(rhs) == 0:
-            return rhs
+        """The coefficients of the support, zero of columns that have left."""
         rhs = rhs * self._units
-        bound = _LEFT * np.linalg.norm(rhs)
-        for attempt in range(2):
-            if attempt and not self._invert():
-                return None
-            values = self._inverse @ rhs
-            values += self._inverse @ (rhs - self._gram @ values)
-            if np.linalg.norm(rhs - self._gram @ values) <= bound:
-                return values * self._units
+        n = len(self._inverse)
+        values, free = np.zeros(len(rhs)), self._inverse @ rhs[:n]
+        joined, left, border, schur = self._border()
+        of_border = rhs[n:][joined] - self._beside[:, joined].T @ free
+        of_border = np.linalg.solve(schur, np.concatenate([of_border, -free[left]]))
+        values[:n] = free - border @ of_border
+        values[n + joined] = of_border[: len(joined)]
+        values[left] = 0.0
+        return values * self._units
+
+    def _border(self):
+        """What has joined and left, what that is to the inverse, and the system that it has."""
+        n = len(self._inverse)
+        joined, left = np.flatnonzero(self._stays[n:]), np.flatnonzero(~self._stays[:n])
+        through, of_left = self._through[:, joined], self._inverse[left]
+        beside = -through[left]
+        schur = np.block(
+            [[self._schur[np.ix_(joined, joined)], beside.T], [beside, -of_left[:, left]]]
+        )
+        return joined, left, np.hstack([through, of_left.T]), schur
+
+    def _refine(self, columns, values, threshold):
+        """The coefficients of all columns, to rounding, and what is left to correlate with."""
+        size = np.linalg.norm((columns.xy[self._active] * self._units)[self._stays])
+        for attempt in range(4):
+            coef = np.zeros(len(columns.xy))
+            coef[self._active] = values
+            gradient = columns.correlations(coef)
+            left = gradient[self._active] - threshold * self._signs - self._ridge * values
+            left[~self._stays] = 0.0
+            if np.linalg.norm(left * self._units) <= _LEFT * size:
+                values = values + self._values(left)
+                # What that turns is rounding.
+                coef[self._active] = np.where(values * self._signs > 0, values, 0.0)
+                return coef, gradient
+            if attempt == 1:
+                self._take_in()
+                if not self._invert():
+                    return None
+                values = self._values(columns.xy[self._active] - threshold * self._signs)
+            else:
+                values = values + self._values(left)
         return None
 
     def _invert(self):
@@ -123,6 +169,7 @@ class Support:
 
     def _shift(self, ridge):
         """Another ridge term: nothing of the inverse can be kept."""
+        self._take_in()
         squares = 1 / self._units**2 + (ridge - self._ridge)
         gram = self._gram / np.outer(self._units, self._units)
         np.fill_diagonal(gram, squares)
@@ -133,40 +180,56 @@ class Support:
         self._clear()
         return False
 
-    def _drop(self, kept):
-        stay, go = np.flatnonzero(kept), np.flatnonzero(~kept)
-        self._active, self._signs = self._active[stay], self._signs[stay]
-        self._units = self._units[stay]
-        self._gram = self._gram.take(stay, axis=0).take(stay, axis=1)
-        rows = self._inverse.take(stay, axis=0)
-        beside = rows.take(go, axis=1)
-        gone = self._inverse[np.ix_(go, go)]
-        self._inverse = rows.take(stay, axis=1) - beside @ np.linalg.solve(gone, beside.T)
+    def _take_in(self):
+        """Of the columns in the border make columns inside, and forget those that have left."""
+        n = len(self._inverse)
+        joined, _, border, schur = self._border()
+        inside, p = np.flatnonzero(self._stays[:n]), len(joined)
+        stays = np.concatenate([inside, n + joined])
+        own, beside = self._own[np.ix_(joined, joined)], self._beside[np.ix_(inside, joined)]
+        self._gram = _bordered(self._gram, inside, beside, own)
+        change = np.linalg.solve(schur, np.hstack([border[inside].T, np.eye(len(schur), p)]))
+        beside, own = -change[:p, : len(inside)].T, change[:p, len(inside) :]
+        self._inverse = _bordered(self._inverse, inside, beside, own)
+        self._inverse[: len(inside), : len(inside)] += border[inside] @ change[:, : len(inside)]
+        self._active, self._signs = self._active[stays], self._signs[stays]
+        self._units, self._stays = self._units[stays], self._stays[stays]
+        self._beside = self._through = np.empty((len(stays), 0))
+        self._own = self._schur = np.empty((0, 0))
 
     def _add(self, columns, new, signs):
         """Let columns join; False where one of them is nearly a combination of others."""
-        n_old, n_new = len(self._active), len(new)
+        n, m = len(self._inverse), len(self._own)
         units = 1 / np.sqrt(columns.squares[new] + self._ridge)
-        beside = columns.products(self._active, new) * np.outer(self._units, units)
-        own = columns.products(new, new) * np.outer(units, units)
+        products = columns.products(np.concatenate([self._active, new]), new)
+        products *= np.outer(np.concatenate([self._units, units]), units)
+        beside, with_joined, own = products[:n], products[n : n + m], products[n + m :]
         np.fill_diagonal(own, 1.0)
         through = self._inverse @ beside
-        factor, info = linalg.lapack.dpotrf(own - beside.T @ through, lower=True, clean=True)
+        both = with_joined - self._through.T @ beside
+        schur = np.block([[self._schur, both], [both.T, own - beside.T @ through]])
+        factor, info = linalg.lapack.dpotrf(schur, lower=True, clean=True)
         if info or np.diagonal(factor).min() ** 2 < _PIVOT:
-            return False
-        left = linalg.lapack.dtrtri(factor, lower=True)[0]
-        half = left @ through.T
-        inverse = np.empty((n_old + n_new, n_old + n_new))
-        np.matmul(half.T, half, out=inverse[:n_old, :n_old])
-        inverse[:n_old, :n_old] += self._inverse
-        inverse[n_old:, :n_old] = -left.T @ half
-        inverse[:n_old, n_old:] = inverse[n_old:, :n_old].T
-        inverse[n_old:, n_old:] = left.T @ left
-        gram = np.empty_like(inverse)
-        gram[:n_old, :n_old], gram[n_old:, n_old:] = self._gram, own
-        gram[:n_old, n_old:], gram[n_old:, :n_old] = beside, beside.T
-        self._gram, self._inverse = gram, inverse
+            if self._stays.all():
+                return False
+            self._take_in()  # of columns that have left they may be combinations
+            return self._add(columns, new, signs)
+        self._schur = schur
+        self._own = np.block([[self._own, with_joined], [with_joined.T, own]])
+        self._beside = np.hstack([self._beside, beside])
+        self._through = np.hstack([self._through, through])
         self._active = np.concatenate([self._active, new])
         self._signs = np.concatenate([self._signs, signs])
         self._units = np.concatenate([self._units, units])
+        self._stays = np.concatenate([self._stays, np.ones(len(new), dtype=bool)])
         return True
+
+
+def _bordered(matrix, kept, beside, own):
+    """Those rows and columns of a symmetric matrix that are kept, and more of them."""
+    n, m = beside.shape
+    larger = np.empty((n + m, n + m))
+    larger[:n, :n] = matrix.take(kept, axis=0).take(kept, axis=1)
+    larger[:n, n:], larger[n:, :n] = beside, beside.T
+    larger[n:, n:] = own
+    return larger

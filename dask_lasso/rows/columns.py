@@ -11,7 +11,7 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 
 from .chunk import Chunk, Defect, namespace, to_device, to_host
 from .merging import merge_counts, merge_means
@@ -273,5 +273,10 @@ def add_product(X: Any, r: np.ndarray, into: np.ndarray) -> None:
     """Add ``X^T r`` to `into`."""
     if r.ndim == 2 and r.shape[1] == 1:  # half the time of a product of matrices
         into[:, 0] += X.T @ r[:, 0]
+    elif into.ndim == 2 and into.flags.f_contiguous and not sparse.issparse(X):
+        # Added where it is made: what is as long as a row is not gone through twice.
+        is_fortran = X.flags.f_contiguous
+        a = X if is_fortran else X.T
+        linalg.blas.dgemm(1.0, a, r, 1.0, into, trans_a=is_fortran, overwrite_c=True)
     else:
         into += X.T @ r

@@ -142,19 +142,25 @@ class HeldSet:
         self.xy = np.concatenate([self.xy, (self._counts * self._y) @ new])
 
     def correlations(self, coef: np.ndarray) -> np.ndarray:
-        residual = self._y - self._held.values @ coef + self._x_mean @ coef
-        weighted = self._counts * residual
-        return weighted @ self._held.values - weighted.sum() * self._x_mean
+        values, used = self._held.values, np.flatnonzero(coef)
+        few = 3 * len(used) < len(coef)  # else to copy them takes longer
+        fitted = _columns(values, used) @ coef[used] if few else values @ coef
+        weighted = self._counts * (self._y - fitted + self._x_mean @ coef)
+        return weighted @ values - weighted.sum() * self._x_mean
 
     def products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        values = self._held.values
-        if sparse.issparse(values):
-            weighted = sparse.diags_array(self._counts) @ values[:, right]
-            found = (values[:, left].T @ weighted).toarray()
+        of_left, of_right = (_columns(self._held.values, which) for which in (left, right))
+        if sparse.issparse(of_left):
+            found = (of_left.T @ (sparse.diags_array(self._counts) @ of_right)).toarray()
         else:
-            found = values[:, left].T @ (self._counts[:, np.newaxis] * values[:, right])
+            found = of_left.T @ (self._counts[:, np.newaxis] * of_right)
         return found - self.weight * np.outer(self._x_mean[left], self._x_mean[right])
 
     def level(self, coef: np.ndarray) -> np.ndarray:
         """Intercepts (n,) of coefficients (c, n), of columns about the means of `take`."""
         return self._y_mean - (self._x_mean - self._held.centre) @ coef
+
+
+def _columns(values, which):
+    """Some columns; of dense ones each lies together, which NumPy does not make use of."""
+    return values[:, which] if sparse.issparse(values) else values.T[which].T

@@ -203,11 +203,10 @@ def path_residuals(
     chunks : iterable of (Chunk, labels)
         The labels are those of `Partition.between`.
     coef : ndarray of shape (c, p)
-        As many solutions of each training set as of the next.
     intercepts : ndarray of shape (p,)
         About the means in `chosen`.
     train, test : list of (labelling, ndarray)
-        How often the rows of each cell are in each set.
+        Of each solution, how often the rows of each cell are in its sets.
     """
     correlations: Any = 0.0
     position, p = None, coef.shape[1]
@@ -227,11 +226,7 @@ def path_residuals(
         codes = [codes_of(cells, len(y)) for cells in labels]
         weights = np.ones(len(y)) if sample_weight is None else sample_weight
         in_train, in_test = (
-            np.repeat(
-                np.column_stack([weights * counts[codes[which]] for which, counts in sets]),
-                p // len(sets),
-                axis=1,
-            )
+            np.column_stack([weights * counts[codes[which]] for which, counts in sets])
             for sets in (train, test)
         )
         errors += np.einsum("ip,ip,ip->p", in_test, r, r)
@@ -240,7 +235,7 @@ def path_residuals(
         squares += np.einsum("ip,ip->p", weighted, r)
         with_y += np.einsum("ip,it->p", weighted, y - y_mean)
         if np.ndim(correlations) == 0:
-            correlations = np.zeros((X.shape[1], p))
+            correlations = np.zeros((X.shape[1], p), order="F")
         correlate(X, weighted, correlations)
     return Residuals(correlations, total, squares, with_y, errors)
 

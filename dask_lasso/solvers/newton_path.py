@@ -10,13 +10,13 @@ residual of the quadratic at its minimum, as in `newton`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 import numpy as np
 from scipy import sparse
 
 from ..places.place import Place, usable
-from ..places.waiting import TimeIsUp
 from ..problem.grid import alpha_grid
 from ..problem.losses import Certified
 from ..problem.penalties import L1
@@ -38,7 +38,7 @@ from .columns import in_units
 from .fit import Problem, Settings
 from .quadratic import lower_bound, step, times
 from .scoring import Point
-from .working_set_path import Paths, joined
+from .working_set_path import Paths
 
 # Alphas at once; fewer where there are many sets, or where all slopes would be many values.
 _AT_ONCE, _MOST_POINTS, _MOST_VALUES = 10, 512, 2**24
@@ -62,7 +62,6 @@ class NewtonPath:
     Parameters
     ----------
     place : Place
-        At its deadline a path ends with the alphas that are done, if there are any.
     partition : Partition
         Its splits are solved for as well as all rows.
     problem : Problem
@@ -143,23 +142,15 @@ class NewtonPath:
         # Of a mean over the rows; the null model is known up to rounding.
         return grid * (moments.weight / self._size.weight[0] * (1 + _ROUNDING))
 
-    def run(self, alphas: np.ndarray, penalty: L1) -> Paths:
-        """Solve for falling `alphas`, of a penalty with this l1_ratio."""
+    def run(self, alphas: np.ndarray, penalty: L1) -> Iterator[Paths]:
+        """Solve for falling `alphas`, of a penalty with this l1_ratio, a few at a time."""
         k, n_sets = self._place.n_features, len(self._size.weight)
         few = max(1, min(_AT_ONCE, _MOST_POINTS // n_sets, _MOST_VALUES // (k * n_sets)))
-        state: _State | None = None
-        found: list[Paths] = []
+        state = self._begin()
         for start in range(0, len(alphas), few):
-            some = alphas[start : start + few]
-            try:
-                state = (self._begin() if state is None else state).at(some)
-                self._solve(state, penalty)
-            except TimeIsUp:
-                if not found:
-                    raise TimeIsUp("the rows have not been read for the first alphas") from None
-                break
-            found.append(self._paths(state))
-        return joined(found)
+            state = state.at(alphas[start : start + few])
+            self._solve(state, penalty)
+            yield self._paths(state)
 
     def _begin(self):
         """The null model on every set, for which its intercept is not the best yet."""

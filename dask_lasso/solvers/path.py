@@ -18,7 +18,7 @@ from .fit import Problem, Settings
 from .newton import has_newton
 from .newton_path import NewtonPath
 from .width import check_width, is_wide_path
-from .working_set_path import WidePath
+from .working_set_path import WidePath, joined
 
 
 class Path(NamedTuple):
@@ -56,7 +56,7 @@ def by_passes(
             " (loss='poisson', 'gamma', 'tweedie', or an object with that method)."
         )
     if is_squared(problem.loss):
-        return WidePath(place, partition, problem, max_iter=settings.max_iter)
+        return WidePath(place, partition, problem, settings)
     check_width(place)
     return NewtonPath(place, partition, problem, settings)
 
@@ -77,7 +77,7 @@ def path(place: Place, problem: Problem, grid: Grid, settings: Settings) -> Path
     paths = by_passes(place, one_cell(), problem, settings)
     penalty = paths.penalty
     alphas = grid.of(lambda **grid: paths.grid(penalty, **grid))
-    found = paths.run(alphas, penalty)
+    found = joined(paths.run(alphas, penalty))
     coefs, gaps = found.coefs.toarray()[np.newaxis], found.gaps[:1]
     return Path(alphas, coefs, gaps, paths.null_loss)
 

@@ -2,7 +2,7 @@
 
 Each cell of rows reports its statistics once. A training set is a merge of cells, every
 alpha a small solve, and a validation score a formula on the moments of the test set. With
-many columns every path goes through working sets.
+many columns, or another loss, it is `selection_by_passes`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from ..engines.record import Estimate, Observer, Record
 from ..engines.run import Blocks
@@ -27,11 +26,9 @@ from ..problem.moments import intercept
 from ..problem.penalties import L1
 from ..rows.cells import CellStatistics, Partition, merge_cells, union_of_cells
 from ..rows.statistics import Statistics
-from . import newton
 from .exact import solve_any_path, solve_problem
 from .fit import AnyPenalty, Fit, Problem, Settings, drive
-from .newton_path import NewtonPath
-from .path import Grid, by_passes
+from .path import Grid
 from .scoring import Point, Score, joined_points, scores_of_rows
 
 # Share of ``||y||^2``, per column, that rounding leaves where least squares fits y exactly.
@@ -73,6 +70,10 @@ class Choice(NamedTuple):
         """A row of alphas for each l1_ratio; ``make(penalty, eps=, n_alphas=)`` makes one."""
         penalties = (of_ratio(penalty, l1_ratio) for l1_ratio in self.l1_ratios)
         return np.array([self.grid.of(partial(make, penalty)) for penalty in penalties])
+
+    def ratio(self, chosen: dict) -> int:
+        """Which of the l1_ratios has been chosen."""
+        return int(np.flatnonzero(self.l1_ratios == chosen["l1_ratio_"])[0])
 
     def by_errors(self, grids: np.ndarray, mse: np.ndarray) -> dict:
         """The penalty of the least mean error; splits that are NaN do not count.
@@ -135,107 +136,6 @@ def fit(
     scores = scores_of_rows(place, partition, model.models, choice.score, n_joined)
     model.choose_by(scores)
     return found._replace(estimate=model.estimate, n_passes=2)
-
-
-def fit_by_passes(
-    place: Place,
-    problem: Problem,
-    settings: Settings,
-    observe: Observer,
-    choice: Choice,
-    partition: Partition,
-) -> Fit:
-    """The same of rows with many columns, or with another loss: every path takes passes."""
-    paths = by_passes(place, partition, problem, settings)
-    penalties = [replace(paths.penalty, l1_ratio=l1_ratio) for l1_ratio in choice.l1_ratios]
-    grids = choice.grids(paths.penalty, paths.grid)
-    found, stopped_by = [], None
-    for alphas, penalty in zip(grids, penalties, strict=True):
-        try:
-            found.append(paths.run(alphas, penalty))
-        except TimeIsUp:
-            if not found:
-                raise
-        if len(found[-1].errors) < len(alphas) or len(found) == len(grids):
-            break
-    if len(found) < len(grids) or len(found[-1].errors) < grids.shape[1]:
-        stopped_by = "max_time"
-    errors = [path.errors for path in found]
-    by_rows = choice.criterion == "cv" and choice.needs_rows
-    if by_rows:
-        of_splits = [path.of_splits for path in found]
-        models = [joined_points(of_split) for of_split in zip(*of_splits, strict=True)]
-        scores = scores_of_rows(place, partition, models, choice.score)[0]
-        errors = np.split(-scores, np.cumsum([len(of_path) for of_path in errors])[:-1])
-    elif choice.score is not None:
-        errors = [-choice.score.of_errors(of_path, None) for of_path in errors]
-    chosen = _chosen(choice, grids, penalties, found, paths, errors)
-    ratio, best = choice.where(chosen)
-    path, at = found[ratio], problem._replace(penalty=penalties[ratio].at(chosen["alpha_"]))
-    coef = path.coefs[:, [best]].toarray()
-    if path.of_splits:
-        supports = [sparse.csc_array(at.coefs)[:, [best]].toarray() for at in path.of_splits]
-        chosen["stability_"] = np.mean(np.array(supports) != 0, axis=0)[:, 0]
-    estimate = Estimate(coef, path.intercepts[[best]], path.gaps[:1, best], choice=chosen)
-    row = {
-        "n_updates": paths.n_updates,
-        "samples_seen": paths.statistics.n_rows,
-        "objective": path.objectives[0, best],
-    }
-    record = Record(observe)
-    record.add(row, estimate)
-    fit = Fit(
-        estimate,
-        paths.statistics,
-        paths.null_loss,
-        stopped_by is None,
-        paths.statistics.n_rows,
-        n_passes=paths.n_passes + by_rows,
-        n_updates=paths.n_updates,
-        history=record.history,
-        staleness=np.zeros(1, dtype=np.int64),  # every column is everywhere: one block
-        stopped_by=stopped_by,
-        n_unconverged=sum(np.sum(p.gaps > settings.tol * paths.null_loss[0]) for p in found),
-    )
-    if isinstance(paths, NewtonPath) and stopped_by is None:
-        return _polished(fit, place, at, replace(settings, coef_init=coef), observe)
-    return fit
-
-
-def _polished(fit, place, problem, settings, observe):
-    """The chosen point as exact as any other fit; those of a path are as the choice needs."""
-    chosen = fit.estimate.choice
-    try:
-        found = newton.fit(
-            place, problem, settings, lambda row, e: observe(row, e._replace(choice=chosen))
-        )
-    except TimeIsUp:
-        return fit._replace(stopped_by="max_time")
-    return found._replace(
-        estimate=found.estimate._replace(choice=chosen),
-        n_passes=fit.n_passes + found.n_passes,
-        n_updates=fit.n_updates + found.n_updates,
-        n_unconverged=fit.n_unconverged,
-    )
-
-
-def _chosen(choice, grids, penalties, found, paths, errors):
-    """The penalty that errors on test sets, or a criterion, tell for the best."""
-    if choice.criterion != "cv":
-        values = np.full(grids.shape, np.inf)
-        n = paths.statistics.n_rows
-        factor = choice.factor(n)
-        for of_ratio, path, penalty, alphas in zip(values, found, penalties, grids, strict=False):
-            done = len(path.errors)
-            df = np.diff(path.coefs.indptr)
-            of_ratio[:done] = n * paths.deviances(path, penalty.at(alphas[:done])) + factor * df
-        return choice.by_values(grids, values)
-    of_grids = np.full((1, *grids.shape, errors[0].shape[1]), np.inf)
-    for of_ratio, of_path in zip(of_grids[0], errors, strict=False):
-        of_ratio[: len(of_path)] = of_path
-    chosen = choice.by_errors(grids, of_grids)
-    of_grids[np.isinf(of_grids)] = np.nan
-    return chosen
 
 
 class Selection:

@@ -7,11 +7,13 @@ there are few rows or few values that are not zero, and columns join it one by o
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 import numpy as np
 
 from ..places.place import Place
+from ..places.waiting import TimeIsUp
 from ..problem.gram import solve_path
 from ..problem.moments import Moments, intercept
 from ..problem.penalties import L1
@@ -28,26 +30,25 @@ _FAR = 1e4
 
 
 class TrainingSet(Protocol):
-    """Some rows, of weight `weight`, and the columns that are chosen.
+    """Some rows, and the columns that are chosen.
 
     `solve` gives coefficients (c, n) at n alphas, `near` to those given, if any are; `level` the
     intercepts (n,) of coefficients when every column is about the mean that passes take off.
     """
-
-    weight: float
 
     def solve(self, alphas: np.ndarray, penalty: L1, near: np.ndarray | None) -> np.ndarray: ...
     def level(self, coef: np.ndarray) -> np.ndarray: ...
 
 
 class Sets(Protocol):
-    """The training sets, all rows first; `test_weights` are of the test sets, once it has read.
+    """The training sets, all rows first; `weights` of them and of the test sets, once it has read.
 
     `read` takes the columns to solve for, and gives those there are then, which begin with what
     the last reading gave if that is what it is asked for.
     """
 
     n_passes: int
+    weights: np.ndarray
     test_weights: np.ndarray
 
     def read(self, chosen: np.ndarray) -> tuple[np.ndarray, list[TrainingSet]]: ...
@@ -84,7 +85,7 @@ class _CellSets:
         partition = self._partition
         cells = self._place.reduce(cells_of_columns, merge_cells, chosen, partition=partition)
         train, test = ([union_of_cells(cells, *which) for which in s] for s in partition.sets())
-        self.test_weights = np.array([_weight(rows) for rows in test])
+        self.weights, self.test_weights = (np.array(list(map(_weight, s))) for s in (train, test))
         settings = self._fit_intercept, self._centre.x_mean[chosen], self._max_iter
         return chosen, [_OfMoments(rows, *settings) for rows in train]
 
@@ -97,7 +98,6 @@ class _OfMoments:
     def __init__(self, rows, fit_intercept, centre, max_iter):
         self._rows, self._fit_intercept = rows, fit_intercept
         self._centre, self._max_iter = centre, max_iter
-        self.weight = _weight(rows)
 
     def solve(self, alphas, penalty, near):
         moments = self._rows.moments(self._fit_intercept)
@@ -114,7 +114,7 @@ class _HeldSets:
     def __init__(self, place, partition, penalty, fit_intercept, centre, max_iter):
         self._place, self._partition = place, partition
         self._centre, self._weights = centre, penalty.column_weights(place.n_features)
-        self._settings = fit_intercept, max_iter
+        self._settings = fit_intercept, max_iter, place.deadline
         self._held, self._sets = Held(), []
         self.n_passes = 0
 
@@ -132,7 +132,9 @@ class _HeldSets:
                     [self._partition.counts_of_rows(which, n) for which in s]
                     for s in self._partition.sets()
                 )
-                self.test_weights = np.array([counts @ held.weights for counts in test])
+                self.weights, self.test_weights = (
+                    np.array([counts @ held.weights for counts in s]) for s in (train, test)
+                )
                 self._sets = [_OfRows(held, counts, *self._settings) for counts in train]
             for rows in self._sets:
                 rows.grow(self._weights[held.columns])
@@ -140,9 +142,9 @@ class _HeldSets:
 
 
 class _OfRows:
-    def __init__(self, held, counts, fit_intercept, max_iter):
+    def __init__(self, held, counts, fit_intercept, max_iter, deadline):
         self._rows, self._support = HeldSet(held, counts, fit_intercept), Support()
-        self._max_iter, self.weight = max_iter, self._rows.weight
+        self._max_iter, self._deadline = max_iter, deadline
 
     def grow(self, weights):
         self._weights = weights
@@ -152,7 +154,9 @@ class _OfRows:
         found = np.zeros((len(self._weights), len(alphas)))
         positive, moments = penalty.box is not None, None
         for i, alpha in enumerate(alphas):
-            at = penalty.at(alpha * self.weight)
+            if time.perf_counter() >= self._deadline:
+                raise TimeIsUp("the first alphas have not been solved for")
+            at = penalty.at(alpha * self._rows.weight)
             coef = self._support.solve(self._rows, at.l1, at.l2, positive)
             if coef is None:
                 moments = self._moments() if moments is None else moments

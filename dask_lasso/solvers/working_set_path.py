@@ -12,6 +12,7 @@ solution is certified).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ import numpy as np
 from scipy import sparse
 
 from ..places.place import Place
-from ..places.waiting import TimeIsUp
+from ..places.threads import side_by_side
 from ..problem.box import Pulls
 from ..problem.certificate import scale_residual
 from ..problem.grid import check_l1_ratio, grid_from, largest_correlation
@@ -28,7 +29,7 @@ from ..problem.penalties import L1
 from ..rows.cells import Partition
 from ..rows.passes import Chosen, merge_sums, path_residuals
 from .columns import first_pass
-from .fit import Problem
+from .fit import Problem, Settings
 from .joining import FEWEST, SLACK, n_joining
 from .scoring import Point, joined_points
 from .sets import training_sets
@@ -40,7 +41,7 @@ _MOST_VALUES = 2**24
 
 
 class Paths(NamedTuple):
-    """What is known of a grid of alphas; of the first of them, where time was up.
+    """What is known of some alphas of a grid.
 
     Attributes
     ----------
@@ -64,8 +65,8 @@ class Paths(NamedTuple):
     of_splits: list[Point]
 
 
-def joined(parts: list[Paths]) -> Paths:
-    """Of a grid of alphas, what is known of its parts."""
+def joined(parts: Iterable[Paths]) -> Paths:
+    """What is known of all alphas, from that of the first, of the next, and so on."""
     coefs, intercepts, gaps, errors, objectives, of_splits = zip(*parts, strict=True)
     return Paths(
         sparse.hstack(coefs, format="csc"),
@@ -83,12 +84,13 @@ class WidePath:
     Parameters
     ----------
     place : InMemory or OnCluster
-        At its deadline a path ends with the alphas that are done, if there are any.
     partition : Partition
         Its splits are solved for as well as all rows.
     problem : Problem
         Of whose penalty weights and sign count; they penalise every column.
-    max_iter : int
+    settings : Settings
+        `tol` is what gaps are good for. With splits the solutions on all rows have more digits,
+        as of any other fit.
 
     Attributes
     ----------
@@ -101,7 +103,7 @@ class WidePath:
     """
 
     def __init__(
-        self, place: Place, partition: Partition, problem: Problem, *, max_iter: int
+        self, place: Place, partition: Partition, problem: Problem, settings: Settings
     ) -> None:
         if np.isnan(place.n_rows):
             raise ValueError(
@@ -109,7 +111,7 @@ class WidePath:
                 " X.compute_chunk_sizes() before a path or a cross-validation of so many."
             )
         self._place, self._partition = place, partition
-        self._max_iter, self._fit_intercept = max_iter, problem.fit_intercept
+        self._fit_intercept = problem.fit_intercept
         self._n_read, self.n_updates = 1, 0
         self.statistics, self._centre = first_pass(place, problem.fit_intercept)
         moments = self.statistics
@@ -119,11 +121,14 @@ class WidePath:
         self._norms = np.sqrt(self._centre.xx) / self._weights
         self._most = n_joining(place.n_features)
         self._sets = training_sets(
-            place, partition, self.penalty, (moments, self._centre), max_iter
+            place, partition, self.penalty, (moments, self._centre), settings.max_iter
         )
         self._train, self._test = (
             [(which[0], partition.counts(which)) for which in sets] for sets in partition.sets()
         )
+        self._allowed = np.full(len(self._train), settings.tol * self.null_loss[0])
+        if partition.splits:
+            self._allowed[0] = 0.0
 
     @property
     def n_passes(self) -> int:
@@ -142,33 +147,38 @@ class WidePath:
         largest = largest_correlation(self._alike.at_zero(correlation), sizes)
         return grid_from(largest / self.statistics.weight, penalty, eps=eps, n_alphas=n_alphas)
 
-    def run(self, alphas: np.ndarray, penalty: L1) -> Paths:
-        """Solve for falling `alphas`, of a penalty with this l1_ratio."""
+    def run(self, alphas: np.ndarray, penalty: L1) -> Iterator[Paths]:
+        """Solve for falling `alphas`, of a penalty with this l1_ratio, a few at a time."""
         k, n_sets = self._place.n_features, len(self._train)
         few = int(max(1, min(_AT_ONCE, _MOST_VALUES // (k * n_sets))))
         chosen = self._first_columns(alphas[:few].min() * penalty.l1_ratio)
-        parts: list[Paths] = []
         for start in range(0, len(alphas), few):
-            try:
-                found = self._solve(alphas[start : start + few], penalty, chosen)
-            except TimeIsUp:
-                if not parts:
-                    raise TimeIsUp("the rows have not been read for the first alphas") from None
-                break
-            chosen, solutions, levels, gaps, errors, objectives, nearest = found
-            spread = [_spread(solution, chosen, k) for solution in solutions]
-            intercepts = [
-                level - self._centre.x_mean @ coef
-                for level, coef in zip(levels, spread, strict=True)
-            ]
-            points = [Point(*point) for point in zip(spread, intercepts, strict=True)]
-            at = intercept(self.statistics, spread[0], self._fit_intercept)
-            parts.append(Paths(spread[0], at, gaps, errors, objectives, points[1:]))
+            found = _Found(n_sets, alphas[start : start + few], k)
+            chosen = self._solve(found, penalty, chosen)
+            yield self._paths(found, chosen)
             if start + few < len(alphas):
-                used = chosen[np.any([s.any(axis=1) for s in solutions], axis=0)]
                 following = alphas[start + few :][:few].min() * penalty.l1_ratio
-                chosen = np.union1d(used, nearest(following))
-        return joined(parts)
+                excess = self._excess(found.pulls, np.full(n_sets, following), np.arange(n_sets))
+                nearest = self._top(excess.max(axis=0), chosen, self._most)
+                chosen = np.union1d(chosen[found.coef.any(axis=1)], nearest)
+
+    def _paths(self, found, chosen):
+        """What is known of the alphas of `found`."""
+        shape = n_sets, _ = len(self._train), len(found.alphas)
+        points = []
+        for which in range(n_sets):
+            is_of_set = found.of_set == which
+            coef = _spread(found.coef[:, is_of_set], chosen, self._place.n_features)
+            points.append(Point(coef, found.levels[is_of_set] - self._centre.x_mean @ coef))
+        of_all = points[0].coefs
+        return Paths(
+            of_all,
+            intercept(self.statistics, of_all, self._fit_intercept),
+            found.gaps.reshape(shape),
+            found.squares.reshape(shape)[1:].T / self._sets.test_weights[1:],
+            found.objectives.reshape(shape),
+            points[1:],
+        )
 
     def _first_columns(self, l1):
         score = self._alike.at_zero(self._centre.xy)[:, 0] / self._weights
@@ -185,97 +195,88 @@ class WidePath:
             candidates = np.sort(candidates[np.argpartition(-score, most)[:most]])
         return candidates
 
-    def _solve(self, alphas, penalty, chosen):
-        """Solve for a few alphas on all sets, with as many columns as that takes."""
-        n_sets, n_alphas = len(self._train), len(alphas)
-        solutions = np.empty((n_sets, 0, n_alphas))
-        gaps, objectives, squares = np.zeros((3, n_sets, n_alphas))
-        left = np.arange(n_alphas)  # for which columns are missing, on some set
+    def _solve(self, found, penalty, chosen):
+        """Solve for a few alphas on all sets; the columns that it took."""
+        alphas, of_set = found.alphas[found.of_alpha], found.of_set
+        left = np.arange(len(of_set))  # for which columns are missing
         for attempt in count():
             chosen, sets = self._sets.read(chosen)
-            self._check(sets)
-            joined = np.zeros((n_sets, len(chosen) - solutions.shape[1], n_alphas))
-            solutions = np.concatenate([solutions, joined], axis=1)
+            self._check()
+            found.coef = _with_rows(found.coef, len(chosen))
             of_chosen = penalty.of(chosen)
-            for rows, solution in zip(sets, solutions, strict=True):
-                near = solution[:, left] if attempt else None
-                solution[:, left] = rows.solve(alphas[left], of_chosen, near)
-            self.n_updates += n_sets * len(left)
-            found = self._read_residuals(chosen, sets, solutions[..., left])
-            gaps[:, left], objectives[:, left], excess = self._certify(
-                sets, solutions[..., left], found, penalty.at(alphas[left]), chosen
-            )
-            squares[:, left] = found.errors.reshape(n_sets, -1)
-            over = excess(alphas[left] * penalty.l1_ratio)
+
+            def solve(of_one, sets=sets, of_chosen=of_chosen, is_first=attempt == 0):
+                near = None if is_first else found.coef[:, of_one]
+                rows = sets[of_set[of_one[0]]]
+                found.coef[:, of_one] = rows.solve(alphas[of_one], of_chosen, near)
+
+            by_set = np.split(left, np.flatnonzero(np.diff(of_set[left])) + 1)
+            side_by_side(solve, by_set, self._place.n_spare)
+            self.n_updates += len(left)
+            for which in np.unique(of_set[left]):
+                of_one = left[of_set[left] == which]
+                found.levels[of_one] = sets[which].level(found.coef[:, of_one])
+            sums = self._read_residuals(chosen, found, left)
+            pulls = self._certify(found, left, sums, penalty.at(alphas[left]), chosen)
+            over = self._excess(pulls, alphas[left] * penalty.l1_ratio, of_set[left])
             over[:, chosen] = -np.inf
-            if left[-1] == n_alphas - 1:
-                excess_of_last = excess
-                n_last = len(left)
+            is_last = found.of_alpha[left] == len(found.alphas) - 1
+            found.pulls[of_set[left[is_last]]] = pulls[is_last]
+            is_missing = (over > 0).any(axis=1)
+            is_missing &= found.gaps[left] > self._allowed[of_set[left]]
+            left, over = left[is_missing], over[is_missing]
+            if len(left) == 0:
+                return chosen
             worst = over.max(axis=0)
-            n_violating = np.count_nonzero(worst > 0)
-            if n_violating == 0:
-                break
             # Those that nearly violate too: a pass costs more than they do.
-            joining = min(max(FEWEST, 4 * n_violating), max(self._most, len(chosen) // 2))
-            left = left[(over > 0).any(axis=1).reshape(n_sets, -1).any(axis=0)]
+            joining = max(FEWEST, 4 * np.count_nonzero(worst > 0))
+            joining = min(joining, max(self._most, len(chosen) // 2))
             new = np.setdiff1d(self._top(worst, chosen, joining), chosen)
             if len(new) == 0:
-                break  # what still violates is rounding, and the gap says how much
+                return chosen  # what still violates is rounding, and the gap says how much
             chosen = np.concatenate([chosen, new])
-        errors = squares[1:].T / self._sets.test_weights[1:]
 
-        def nearest(l1):
-            """The columns that come nearest to a coefficient below the last alpha."""
-            score = excess_of_last(np.full(n_last, l1))[n_last - 1 :: n_last].max(axis=0)
-            return self._top(score, chosen, self._most)
-
-        levels = [rows.level(coef) for rows, coef in zip(sets, solutions, strict=True)]
-        return chosen, solutions, levels, gaps, errors, objectives, nearest
-
-    def _check(self, sets):
+    def _check(self):
         """Raise where a training or a test set has no rows."""
         for kind, weights in (
-            ("training", [rows.weight for rows in sets]),
+            ("training", self._sets.weights),
             ("test", self._sets.test_weights),
         ):
-            empty = np.flatnonzero(np.asarray(weights[1:]) == 0)
+            empty = np.flatnonzero(weights[1:] == 0)
             if len(empty):
                 raise ValueError(
                     f"The {kind} set of split {empty[0]} has no rows, or none with a positive"
                     " weight: use another cv."
                 )
 
-    def _read_residuals(self, chosen, sets, solutions):
-        """Correlate the residuals of all solutions with all columns: a pass."""
+    def _read_residuals(self, chosen, found, index):
+        """Correlate the residuals of solutions with all columns: a pass."""
         self._n_read += 1
-        coef = np.hstack(solutions)
+        coef = found.coef[:, index]
         used = coef.any(axis=1)
         x_mean = self._centre.x_mean[chosen]
-        level = [rows.level(solution) for rows, solution in zip(sets, solutions, strict=True)]
         return self._place.reduce(
             path_residuals,
             merge_sums,
             Chosen(chosen[used], x_mean[used]),
             coef[used],
-            np.concatenate(level),
+            found.levels[index],
             self._centre.y_mean,
-            self._train,
-            self._test,
+            [self._train[which] for which in found.of_set[index]],
+            [self._test[which] for which in found.of_set[index]],
             partition=self._partition,
         )
 
-    def _certify(self, sets, solutions, found, penalty, chosen):
-        """Gaps and objectives (n_sets, n_alphas), and by how much correlations exceed an l1."""
-        n_alphas = len(penalty.alpha)
-        weight = np.repeat([rows.weight for rows in sets], n_alphas)
-        l1 = np.tile(penalty.l1, len(sets)) * weight
-        ridge = np.tile(penalty.l2, len(sets)) * weight
+    def _certify(self, found, index, sums, penalty, chosen):
+        """Note gaps, objectives and errors of p solutions; their pulls (p, k) at all columns."""
+        weight = self._sets.weights[found.of_set[index]]
+        l1, ridge = penalty.l1 * weight, penalty.l2 * weight
         # In units in which all columns are penalised alike.
-        coef = np.hstack(solutions) * self._weights[chosen, np.newaxis]
-        correlations = found.correlations.T
+        coef = found.coef[:, index] * self._weights[chosen, np.newaxis]
+        correlations = sums.correlations.T
         if self._fit_intercept:
             # Residuals sum to zero up to rounding, which far columns magnify.
-            correlations -= np.outer(found.total, self.statistics.x_mean)
+            correlations -= np.outer(sums.total, self.statistics.x_mean)
         correlations /= self._weights
         # A column without variation has no correlation but rounding.
         correlations[:, self._norms == 0] = 0.0
@@ -287,21 +288,46 @@ class WidePath:
             of_all[chosen] = coef
             pulls = self._alike.pulls(correlations.T, of_all)
             correlations = self._alike.at_zero(correlations.T).T
-        squares = found.squares + ridge * (coef**2).sum(axis=0)
+        squares = sums.squares + ridge * (coef**2).sum(axis=0)
         primal = squares / 2 + l1 * np.abs(coef).sum(axis=0)
         yy = self._centre.yy * weight / self.statistics.weight
-        _, dual = scale_residual(squares, found.with_y, pulls, l1, self._norms, yy)
-        gaps = np.maximum(primal - dual, 0.0) / weight
+        _, dual = scale_residual(squares, sums.with_y, pulls, l1, self._norms, yy)
+        found.gaps[index] = np.maximum(primal - dual, 0.0) / weight
+        found.objectives[index], found.squares[index] = primal / weight, sums.errors
+        return correlations
 
-        def excess(l1):
-            threshold = np.tile(l1, len(sets)) * weight
-            rounding = SLACK * threshold[:, np.newaxis] + 1e-13 * np.sqrt(
-                self._centre.yy[0]
-            ) * np.outer(weight / self.statistics.weight, self._norms)
-            return correlations - threshold[:, np.newaxis] - rounding
+    def _excess(self, pulls, l1, of_set):
+        """By how much pulls (p, k) exceed an l1 (p,), more than by rounding."""
+        weight = self._sets.weights[of_set]
+        size = 1e-13 * np.sqrt(self._centre.yy[0]) / self.statistics.weight
+        threshold = (1 + SLACK) * weight * l1
+        return pulls - threshold[:, np.newaxis] - size * np.outer(weight, self._norms)
 
-        by_set = len(sets), n_alphas
-        return gaps.reshape(by_set), (primal / weight).reshape(by_set), excess
+
+class _Found:
+    """What is known of a few alphas on every training set: problems, of a set and an alpha each.
+
+    Attributes
+    ----------
+    of_set, of_alpha : ndarray of int of shape (p,)
+    coef : ndarray of shape (c, p)
+        Of the columns that have been chosen so far.
+    levels, gaps, objectives, squares : ndarray of shape (p,)
+        Intercepts of centred columns; the squares are those on the test sets.
+    pulls : ndarray of shape (n_sets, k)
+        At the last alpha, of all columns.
+    """
+
+    def __init__(self, n_sets, alphas, k):
+        self.alphas = alphas
+        self.of_set, self.of_alpha = np.divmod(np.arange(n_sets * len(alphas)), len(alphas))
+        self.coef = np.zeros((0, len(self.of_set)))
+        self.levels, self.gaps, self.objectives, self.squares = np.zeros((4, len(self.of_set)))
+        self.pulls = np.zeros((n_sets, k))
+
+
+def _with_rows(coef, n):
+    return np.vstack([coef, np.zeros((n - len(coef), coef.shape[1]))])
 
 
 def _spread(coef, chosen, k):

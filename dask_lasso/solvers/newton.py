@@ -205,7 +205,8 @@ class _Newton:
                 self.null_loss = 2 * (found.loss + found.at_zero) / found.weight
         if found.dual is not None:
             # Whatever dual point a pass has found bounds the minimum from below.
-            lower = self._columns.lower_bound(found, beta, self._at_zero, self._statistics[0])
+            of_null = self._at_zero, self.null_loss
+            lower = self._columns.lower_bound(found, beta, *of_null, self._statistics[0])
             self._lower = np.maximum(self._lower, lower)
         gap = np.maximum(objective - self._lower, 0.0)
         self.found, self.estimate = found, Estimate(*self._columns.coefficients(beta), gap)

@@ -69,7 +69,12 @@ class Columns(Protocol):
         self, beta: np.ndarray, other: np.ndarray, shares: np.ndarray
     ) -> np.ndarray: ...
     def lower_bound(
-        self, found: NewtonPass, beta: np.ndarray, at_zero: np.ndarray, of_rows: Statistics
+        self,
+        found: NewtonPass,
+        beta: np.ndarray,
+        at_zero: np.ndarray,
+        null_loss: np.ndarray,
+        of_rows: Statistics,
     ) -> np.ndarray: ...
     def coefficients(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
     def renew(self, points: Points, light: bool) -> Callable | None: ...
@@ -109,9 +114,15 @@ class AllColumns:
         return self._place.reduce(losses_between, sum, *args)
 
     def lower_bound(
-        self, found: NewtonPass, beta: np.ndarray, at_zero: np.ndarray, of_rows: Statistics
+        self,
+        found: NewtonPass,
+        beta: np.ndarray,
+        at_zero: np.ndarray,
+        null_loss: np.ndarray,
+        of_rows: Statistics,
     ) -> np.ndarray:
-        return lower_bound(found, beta, self.problem, at_zero, of_rows.x_mean, of_rows.norms)
+        columns = of_rows.x_mean, of_rows.norms
+        return lower_bound(found, beta, self.problem, at_zero, null_loss, columns)
 
     def coefficients(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return coefficients(beta, self.problem)
@@ -185,7 +196,12 @@ class WorkingColumns:
         return self._place.reduce(on_columns, sum, *args)
 
     def lower_bound(
-        self, found: NewtonPass, beta: np.ndarray, at_zero: np.ndarray, of_rows: Statistics
+        self,
+        found: NewtonPass,
+        beta: np.ndarray,
+        at_zero: np.ndarray,
+        null_loss: np.ndarray,
+        of_rows: Statistics,
     ) -> np.ndarray:
         theta, correlation = found.dual
         if self._fit_intercept:
@@ -201,9 +217,8 @@ class WorkingColumns:
             norms = np.tile(norms, self._loss.n_classes)
         else:
             dual = Sums(theta, correlation)
-        bound = lower_bound(
-            found._replace(dual=dual), _as_beta(by_column, every), every, at_zero, 0.0, norms
-        )
+        at = found._replace(dual=dual), _as_beta(by_column, every), every
+        bound = lower_bound(*at, at_zero, null_loss, (0.0, norms))
         self._look(correlation, found.weight, np.sqrt(found.squares))
         n_active = int(np.count_nonzero(by_column[: len(self._varies)].any(axis=1)))
         self.is_full = not self.is_complete and n_active > self._most_of_all - FEWEST

@@ -54,8 +54,8 @@ def lower_bound(
     beta: np.ndarray,
     problem: Problem,
     at_zero: np.ndarray,
-    x_mean: np.ndarray | float,
-    norms: np.ndarray,
+    null_loss: np.ndarray,
+    columns: tuple[np.ndarray | float, np.ndarray],
 ) -> np.ndarray:
     """The dual (m,) at the dual point of a pass, at least; -inf where it is not feasible.
 
@@ -70,7 +70,12 @@ def lower_bound(
     k, m = point.x_theta.shape
     # Of theta, and so of eta: its unit is what makes a loss of a theta.
     size = np.sqrt(found.squares)
-    unit = (found.loss + at_zero) / np.maximum(np.sqrt(n) * size, _TINY)
+    loss = found.loss + at_zero
+    unit = loss / np.maximum(np.sqrt(n) * size, _TINY)
+    # What is left of a sum is small beside the residual; or, where that is next to nothing (classes
+    # that are nearly separated), so small that what it is worth is, beside the null loss.
+    small = ORTHOGONAL * size * np.maximum(1.0, n * null_loss / np.maximum(loss, _TINY))
+    x_mean, norms = columns
     worth, is_off = np.zeros(m), np.zeros(m, dtype=bool)
     free = np.zeros(k, dtype=bool)
     if penalty.alpha == 0:
@@ -82,14 +87,14 @@ def lower_bound(
         # Rounding leaves a sum, which columns far from zero magnify.
         x_theta = x_theta - np.outer(x_mean, point.theta)
         worth += np.abs(point.theta) * (unit + 2 * np.abs(beta[k]))
-        is_off |= np.abs(point.theta) > ORTHOGONAL * np.sqrt(n) * size
+        is_off |= np.abs(point.theta) > np.sqrt(n) * small
     if free.any():
         pulls = penalty.pulls(x_theta, beta[:k]).of(free)
         left, norms = pulls.open, norms[free, np.newaxis]
         worth += pulls.cost(1.0, 0.0)
         units = np.sqrt(n) * unit / np.maximum(norms, _TINY)
         worth += (left * (2 * np.abs(beta[:k][free]) + units)).sum(axis=0)
-        is_off |= (left > ORTHOGONAL * size * norms).any(axis=0)
+        is_off |= (left > small * norms).any(axis=0)
     scale, conjugate = np.ones(m), 0.0 * worth
     bound, of_bound = x_theta[~free], penalty.of(~free)
     if len(bound) and penalty.has_ridge:

@@ -286,6 +286,14 @@ class SelectionBase(Selecting, LassoBase):
             self._fit(given, partial(self._choose, given, groups))
         return self
 
+    def _validate_params(self) -> None:
+        if isinstance(self.loss, str) and self.loss == "huber":
+            raise ValueError(
+                f"{type(self).__name__} has no loss='huber': use sklearn.model_selection."
+                "GridSearchCV over alpha of an AsyncLassoRegressor with this loss."
+            )
+        super()._validate_params()
+
     @property
     def coef_path_(self) -> np.ndarray:
         """Coefficients (n_features, n_alphas) on all rows at `alphas_`, made when asked for.

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.datasets import make_regression
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer, make_scorer, max_error, mean_absolute_error
 from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
 
@@ -175,6 +176,21 @@ def test_too_many_predictions(monkeypatch):
     ):
         AsyncLassoCV(alphas=ALPHAS, scoring="neg_median_absolute_error").fit(X, y)
     AsyncLassoCV(alphas=ALPHAS, scoring="r2").fit(X, y)
+
+
+def test_time_that_ends_before_all_rows_are_read():
+    class FirstBlocks:
+        def run(self, run):
+            for result, _ in zip(run.completed(), range(6), strict=False):
+                run.absorb(result)
+            run.stopped_by = "max_time"
+
+    settings = dict(alphas=ALPHAS, n_blocks=10, engine=FirstBlocks(), cv=5)
+    with pytest.raises(TimeoutError, match="not all rows have been read that scores are of"):
+        AsyncLassoCV(scoring="neg_mean_absolute_error", **settings).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match="with 4 of 10 blocks not read"):
+        model = AsyncLassoCV(scoring="r2", **settings).fit(X, y)
+    assert np.isnan(model.score_path_[0]).tolist() == [False] * 3 + [True] * 2
 
 
 def test_scores_that_there_are_not():

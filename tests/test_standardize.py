@@ -158,6 +158,50 @@ def test_h2o_writes_the_elastic_net_so():
     minimum_of(objective, model.coef_, model.intercept_, 1 / units)
 
 
+@pytest.mark.parametrize("ddof", [0, 1])
+@pytest.mark.parametrize("standardize", [True, False])
+def test_glmnet_spark_and_h2o_write_classes_so(standardize, ddof):
+    """glmnet divides by n, Spark and H2O by n - 1; and all can leave the columns as they are."""
+    X, y, _ = dense_rows(20)
+    X = X / 3
+    n, labels, lam, mixture = len(y), y > y.mean(), 0.02, 0.6
+    units = X.std(axis=0, ddof=ddof) if standardize else np.ones(X.shape[1])
+
+    def objective(w, b):
+        eta, v = X @ w + b, w * units
+        penalty = mixture * np.abs(v).sum() + (1 - mixture) / 2 * (v @ v)
+        return np.mean(np.logaddexp(0, eta) - labels * eta) + lam * penalty
+
+    ratio = np.sqrt(n / (n - 1)) if standardize and ddof else 1.0
+    l1, l2 = lam * mixture * ratio, lam * (1 - mixture) * ratio**2
+    model = AsyncLogisticRegression(l1 + l2, l1_ratio=l1 / (l1 + l2), standardize=standardize)
+    model.set_params(tol=1e-14).fit(X, labels)
+    minimum_of(objective, model.coef_[0], model.intercept_[0], 1 / units)
+
+
+@pytest.mark.parametrize("family", ["Normal", "Logistic", "Poisson"])
+def test_dask_glm_writes_it_so(family):
+    """Its own objective; dask-ml's C is 1 / lamduh, and its intercept is penalised."""
+    families = pytest.importorskip("dask_glm.families", reason="the judge of this test")
+    regularizers = pytest.importorskip("dask_glm.regularizers")
+    X, y, _ = dense_rows(20)
+    X, n, lamduh = X / 3, len(y), 3.0
+    y = {"Normal": y, "Logistic": (y > y.mean()) * 1.0, "Poisson": np.round(np.abs(y))}[family]
+
+    def objective(w, _):
+        loss = getattr(families, family).pointwise_loss(w, X, y)
+        return loss + lamduh * regularizers.L1().f(w)
+
+    alpha = lamduh / (2 * n) if family == "Normal" else lamduh / n
+    settings = dict(alpha=alpha, fit_intercept=False, tol=1e-14)
+    if family == "Logistic":
+        model = AsyncLogisticRegression(**settings).fit(X, y)
+    else:
+        loss = "squared" if family == "Normal" else "poisson"
+        model = AsyncElasticNetRegressor(l1_ratio=1, loss=loss, **settings).fit(X, y)
+    minimum_of(objective, np.ravel(model.coef_), 0.0, np.ones(X.shape[1]))
+
+
 def test_scikit_learn_writes_logistic_regression_so():
     X, y, _ = dense_rows(20)
     labels, alpha = y > y.mean(), 0.02

@@ -58,6 +58,38 @@ def test_without_rich_there_are_lines(monkeypatch, capsys):
     assert "objective" in rest[-1]
 
 
+def test_in_a_notebook_without_widgets_there_are_lines(monkeypatch, capsys):
+    console = pytest.importorskip("rich", reason="the bar is rich's").get_console()
+    monkeypatch.setattr(console, "is_jupyter", True)
+    monkeypatch.setattr(progress, "find_spec", lambda name: None)
+    AsyncLassoRegressor(0.1, verbose=2).fit(X, y)
+    assert "begins with 400 rows, 6 columns" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_notebook_has_the_bar_and_the_picture_of_an_estimator():
+    for needed in ("ipykernel", "ipywidgets", "rich"):
+        pytest.importorskip(needed, reason="what a notebook needs")
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    cells = [
+        "from sklearn.datasets import load_diabetes; from dask_lasso import AsyncLassoRegressor\n"
+        "model = AsyncLassoRegressor(0.1, verbose=2); model",
+        "model.fit(*load_diabetes(return_X_y=True))",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
+    nbclient.NotebookClient(notebook, kernel_name="python3").execute()
+    unfitted, fitted = (cell.outputs[-1]["data"]["text/html"] for cell in notebook.cells)
+    assert "<span>Not fitted</span>" in unfitted
+    assert "<span>Fitted</span>" in fitted
+    widgets = notebook.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
+    shown = [
+        str(widget["state"]["outputs"])
+        for widget in widgets.values()
+        if "outputs" in widget["state"]
+    ]
+    assert any("442 rows" in bar and "dual gap" in bar for bar in shown)
+
+
 def test_something_is_said_before_a_row_is_read(capsys):
     def read(block):
         print("a chunk is read", flush=True)

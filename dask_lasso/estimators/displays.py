@@ -167,7 +167,7 @@ class PathDisplay:
         if self.feature_names is not None:
             for line, name in zip(self.lines_, self.feature_names, strict=True):
                 line.set_label(str(name))
-            ax.legend(fontsize="small", loc="best", frameon=False)
+            ax.legend(fontsize="small", loc="best")
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -314,15 +314,16 @@ class CVDisplay:
             **{**style, **errorbar_kw},
         )
         if self.alpha:
-            ax.axvline(self.alpha, color="0.3", linestyle="--", linewidth=1)
+            ax.axvline(self.alpha, color="0.3", linestyle="--", linewidth=1, label="chosen")
         if error is not None:
             mean = mse.mean(axis=1) * (-1 if self.is_score else 1)
             least = mean.argmin()
             self.one_se_alpha_ = self.alphas[inside][mean <= mean[least] + error[least]].max()
-            ax.axvline(self.one_se_alpha_, color="0.3", linestyle=":", linewidth=1)
+            label = "one standard error"
+            ax.axvline(self.one_se_alpha_, color="0.3", linestyle=":", linewidth=1, label=label)
         ax.set(xscale="log", xlabel=r"$\alpha$", ylabel=self.quantity)
         ax.invert_xaxis()
-        if self.label is not None:
+        if ax.get_legend_handles_labels()[0]:
             ax.legend(frameon=False)
         self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
 
@@ -51,6 +52,8 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._bar is not None:
+            self._bar.refresh()  # which rich leaves out at the end, in notebooks
         self._stack.close()
 
     @contextmanager
@@ -129,16 +132,18 @@ def opened(
 
 
 def _bar():
-    """A bar of rich, or None."""
+    """A bar of rich, or None where it cannot be shown."""
     try:
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bar
     except ImportError:
         return None
-    return Bar(
+    bar = Bar(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[rows]}"),
         TextColumn("{task.fields[state]}"),
         TimeElapsedColumn(),
     )
+    # Without widgets rich shows nothing there but that it lacks them.
+    return None if bar.console.is_jupyter and find_spec("ipywidgets") is None else bar

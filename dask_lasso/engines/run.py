@@ -16,7 +16,7 @@ from ..places.waiting import TimeIsUp
 from .record import Estimate, Record
 
 # A task that takes this many times the median of the last ones is offered to another worker.
-_LAG = 4.0
+_LAG = 3.0
 
 _LAST = 64
 

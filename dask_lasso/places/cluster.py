@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 # the workers, where the first estimate waits for the first of so many blocks.
 _FEW_BLOCKS = 32
 _BLOCKS_PER_THREAD = 4
+# Values of raw rows that an update is worth its messages for: milliseconds, as they cost. Chunks of
+# fewer are as well on another worker.
+_BLOCK_ITEMS = 2**21
 # Bytes of statistics that may travel to the client in one fit.
 _HOME_BYTES = 2**29
 # Seconds that an onlooker waits for the scheduler.
@@ -160,10 +163,14 @@ class OnCluster:
         return n_begun, n_done / max(1, len(tasks))
 
     def load_rows(
-        self, ones: bool, summarise: Callable, *args: Any
+        self, ones: bool, summarise: Callable, *args: Any, few_blocks: bool = False
     ) -> tuple[list[Future], list[Future]]:
-        # A block is one chunk unless `n_blocks` says otherwise: raw chunks are not moved.
-        self._set_edges(auto=self._joined.n_chunks)
+        # A block is one chunk unless `n_blocks` says otherwise, for chunks of much are not moved.
+        auto = self._joined.n_chunks
+        if few_blocks and np.isfinite(self.n_rows):
+            items = self.n_rows * self.n_features
+            auto = max(2 * self.n_threads, auto // max(1, int(_BLOCK_ITEMS * auto // items)))
+        self._set_edges(auto)
         found = self._joined.each("rows", partial(_as_block, ones=ones))
         blocks = _ranges(self._edges)
         blocks = blocks_of(found, blocks, _as_one_block, self._joined.n_chunks)

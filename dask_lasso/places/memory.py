@@ -115,7 +115,7 @@ class InMemory:
         return Chunk(_consecutive(self._X, rows), y, weight, len(y), offset=offset)
 
     def load_rows(
-        self, ones: bool, summarise: Callable, *args: Any
+        self, ones: bool, summarise: Callable, *args: Any, few_blocks: bool = False
     ) -> tuple[list[Future], list[Future]]:
         rows = self._pass(self._raw_rows, pairwise(self._edges), ones)
         return rows, [self.submit(summarise, block, *args) for block in rows]

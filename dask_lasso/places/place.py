@@ -43,7 +43,8 @@ class Place(Protocol):
     -----
     `load_statistics` is one future of `Statistics` for each block, of `CellStatistics` with a
     `Partition`; with `few_blocks`, a handful for each thread. `load_rows` is futures of the raw
-    rows of each block, perhaps with a column of `ones`, and of ``summarise(rows, *args)``.
+    rows of each block, perhaps with a column of `ones`, and of ``summarise(rows, *args)``; with
+    `few_blocks` small chunks are joined.
 
     `reduce` is ``merge`` of ``task(chunks, *args)`` over parts of the rows, which are read
     once; `in_order` of the rows if need be. With a `Partition`, each chunk comes with the labels
@@ -76,7 +77,7 @@ class Place(Protocol):
         self, partition: Partition | None = None, few_blocks: bool = False
     ) -> list[Future]: ...
     def load_rows(
-        self, ones: bool, summarise: Callable, *args: Any
+        self, ones: bool, summarise: Callable, *args: Any, few_blocks: bool = False
     ) -> tuple[list[Future], list[Future]]: ...
     def reduce(
         self,

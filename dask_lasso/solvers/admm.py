@@ -41,7 +41,7 @@ from .anderson import Anderson
 from .blocks import FromRows, FromStatistics
 from .columns import in_units
 from .fit import Fit, Problem, Settings, drive
-from .proximal import Moved
+from .proximal import Moved, update_and_answer
 
 # A metric is renewed where another is further from it than this (`Metric.distance`), or its rho.
 _NEAR, _NEAR_RHO = 1.0, 1.5
@@ -74,6 +74,7 @@ class Sent(NamedTuple):
 
     generation: int  # of rho and metric
     z: np.ndarray
+    question: Question | None = None  # that goes along
 
 
 class Question(NamedTuple):
@@ -87,6 +88,7 @@ class Question(NamedTuple):
     residual: float  # the larger of both residuals, relative
     is_settled: bool  # whether all blocks have moved since the last change of rho or metric
     answers: list
+    unasked: set[int]  # blocks whose next update brings the answer along
 
 
 class Consensus:
@@ -255,10 +257,20 @@ class Consensus:
         task, args = self._local.task(
             block, data, self._metric, self._x[block], self._z - u, self.rho
         )
-        return Sent(self._generation, self._z), task, args
+        question = self._question
+        if question is None or block not in question.unasked:
+            return Sent(self._generation, self._z), task, args
+        question.unasked.remove(block)
+        answer, about = question.task
+        args = (*args[:1], task, len(args) - 1, answer, *args[1:], *about)
+        return Sent(self._generation, self._z, question), update_and_answer, args
 
-    def absorb_update(self, block: int, sent: Sent, moved: Moved) -> None:
+    def absorb_update(self, block: int, sent: Sent, found: Any) -> None:
         """Move s_i by the step from the z that the task was sent, not the current one."""
+        moved = found  # a `Moved`, perhaps with an answer
+        if sent.question is not None:
+            moved, answer = found
+            self.absorb_answer(sent.question, answer)
         self._n_evaluations += moved.n_evaluations
         if sent.generation != self._generation:
             return  # for a rho or in coordinates that are no more; the block is sent again
@@ -313,7 +325,7 @@ class Consensus:
 
     # -- certificates ----------------------------------------------------------------
 
-    def _ask(self, n_updates, final=False):
+    def _ask(self, n_updates, at_end=False):
         """Freeze the estimate and its residuals (Boyd et al. 2011, section 3.3)."""
         n = self._n_looked = len(self._s)
         primal = np.sqrt(sum(self._primal.values()))
@@ -328,7 +340,7 @@ class Consensus:
         size = max(points, duals, _TINY)
         residual = max(primal, dual) / size
         complete = n == self._n_blocks
-        if final or self._local.answers_are_free or self._is_due(n, n_updates, residual):
+        if at_end or self._local.answers_are_free or self._is_due(n, n_updates, residual):
             self._asked_at = n, n_updates
             with_curvature = complete and n_updates >= self._curved_at
             if with_curvature:
@@ -336,9 +348,13 @@ class Consensus:
             # What is certified is what the user gets.
             beta = self._metric.to_beta(self._z, self._coef)
             beta = self._penalty.rounded(beta, len(self._metric.scale), self._dtype)
+            task = self._local.question(beta, with_curvature)
+            # A message costs more than most answers, so they come with the next updates. While
+            # others are being read, and at the end, blocks are not sent again.
+            goes_along = complete and not at_end and task is not None
             self._question = self._unsent = Question(
                 beta=beta,
-                task=self._local.question(beta, with_curvature),
+                task=task,
                 blocks=list(self._s),
                 final=complete and n_updates >= self._n_blocks,
                 row={
@@ -351,6 +367,7 @@ class Consensus:
                 residual=residual,
                 is_settled=not self._unmoved,
                 answers=[],
+                unasked=set(self._s) if goes_along else set(),
             )
 
     def _is_due(self, n_reported, n_updates, residual):
@@ -371,9 +388,11 @@ class Consensus:
         return gap * residual**2 <= self._tol * then**2
 
     def question(self) -> Question | None:
-        """What the blocks have to be asked now; each question once."""
+        """What the blocks have to be asked by itself; each question once."""
         question, self._unsent = self._unsent, None
-        return question if question is not None and question.task is not None else None
+        if question is None or question.task is None or question.unasked:
+            return None
+        return question
 
     def absorb_answer(self, question: Question, answer: Sums) -> None:
         """One block's part of the certificate."""
@@ -409,5 +428,5 @@ class Consensus:
             return None
         if self._new:
             self._join()
-        self._ask(0, final=True)
+        self._ask(0, at_end=True)
         return self.certify()

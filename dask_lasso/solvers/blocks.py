@@ -192,7 +192,10 @@ class FromRows:
     def load(self) -> Blocks:
         """Raw rows stay on the workers; their summaries are the reports."""
         args = self._loss, self._free, self._with_sample
-        return Blocks(*self._place.load_rows(self._loss.has_ones, summarise, *args))
+        # What a user's functions cost is not known; ours are less than a message on few rows.
+        few_blocks = isinstance(self._loss, RowLoss)
+        ones = self._loss.has_ones
+        return Blocks(*self._place.load_rows(ones, summarise, *args, few_blocks=few_blocks))
 
     def absorb(self, block: int, summary: Summary) -> None:
         merged = [] if self.statistics is None else [self.statistics]

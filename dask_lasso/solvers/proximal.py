@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import linalg, optimize
@@ -152,3 +152,10 @@ def rows_update(
         return sum(value for value, _ in parts), metric.pull_back(sum(g for _, g in parts))
 
     return local_update(evaluate, start, centre, rho, curvature)
+
+
+def update_and_answer(
+    data: Any, update: Callable, n_args: int, answer: Callable, *args: Any
+) -> tuple[Moved, Any]:
+    """What two tasks of a block return, the first of which has `n_args` of the arguments."""
+    return update(data, *args[:n_args]), answer(data, *args[n_args:])

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from conftest import ENGINES
 from datasets import photographs
+from scipy.special import expit
 from sklearn.preprocessing import PolynomialFeatures
 
-from dask_lasso import AsyncLassoRegressor
+from dask_lasso import AsyncLassoRegressor, AsyncLogisticRegression
+from dask_lasso.problem.losses import Pair
 from dask_lasso.problem.metric import Metric
 from dask_lasso.rows.chunk import read
+from dask_lasso.rows.losses import ChunkLoss
 from dask_lasso.rows.raw import raw_rows
 from dask_lasso.rows.statistics import statistics_of_rows
 from dask_lasso.solvers.likeness import Likeness
@@ -97,6 +100,61 @@ def test_the_estimate_is_that_of_the_exact_solver(engine, params):
     atol = 1e-4 * np.abs(exact.coef_).max()
     np.testing.assert_allclose(model.coef_, exact.coef_, atol=atol)
     assert model.n_iter_ <= 100
+
+
+def log_loss(beta, X, y):
+    eta = X @ beta
+    return (np.logaddexp(0, eta) - y * eta).sum()
+
+
+def log_loss_gradient(beta, X, y):
+    return X.T @ (expit(X @ beta) - y)
+
+
+class LogLoss:
+    def value(self, eta, y):
+        return np.logaddexp(0, eta) - y * eta
+
+    def derivative(self, eta, y):
+        return expit(eta) - y
+
+    def curvature(self, eta, y):
+        return expit(eta) * expit(-eta)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("loss", [(log_loss, log_loss_gradient), LogLoss()], ids=["pair", "object"])
+def test_sweeps_are_few_where_the_curvature_changes(loss, engine):
+    X, y = photographs(step=50)
+    y = (y > np.median(y)).astype(float)
+    alpha = 0.01 * alpha_max(X, y)
+    model = AsyncLassoRegressor(alpha, engine=engine, loss=loss, polish=False, n_blocks=10)
+    model.fit(X, y)
+    assert model.n_iter_ <= 100  # a few hundred in the metric of rows that count alike
+    exact = AsyncLogisticRegression(alpha).fit(X, y)
+    eta = X @ exact.coef_.ravel() + exact.intercept_
+    np.testing.assert_allclose(X @ model.coef_ + model.intercept_, eta, atol=1e-3 * eta.std())
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_the_curvature_of_a_pair_is_that_of_the_loss(fit_intercept):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3)) * [1, 1e3, 1e-3] + [0, 1e4, 1e-2]
+    y = (rng.normal(size=400) < 0).astype(float)
+    beta = np.array([[0.5], [1e-3], [200.0], [-11.0]])[: 3 + fit_intercept]
+    rows = raw_rows(read(X, y), ones=fit_intercept)
+    found = ChunkLoss(Pair(log_loss, log_loss_gradient), fit_intercept).curved(beta, rows)
+    eta = rows.X @ beta
+    curvature = LogLoss().curvature(eta, None)
+    mean = (curvature * X).sum(axis=0) / curvature.sum() if fit_intercept else np.zeros(3)
+    gram = (X - mean).T @ (curvature * (X - mean))
+    unit = np.sqrt(np.diagonal(gram))
+    np.testing.assert_allclose(
+        found.sxx / np.outer(unit, unit), gram / np.outer(unit, unit), atol=1e-2
+    )
+    np.testing.assert_allclose(found.x_mean, mean, rtol=1e-2, atol=1e-9)
+    if fit_intercept:
+        assert found.weight == pytest.approx(curvature.sum(), rel=1e-2)
 
 
 def random_metric(fit_intercept, turned):

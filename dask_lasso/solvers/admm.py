@@ -45,8 +45,9 @@ from .proximal import Moved, update_and_answer
 
 # A metric is renewed where another is further from it than this (`Metric.distance`), or its rho.
 _NEAR, _NEAR_RHO = 1.0, 1.5
-# Sweeps after which the curvature of a loss is looked at again, and by how much later each time.
-_CURVED_SWEEP, _CURVED_LATER = 2, 4
+# Sweeps after which the curvature of a loss is looked at again, and by how much later each time;
+# if along an update its gradient changes so much more at one end than at the other.
+_CURVED_SWEEP, _CURVED_LATER, _BENT = 2, 4, 3e-3
 # The most sweeps without a certificate where it costs a look at all rows.
 _SWEEPS_UNASKED = 5
 # See `Consensus.updates_per_report`.
@@ -111,6 +112,7 @@ class Consensus:
         self._s: dict[int, np.ndarray] = {}  # block -> s_i, of shape (d, m)
         self._x: dict[int, Moved] = {}  # block -> x_i, where the next update starts
         self._n_evaluations = 0  # of blocks' losses
+        self._bend = 0.0, 0.0  # what their values differ by from quadratics, and change by
         self._primal: dict[int, float] = {}  # block -> ||x_i - z||^2 when it last reported
         self._unmoved: set[int] = set()  # blocks of which residuals say nothing yet
         # block -> s_i before its update, for updates from the current z
@@ -184,7 +186,7 @@ class Consensus:
         self._metric = self._local.metric(0)
         self._nearest = Nearest(self._metric, self._penalty)
         self._rows_in_metric = self.samples_seen
-        self._spread = self._local.spread(self._metric) if self._is_matched else 1.0
+        self._spread = self._local.spread(self._metric)
         self.rho = self._rho_for()
         k, m = len(self._metric.scale), len(self._metric.y_shift)
         self._coef = np.zeros((k, m)) if self._coef_init is None else self._coef_init
@@ -199,22 +201,16 @@ class Consensus:
         self._rows_in_metric = self.samples_seen
         if metric.distance(self._metric) < _NEAR:
             metric = self._metric
-        self._spread = self._local.spread(metric) if self._is_matched else 1.0
+        self._spread = self._local.spread(metric)
         rho = self._rho_for()
         if metric is not self._metric or not 1 / _NEAR_RHO < rho / self.rho < _NEAR_RHO:
             self._rescale(metric, rho)
 
-    @property
-    def _is_matched(self):
-        """Whether the metric is that of the curvature itself, and not of an estimate of it."""
-        return self._metric.root is not None and self._local.is_quadratic
-
     def _rho_for(self):
         if self._rho == "auto":
             # Blocks with fewer rows than columns have all their curvature in few
-            # directions: rho goes half way (geometrically) to what it is there. Where the
-            # metric is that of the curvature, it goes so for the direction that blocks differ
-            # most in.
+            # directions: rho goes half way (geometrically) to what it is there; and so it does
+            # in a metric of all columns for the direction that blocks differ most in.
             rows = self.samples_seen / (len(self._s) + len(self._new))
             relative = max(self._spread, np.sqrt(len(self._metric.scale) / rows))
         else:
@@ -276,6 +272,7 @@ class Consensus:
             return  # for a rho or in coordinates that are no more; the block is sent again
         if sent.z is self._z:
             self._round[block] = self._s[block]
+        self._look_for_bend(self._x[block], moved)
         step = moved.x - sent.z
         move = self._over_relaxation * step
         self._s[block] = self._s[block] + move
@@ -283,6 +280,15 @@ class Consensus:
         self._sum = self._sum + move
         self._primal[block] = float(np.vdot(step, step))
         self._unmoved.discard(block)
+
+    def _look_for_bend(self, start, moved):
+        """Whether the curvature changes: of a quadratic the trapezoidal rule is exact."""
+        if start.gradient is not None and moved.gradient is not None:
+            way, change = moved.x - start.x, moved.gradient - start.gradient
+            rise = 0.5 * np.vdot(moved.gradient + start.gradient, way)
+            off, along = self._bend
+            off += abs(moved.value - start.value - rise)
+            self._bend = off, along + float(np.vdot(change, way))
 
     def update(self, n_updates: int) -> dict | None:
         """The z-update, and once a sweep the certificate."""
@@ -342,9 +348,10 @@ class Consensus:
         complete = n == self._n_blocks
         if at_end or self._local.answers_are_free or self._is_due(n, n_updates, residual):
             self._asked_at = n, n_updates
-            with_curvature = complete and n_updates >= self._curved_at
-            if with_curvature:
+            with_curvature = False
+            if complete and n_updates >= self._curved_at:
                 self._curved_at = _CURVED_LATER * n_updates
+                with_curvature = self._bend[0] > _BENT * self._bend[1]
             # What is certified is what the user gets.
             beta = self._metric.to_beta(self._z, self._coef)
             beta = self._penalty.rounded(beta, len(self._metric.scale), self._dtype)

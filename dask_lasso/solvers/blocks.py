@@ -205,8 +205,13 @@ class FromRows:
             self._likeness.add(block, summary.sample)
 
     def spread(self, metric: Metric) -> float:
-        """How unlike the blocks are that have reported; see `Likeness`."""
-        return self._likeness.spread(metric)
+        """How unlike the blocks are that have reported; see `Likeness`.
+
+        As their rows are, which are not weighted by the curvature there.
+        """
+        if self._curved is None:
+            self._spread = self._likeness.spread(metric)
+        return self._spread
 
     @property
     def samples_seen(self) -> int:
@@ -216,10 +221,10 @@ class FromRows:
     def curvature(self) -> float:
         """The loss' second derivative along a coordinate, over all rows.
 
-        Of a constant's residuals few may be where Huber's loss has curvature, of the
-        estimate's many: the last certificate knows better than the first pass.
+        At the last estimate that had a certificate: of a constant's residuals few may be where
+        Huber's loss has curvature, of the estimate's many.
         """
-        curvature = max(self.statistics.curvature, self._curvatures * self.statistics.weight)
+        curvature = self._curvatures * self.statistics.weight or self.statistics.curvature
         return curvature or self.statistics.weight
 
     @property

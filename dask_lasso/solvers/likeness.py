@@ -33,14 +33,15 @@ class Likeness:
         """The largest root mean square over the blocks of their curvature along a direction.
 
         Relative to their mean, which is 1 in all directions of `metric`: so 1 where blocks are
-        alike, and the root of their number where one alone has all the curvature.
+        alike, and the root of their number where one alone has all the curvature. 1 in a metric
+        that is diagonal, where it says nothing of rho.
         """
         grams, total = [], 0.0
         for part in self._parts.values():
             off = part.x_mean - metric.x_shift
             grams.append(part.sxx + part.weight * np.outer(off, off))
             total += part.weight
-        if not total:
+        if not total or metric.root is None:
             return 1.0
         stacked = np.array(grams) * (len(grams) / total)
         v = np.random.default_rng(0).normal(size=len(metric.scale))

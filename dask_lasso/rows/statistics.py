@@ -252,6 +252,8 @@ class TileSums:
         elif X.dtype != np.float64:
             np.copyto(rows, X, casting="unsafe")
             X = rows
+        if weight is None:  # rows that come from memory are multiplied fastest by each other
+            self._add_square(X)
         if m < _FEW_TARGETS:
             for total, side in zip(self.xs, sides, strict=True):
                 total += side @ X
@@ -259,7 +261,9 @@ class TileSums:
             self.xs += sides @ X
         self.s += sides.sum(axis=1)
         if weight is not None:
-            X = np.multiply(X, np.sqrt(weight)[:, np.newaxis], out=rows)
+            self._add_square(np.multiply(X, np.sqrt(weight)[:, np.newaxis], out=rows))
+
+    def _add_square(self, X):
         # The same array twice is one half of the work (syrk).
         self.xx += np.matmul(X.T, X, out=self._product)
 

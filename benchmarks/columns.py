@@ -13,9 +13,10 @@ from distributed import wait
 from harness import Case, Contender, Elsewhere, relative_gap, size, workers
 from internals import widest_gram
 from scipy import sparse
+from scipy.special import expit, xlogy
 from sklearn.linear_model import Lasso
 
-from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, lasso_path
+from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, AsyncLogisticRegression, lasso_path
 
 
 def dense(kind, n=2000, k=50_000, seed=0):
@@ -242,3 +243,65 @@ def case_sparse_path():
         gap=worst,
         rounds=2,
     )
+
+
+def text_rows(n=100_000, k=1_000_000, per_row=100, seed=0):
+    """Rows like those of text: some columns in nearly all rows, most in next to none; classes."""
+    rng = np.random.default_rng(seed)
+    indices = np.sort((k ** rng.random((n, per_row))).astype(np.int32) - 1, axis=1)
+    indptr = np.arange(0, n * per_row + 1, per_row, dtype=np.int32)
+    X = sparse.csr_array((rng.uniform(size=n * per_row), indices.ravel(), indptr), shape=(n, k))
+    X.sum_duplicates()
+    X.data = np.log1p(X.data)
+    X.data /= np.repeat(np.sqrt(X.power(2).sum(axis=1)), np.diff(X.indptr))
+    w = np.zeros(k)
+    used = (k ** rng.random(400)).astype(np.intp) - 1
+    w[used] = 8 * rng.standard_normal(len(used))
+    eta = X @ w
+    return X, (rng.random(n) < expit(eta - eta.mean())).astype(np.float64)
+
+
+def logistic_gap(X, y, alpha, coef):
+    """Relative duality gap of a logistic lasso without an intercept, from the raw rows."""
+    n, coef = len(y), np.ravel(coef)
+    eta = X @ coef
+    theta = y - expit(eta)
+    scale = min(1.0, n * alpha / np.abs(X.T @ theta).max())
+    p = y - scale * theta
+    primal = (np.logaddexp(0, eta) - y * eta).mean() + alpha * np.abs(coef).sum()
+    dual = -(xlogy(p, p) + xlogy(1 - p, 1 - p)).mean()
+    return (primal - dual) / (2 * np.log(2))
+
+
+def case_sparse_logistic():
+    """Logistic, sparse 100,000 x 1,000,000, in memory and on two workers, without an intercept."""
+    import celer
+    import skglm
+
+    X, y = text_rows(size(100_000), size(1_000_000))
+    there = sparse.csc_matrix(X)
+    with on_workers(X, y, 20) as (client, dX, dy):
+        for share in (0.1, 0.02):
+            alpha = share * np.abs(X.T @ (y - 0.5)).max() / len(y)
+            ours = AsyncLogisticRegression(alpha, fit_intercept=False)
+            of_workers = AsyncLogisticRegression(alpha, fit_intercept=False, client=client)
+            by_celer = celer.LogisticRegression(1 / (alpha * len(y)), tol=1e-6)
+            by_skglm = skglm.SparseLogisticRegression(alpha, tol=1e-3 * alpha, fit_intercept=False)
+
+            def note(model):
+                return f"{model.n_passes_} passes, {np.count_nonzero(model.coef_)} coefficients"
+
+            yield Case(
+                f"logistic, sparse 100,000 x 1,000,000, alpha = {share} alpha_max",
+                [
+                    Contender("dask_lasso", lambda m=ours: m.fit(X, y), note=note),
+                    Contender(
+                        "dask_lasso, two workers", lambda m=of_workers: m.fit(dX, dy), note=note
+                    ),
+                    Contender("celer", lambda m=by_celer: m.fit(there, 2 * y - 1)),
+                    Contender("skglm", lambda m=by_skglm: m.fit(there, y)),
+                ],
+                bare="dask_lasso",
+                gap=lambda coef, _, alpha=alpha: logistic_gap(X, y, alpha, coef),
+                targets=["not slower than celer and skglm; <= 10 passes"],
+            )

@@ -41,7 +41,12 @@ import matplotlib.pyplot as plt
 
 ENGINES = {"sync": "tab:blue", "async": "tab:orange", "batched": "tab:green"}
 COLUMNS = 128  # of text
-COLOURS = {"rows_update": "tab:blue", "sums": "tab:red", "summarise": "tab:green"}
+COLOURS = {
+    "rows-update": "tab:blue",
+    "update-and-answer": "tab:purple",
+    "sums": "tab:red",
+    "summarise": "tab:green",
+}
 
 
 def blog_post(rows):
@@ -123,7 +128,7 @@ def draw_stream(records, title, path):
     start = min(record["startstops"][0]["start"] for record in records)
     figure, axes = plt.subplots(figsize=(11, 0.8 + 0.5 * len(workers)), layout="constrained")
     for record in records:
-        name = str(record["key"]).split("-")[0]
+        name = "-".join(str(record["key"]).split("-")[1:-1])
         for part in record["startstops"]:
             colour = "black" if part["action"] == "transfer" else COLOURS.get(name, "0.7")
             axes.broken_barh(

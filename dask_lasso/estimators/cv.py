@@ -47,9 +47,10 @@ class AsyncLassoCV(SelectionBase):
         What chooses alpha in place of the mean squared error (or deviance): a name of
         scikit-learn's, or a callable ``scorer(estimator, X, y)`` that is larger the better, of
         whose X only `predict` of the estimator makes sense. "r2" and those of the squared error
-        (for another loss, of its deviance) are from the same pass. All others take one more, and
-        the predictions of all held-out rows at all points have to fit in 2 GiB here. With
-        `sample_weight` scores are weighted.
+        (for another loss, of its deviance) are from the same pass. All others take one more:
+        means over rows, as "accuracy" and "neg_mean_absolute_error", chunk by chunk; for the
+        rest, as "roc_auc" and callables, the predictions of all held-out rows at all points
+        have to fit in 2 GiB here. With `sample_weight` scores are weighted.
 
     rule : {"min", "1se"}, default="min"
         The alpha of the least mean error, or the largest alpha whose mean error is within

@@ -23,6 +23,16 @@ _OF_DEVIANCES: dict[str, tuple[type, Callable]] = {
     "neg_mean_poisson_deviance": (Poisson, lambda deviance, _: -deviance),
     "neg_mean_gamma_deviance": (Gamma, lambda deviance, _: -deviance),
 }
+# Means over rows, so that chunks can be scored where they are.
+_MEANS = {
+    "accuracy",
+    "neg_mean_absolute_error",
+    "neg_mean_absolute_percentage_error",
+    "neg_mean_squared_error",
+    "neg_mean_squared_log_error",
+    "neg_mean_poisson_deviance",
+    "neg_mean_gamma_deviance",
+}
 
 
 def _r2(mse, variance):
@@ -60,9 +70,11 @@ class Scoring:
                 self.of_errors = _OF_SQUARES.get(scoring)
             elif kind is not None and type(loss) is kind:
                 self.of_errors = of_deviance
+        self.is_mean = isinstance(scoring, str) and scoring in _MEANS
         self._scorer = check_scoring(estimator, scoring)
         self._model = model = copy.copy(estimator)
-        vars(model).pop("feature_names_in_", None)
+        for name in [name for name in vars(model) if name.endswith("_") and name != "classes_"]:
+            del vars(model)[name]  # of an earlier fit
         model.n_features_in_ = n_targets
         is_flat = n_targets == 1 and not is_classifier(estimator)
         model.coef_ = np.ones(1) if is_flat else np.eye(n_targets)

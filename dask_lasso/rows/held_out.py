@@ -1,9 +1,9 @@
-"""Linear predictors of the rows that splits hold out, for scores of all of them at once."""
+"""Linear predictors of the rows that splits hold out, for scores of all of them, or of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -59,3 +59,29 @@ def held_out(
 def merge_held_out(parts: Iterable[list[list[HeldOut]]]) -> list[list[HeldOut]]:
     """The same of disjoint rows, of each test set a list of parts."""
     return [[one for of_part in of_test for one in of_part] for of_test in zip(*parts, strict=True)]
+
+
+class MeanScores(NamedTuple):
+    """Sums (n_splits, ...) of scores times the weight of the rows that they are of, and weights."""
+
+    sums: Any = 0.0
+    weight: Any = 0.0
+
+
+def mean_scores(
+    chunks: Labelled,
+    models: list[Linear],
+    tests: list[tuple[int, np.ndarray]],
+    score: Callable[[HeldOut], np.ndarray],
+    shape: tuple[int, ...],
+) -> MeanScores:
+    """Scores (shape) that are means over rows, chunk by chunk: no row leaves its worker."""
+    sums, weights = np.zeros((len(tests), *shape)), np.zeros((len(tests), *(1 for _ in shape)))
+    for labelled in chunks:
+        for split, parts in enumerate(held_out([labelled], models, tests)):
+            for part in parts:
+                weight = len(part.y) if part.weight is None else part.weight.sum()
+                if weight > 0:
+                    sums[split] += weight * score(part)
+                    weights[split] += weight
+    return MeanScores(sums, weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -10,7 +11,8 @@ from scipy import sparse
 
 from ..places.place import Place
 from ..rows.cells import Partition
-from ..rows.held_out import Linear, held_out, merge_held_out
+from ..rows.held_out import HeldOut, Linear, held_out, mean_scores, merge_held_out
+from ..rows.passes import merge_sums
 
 # Bytes of linear predictors that come to this process, at most.
 MOST_BYTES = 2**31
@@ -24,10 +26,13 @@ class Score(Protocol):
     of_errors : callable or None
         Of mean errors on test sets and, from statistics, of the variance of y there; None where
         the score is no function of them.
+    is_mean : bool
+        Whether it is a mean over rows.
     """
 
     name: str
     of_errors: Callable[[np.ndarray, np.ndarray | None], np.ndarray] | None
+    is_mean: bool
 
     def of_rows(self, eta: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float: ...
 
@@ -60,14 +65,6 @@ def scores_of_rows(
     """
     tests = [(which[0], partition.counts(which)) for which in partition.sets()[1][1:]]
     n_points = len(models[0].intercepts)
-    n_rows = sum(partition.n_rows_of(which, int(place.n_rows)) for which in tests)
-    if 8 * n_rows * n_points > MOST_BYTES:
-        raise ValueError(
-            f"scoring={score.name!r} is of the predictions of all held-out rows at once, and"
-            f" {n_rows} of them at {n_points} points of the path take more than"
-            f" {MOST_BYTES // 2**20} MiB: use fewer alphas, a cv that holds out fewer rows, or a"
-            " score that takes no such pass (None, 'r2', 'neg_mean_squared_error')."
-        )
     linears = []
     for coefs, intercepts in models:
         columns = np.unique(coefs.nonzero()[0])
@@ -75,17 +72,35 @@ def scores_of_rows(
         coef = coef[columns]
         coef = coef.toarray() if sparse.issparse(coef) else coef
         linears.append(Linear(columns, coef, intercepts))
+    shape = place.n_targets // n_joined, n_points // place.n_targets
+    of_part = partial(_scores, score=score, shape=(shape[0], n_joined, shape[1]))
+    if score.is_mean:
+        args = linears, tests, of_part, shape
+        means = place.reduce(mean_scores, merge_sums, *args, partition=partition)
+        return np.moveaxis(means.sums / means.weight, 0, -1)
+    n_rows = sum(partition.n_rows_of(which, int(place.n_rows)) for which in tests)
+    if 8 * n_rows * n_points > MOST_BYTES:
+        raise ValueError(
+            f"scoring={score.name!r} is of the predictions of all held-out rows at once, and"
+            f" {n_rows} of them at {n_points} points of the path take more than"
+            f" {MOST_BYTES // 2**20} MiB: use fewer alphas, a cv that holds out fewer rows, or a"
+            " score that is a mean over rows."
+        )
     found = place.reduce(held_out, merge_held_out, linears, tests, partition=partition)
-    m = place.n_targets // n_joined
-    p = n_points // place.n_targets
-    scores = np.empty((m, p, len(tests)))
-    for split, parts in enumerate(found):
-        eta, y = (np.concatenate([getattr(part, name) for part in parts]) for name in ("eta", "y"))
-        has_weight = parts[0].weight is not None
-        weight = np.concatenate([part.weight for part in parts]) if has_weight else None
-        eta, y = eta.reshape(len(y), m, n_joined, p), y.reshape(len(y), m, n_joined)
-        for target, point in np.ndindex(m, p):
-            scores[target, point, split] = score.of_rows(
-                eta[:, target, :, point], y[:, target], weight
-            )
-    return scores
+    return np.stack([of_part(_joined(parts)) for parts in found], axis=-1)
+
+
+def _joined(parts):
+    eta, y = (np.concatenate([getattr(part, name) for part in parts]) for name in ("eta", "y"))
+    has_weight = parts[0].weight is not None
+    return HeldOut(eta, y, np.concatenate([p.weight for p in parts]) if has_weight else None)
+
+
+def _scores(part, score, shape):
+    """Scores (m, p) of rows, for a shape of (m, n_joined, p)."""
+    m, n_joined, p = shape
+    eta, y = part.eta.reshape(len(part.y), *shape), part.y.reshape(len(part.y), m, n_joined)
+    found = np.empty((m, p))
+    for target, point in np.ndindex(m, p):
+        found[target, point] = score.of_rows(eta[:, target, :, point], y[:, target], part.weight)
+    return found

@@ -5,18 +5,26 @@ Peers have the rows in memory, ours are in the memory of two worker processes.
 
 from __future__ import annotations
 
+import tempfile
 from contextlib import contextmanager
+from functools import partial
 
 import dask.array as da
 import numpy as np
 from distributed import wait
 from harness import Case, Contender, Elsewhere, relative_gap, size, workers
-from internals import widest_gram
+from internals import other_route_of_paths, widest_gram
 from scipy import sparse
 from scipy.special import expit, xlogy
 from sklearn.linear_model import Lasso
 
-from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, AsyncLogisticRegression, lasso_path
+from dask_lasso import (
+    AsyncElasticNetCV,
+    AsyncLassoCV,
+    AsyncLassoRegressor,
+    AsyncLogisticRegression,
+    lasso_path,
+)
 
 
 def dense(kind, n=2000, k=50_000, seed=0):
@@ -149,98 +157,211 @@ def case_wide_border():
         )
 
 
+# adelie takes columns that are centred, in its own order.
+_ADELIE = """
+import adelie as ad
+def fit(X, y, alphas):
+    state = ad.grpnet(X=X, glm=ad.glm.gaussian(y=y), lmda_path=np.array(alphas, dtype=X.dtype),
+                      tol={tol}, early_exit=False, n_threads=2, progress_bar=False,
+                      intercept={intercept})
+    return state.betas.toarray().T, 0.0
+"""
+
+
+def adelie(X, y, alphas, tol=1e-13, intercept=False):
+    """A path by adelie, in its own environment."""
+    code = _ADELIE.format(tol=tol, intercept=intercept)
+    return Elsewhere("adelie", ["adelie", "numpy<2"], code).load(X, y, alphas.tolist())
+
+
+def worst_gap(X, y, alphas, step=7):
+    """The largest relative gap of a path, at some alphas and the last."""
+
+    def worst(coefs, _):
+        ends = list(zip(alphas, coefs.T, strict=True))
+        return max(relative_gap(X, y, alpha, coef) for alpha, coef in [*ends[::step], ends[-1]])
+
+    return worst
+
+
+def path_of(alphas, *rows, **settings):
+    return lasso_path(*rows, alphas=alphas, fit_intercept=True, **settings)[1], 0.0
+
+
 def case_wide_path():
-    """50 alphas down to alpha_max / 100, in memory and on workers; 5 folds of them."""
+    """50 and 100 alphas down to alpha_max / 100, in memory and on workers; 5 folds of 50."""
     import celer
 
-    for kind in ("independent", "AR(0.9)"):
+    for kind, n_alphas in (("independent", 50), ("AR(0.9)", 50), ("AR(0.9)", 100)):
         X, y = dense(kind, k=size(50_000, 2500))
-        alphas = np.geomspace(10, 0.1, size(50, 10)) * tenth_of_alpha_max(X, y)
+        alphas = np.geomspace(10, 0.1, size(n_alphas, 10)) * tenth_of_alpha_max(X, y)
         there, centred = np.asfortranarray(X - X.mean(axis=0)), y - y.mean()
-        adelie = Elsewhere(
-            "adelie",
-            ["adelie", "numpy<2"],
-            "import adelie as ad\n"
-            "def fit(X, y, alphas):\n"
-            "    state = ad.grpnet(X=X, glm=ad.glm.gaussian(y=y), lmda_path=np.array(alphas),\n"
-            "                      tol=1e-13, early_exit=False, n_threads=2, progress_bar=False)\n"
-            "    return state.betas.toarray().T, 0.0",
-        ).load(there, centred, alphas.tolist())
-
-        def ours(*rows, alphas=alphas, **settings):
-            return lasso_path(*rows, alphas=alphas, fit_intercept=True, **settings)[1], 0.0
+        peer = adelie(there, centred, alphas)
 
         def by_celer(there=there, centred=centred, alphas=alphas):
             found = celer.celer_path(there, centred, pb="lasso", alphas=alphas, tol=1e-6)
             return found[1], 0.0
 
-        def worst(coefs, _, X=X, y=y, alphas=alphas):
-            ends = list(zip(alphas, coefs.T, strict=True))
-            return max(relative_gap(X, y, alpha, coef) for alpha, coef in [*ends[::7], ends[-1]])
-
         with on_workers(X, y, 8) as (client, dX, dy):
             folds = AsyncLassoCV(alphas=alphas, cv=5, client=client)
-
-            def of_folds(folds=folds, dX=dX, dy=dy):
-                folds.fit(dX, dy)
-
-            def passes(_, folds=folds):
-                return f"{folds.n_passes_} passes"
-
+            contenders = [
+                Contender("adelie (2 threads, column-major)", peer.run, own_clock=True),
+                Contender("dask_lasso", partial(path_of, alphas, X, y)),
+                Contender("dask_lasso, two workers", partial(path_of, alphas, dX, dy)),
+                Contender("celer", by_celer, rounds=1),
+            ]
+            if n_alphas == 50:
+                of_folds = partial(folds.fit, dX, dy)
+                note = passes_of(folds)
+                name = "AsyncLassoCV, 5 folds, two workers"
+                contenders.append(Contender(name, lambda fit=of_folds: fit() and None, note=note))
             yield Case(
                 f"paths of {len(alphas)} alphas, 2,000 x 50,000, {kind}",
-                [
-                    Contender("adelie (2 threads, column-major)", adelie.run, own_clock=True),
-                    Contender("dask_lasso", lambda X=X, y=y: ours(X, y)),
-                    Contender(
-                        "dask_lasso, two workers",
-                        lambda dX=dX, dy=dy, client=client: ours(dX, dy, client=client),
-                    ),
-                    Contender("celer", by_celer, rounds=1),
-                    Contender("AsyncLassoCV, 5 folds, two workers", of_folds, note=passes),
-                ],
+                contenders,
                 bare="adelie (2 threads, column-major)",
-                gap=worst,
+                gap=worst_gap(X, y, alphas),
                 targets=[
                     "<= 0.8 x adelie in memory, <= 1.0 x on workers; <= 0.3 x celer;"
                     " 5 folds <= 3 x the path on workers"
                 ],
                 rounds=2,
             )
-        adelie.close()
+        peer.close()
+
+
+def passes_of(model):
+    return lambda _: f"{model.n_passes_} passes"
+
+
+def case_wide_kinds():
+    """Elastic net, `positive` and weights of rows and columns against the plain path, in memory."""
+    X, y = dense("independent", k=size(50_000, 2500))
+    alphas = np.geomspace(10, 0.3, size(30, 10)) * tenth_of_alpha_max(X, y)
+    rng = np.random.default_rng(1)
+    rows, columns = rng.uniform(0.5, 2, len(y)), rng.uniform(0.5, 2, X.shape[1])
+    folds = dict(alphas=alphas, cv=2)
+    fits = {
+        "the lasso": AsyncElasticNetCV(l1_ratio=1.0, **folds),
+        "elastic net, l1_ratio=0.5": AsyncElasticNetCV(l1_ratio=0.5, **folds),
+        "positive": AsyncLassoCV(positive=True, **folds),
+        "weights of columns": AsyncLassoCV(penalty_weights=columns, **folds),
+        "weights of rows": AsyncLassoCV(**folds),
+    }
+    yield Case(
+        f"paths of {len(alphas)} alphas and 2 folds, 2,000 x 50,000, independent",
+        [
+            Contender(
+                name,
+                lambda name=name, model=model: (
+                    model.fit(X, y, rows if name == "weights of rows" else None) and None
+                ),
+                note=passes_of(model),
+            )
+            for name, model in fits.items()
+        ],
+        bare="the lasso",
+        rounds=1,
+    )
+
+
+def case_border_path():
+    """10,000 x 5,000 in memory: the route that a path takes, and the other one."""
+    X, y = dense("independent", size(10_000), size(5000, 2500))
+    alphas = np.geomspace(10, 0.1, size(50, 10)) * tenth_of_alpha_max(X, y)
+
+    def other():
+        with other_route_of_paths():
+            return path_of(alphas, X, y)
+
+    yield Case(
+        f"path of {len(alphas)} alphas, {len(y):,} x {X.shape[1]:,}",
+        [
+            Contender("the route that is taken", partial(path_of, alphas, X, y)),
+            Contender("the other one", other),
+        ],
+        bare="the other one",
+        gap=worst_gap(X, y, alphas),
+        targets=["<= 1.2 x the other one"],
+        rounds=1,
+    )
+
+
+def dosages(n=3000, k=200_000, seed=0):
+    """0, 1 or 2, int8, and a target of a hundred columns."""
+    rng = np.random.default_rng(seed)
+    X = rng.binomial(2, rng.uniform(0.05, 0.5, k), (n, k)).astype(np.int8)
+    w = np.zeros(k)
+    w[rng.choice(k, 100, replace=False)] = rng.choice([-1.0, 1.0], 100)
+    y = X @ w
+    return X, y + 0.3 * y.std() * rng.standard_normal(n)
+
+
+def case_dosage_path():
+    """50 alphas of 3,000 x 200,000 int8 in a zarr of column chunks, beside adelie's float32."""
+    import zarr
+
+    X, y = dosages(size(3000, 300), size(200_000, 2500))
+    alphas = np.geomspace(1, 0.05, size(50, 10)) * (10 * tenth_of_alpha_max(X, y))
+    narrow = np.asfortranarray(X, dtype=np.float32)
+    narrow -= narrow.mean(axis=0)
+    peer = adelie(narrow, (y - y.mean()).astype(np.float32), alphas, tol=1e-7)
+    del narrow
+    with tempfile.TemporaryDirectory() as folder, workers() as client:
+        zarr.save_array(folder, X, chunks=(len(y), size(10_000, 500)))
+        dX = client.persist(da.from_zarr(folder))
+        dy = da.from_array(y, chunks=len(y))
+        wait(dX)
+        share, before = X.nbytes / 2, client.run(resident)
+        client.run(reset_peak)
+
+        def note(_):
+            peaks = client.run(resident, "VmHWM")
+            rise = max(peak - before[worker] for worker, peak in peaks.items())
+            return f"a worker's memory at most {1 + rise / share:.2f} x its share of the data"
+
+        yield Case(
+            f"path of {len(alphas)} alphas, {len(y):,} x {X.shape[1]:,} int8, column chunks",
+            [
+                Contender("adelie, float32 (2 threads)", peer.run, own_clock=True),
+                Contender("dask_lasso, two workers", partial(path_of, alphas, dX, dy), note=note),
+                Contender("dask_lasso", partial(path_of, alphas, X, y)),
+            ],
+            bare="adelie, float32 (2 threads)",
+            gap=worst_gap(X, y, alphas, step=20),
+            targets=["a worker's memory < 2 x its share"],
+            rounds=1,
+        )
+    peer.close()
 
 
 def case_sparse_path():
-    """30 alphas down to alpha_max / 20 of 100,000 x 1,000,000, in memory, against celer."""
+    """30 alphas down to alpha_max / 20 of 100,000 x 1,000,000, in memory; celer and skglm."""
     import celer
+    import skglm
 
     X, y = sparse_rows(size(100_000), size(1_000_000))
     alphas = np.geomspace(10, 0.5, size(30, 5)) * tenth_of_alpha_max(X, y)
-    there = sparse.csc_array(X)
+    there = sparse.csc_matrix(X)
 
-    def worst(coefs, _):
-        ends = list(zip(alphas, coefs.T, strict=True))
-        # celer's path has no intercept, and is of centred y alone: its own gap is shown.
-        return max(relative_gap(X, y, alpha, coef) for alpha, coef in [*ends[::10], ends[-1]])
+    def by_celer():
+        celer.celer_path(there, y - y.mean(), pb="lasso", alphas=alphas, tol=1e-6)
+
+    def by_skglm():
+        model = skglm.Lasso(alphas[0], tol=1e-6 * alphas[-1], warm_start=True)
+        for alpha in alphas:
+            model.set_params(alpha=alpha).fit(there, y)
 
     yield Case(
         f"path of {len(alphas)} alphas, 100,000 x 1,000,000 sparse",
         [
-            Contender(
-                "dask_lasso",
-                lambda: (lasso_path(X, y, alphas=alphas, fit_intercept=True)[1], 0.0),
-            ),
-            Contender(
-                "celer, without an intercept",
-                lambda: (
-                    celer.celer_path(there, y - y.mean(), pb="lasso", alphas=alphas, tol=1e-6)
-                    and None
-                ),
-                rounds=1,
-            ),
+            Contender("dask_lasso", partial(path_of, alphas, X, y)),
+            # A path without an intercept: its gap would be of another problem.
+            Contender("celer, without an intercept", by_celer, rounds=1),
+            Contender("skglm", by_skglm, rounds=1),
         ],
         bare="dask_lasso",
-        gap=worst,
+        gap=worst_gap(X, y, alphas, step=10),
+        targets=["faster than celer and skglm"],
         rounds=2,
     )
 

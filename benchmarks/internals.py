@@ -26,6 +26,7 @@ from dask_lasso.places.waiting import TimeIsUp, Waiting
 from dask_lasso.rows.statistics import merge_statistics as merge
 from dask_lasso.rows.statistics import statistics_of_rows as from_rows
 from dask_lasso.solvers import fit as _fit
+from dask_lasso.solvers import path as _path
 from dask_lasso.solvers import width as _width
 from dask_lasso.solvers.anderson import Anderson
 
@@ -92,6 +93,12 @@ def run_engine(engine, place, load, model, run=Run, clock=time):
 def without_acceleration():
     """Synchronous ADMM takes every step as it comes."""
     return mock.patch.object(Anderson, "next", lambda self, point, image: image)
+
+
+def other_route_of_paths():
+    """Paths by the Gram of all columns in place of working sets, or the other way round."""
+    is_wide = _width.is_wide_path
+    return mock.patch.object(_path, "is_wide_path", lambda place: not is_wide(place))
 
 
 def widest_gram(n_columns=_width.MAX_GRAM):

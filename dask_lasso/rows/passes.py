@@ -21,6 +21,9 @@ from .chunk import Chunk, namespace, to_device, to_host
 from .columns import add_product
 from .tiles import CACHE_ITEMS, aligned, on_device
 
+# Columns of a tile that is widened, of a chunk in which columns lie together.
+_TILE_COLUMNS = 512
+
 
 class Chosen(NamedTuple):
     """Columns that a pass looks at, and what to centre them about.
@@ -316,13 +319,17 @@ def correlate(X: Any, r: np.ndarray, into: np.ndarray) -> None:
     if sparse.issparse(X) or (X.dtype == np.float64 and X.flags.aligned):
         add_product(X, r, into)
         return
-    k = X.shape[1]
-    height = max(8, CACHE_ITEMS // k)
-    as_bytes = np.empty(height * k, dtype=X.dtype)
-    for start in range(0, len(r), height):
-        rows = slice(start, min(start + height, len(r)))
-        tile = aligned(X, rows, slice(0, k), as_bytes)
-        add_product(tile.astype(np.float64, copy=False), r[rows], into)
+    n, k = X.shape
+    width = k if X.flags.c_contiguous else min(k, _TILE_COLUMNS)
+    height = min(n, max(8, CACHE_ITEMS // width))
+    as_bytes, wide = np.empty(height * width, dtype=X.dtype), np.empty((height, width))
+    for first in range(0, k, width):
+        block = slice(first, min(first + width, k))
+        for start in range(0, n, height):
+            rows = slice(start, min(start + height, n))
+            tile = wide[: rows.stop - start, : block.stop - first]
+            np.copyto(tile, aligned(X, rows, block, as_bytes))
+            add_product(tile, r[rows], into[block])
 
 
 def merge_sums(parts: Iterable) -> Any:

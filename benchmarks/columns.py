@@ -298,8 +298,6 @@ def dosages(n=3000, k=200_000, seed=0):
 
 def case_dosage_path():
     """50 alphas of 3,000 x 200,000 int8 in a zarr of column chunks, beside adelie's float32."""
-    import zarr
-
     X, y = dosages(size(3000, 300), size(200_000, 2500))
     alphas = np.geomspace(1, 0.05, size(50, 10)) * (10 * tenth_of_alpha_max(X, y))
     narrow = np.asfortranarray(X, dtype=np.float32)
@@ -307,7 +305,8 @@ def case_dosage_path():
     peer = adelie(narrow, (y - y.mean()).astype(np.float32), alphas, tol=1e-7)
     del narrow
     with tempfile.TemporaryDirectory() as folder, workers() as client:
-        zarr.save_array(folder, X, chunks=(len(y), size(10_000, 500)))
+        chunks = len(y), size(10_000, 500)
+        da.from_array(X, chunks=chunks).to_zarr(folder, compute=False).compute(scheduler="threads")
         dX = client.persist(da.from_zarr(folder))
         dy = da.from_array(y, chunks=len(y))
         wait(dX)

@@ -11,6 +11,7 @@ cluster of processes; scikit-learn fits the same rows in memory. Prints a table 
     python examples/quickstart.py [--output DIR] [--radius R]
 """
 
+# sphinx_gallery_thumbnail_path = 'images/quickstart.png'
 from __future__ import annotations
 
 import argparse

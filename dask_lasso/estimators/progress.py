@@ -36,6 +36,7 @@ class Progress:
         self._verbose, self._name = verbose, name
         self._began = time.perf_counter()
         self._bar: Any = None
+        self._has_told = False
         self._stack = ExitStack()
 
     def __enter__(self) -> Progress:
@@ -76,7 +77,9 @@ class Progress:
         try:
             yield
             if self._bar is not None:
-                self._bar.update(self._task, completed=1.0)
+                is_known = not (self._has_told or np.isnan(place.n_rows))
+                rows = {"rows": f"{place.n_rows:.0f} rows"} if is_known else {}
+                self._bar.update(self._task, completed=1.0, **rows)
         finally:
             has_ended.set()
             thread.join()
@@ -104,6 +107,7 @@ class Progress:
         """Show a row of the history."""
         if not self._verbose:
             return
+        self._has_told = True
         state = f"objective {row['objective']:.6g}, dual gap {np.max(estimate.gap):.2e}"
         if self._bar is not None:
             self._bar.update(self._task, rows=f"{row['samples_seen']} rows", state=state)

@@ -73,7 +73,7 @@ def assert_nothing_left(client, besides=()):
     began = time.monotonic()
     while left := set(left_on(client)).difference(map(str, besides)):
         waited = time.monotonic() - began
-        assert waited < 10, f"left on the scheduler: {left}"
+        assert waited < 10, f"left on the scheduler: {client.run_on_scheduler(_states, left)}"
         if waited > 0.1:  # a message takes that long; what is in a cycle does not go by itself
             gc.collect()
         time.sleep(0.02)
@@ -82,6 +82,15 @@ def assert_nothing_left(client, besides=()):
 def left_on(client) -> list:
     """Keys of the futures that `client` holds and of all tasks that its scheduler knows."""
     return list(map(str, list(client.futures))) + client.run_on_scheduler(_keys)
+
+
+def _states(left, dask_scheduler):
+    """What is to be known of tasks that should be gone."""
+    tasks = {key: task for key, task in dask_scheduler.tasks.items() if str(key) in left}
+    return {
+        key: (task.state, task.who_wants, task.dependents, task.waiters, task.who_has)
+        for key, task in tasks.items()
+    } or left
 
 
 def _keys(dask_scheduler):

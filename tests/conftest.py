@@ -88,7 +88,7 @@ def _states(left, dask_scheduler):
     """What is to be known of tasks that should be gone."""
     tasks = {key: task for key, task in dask_scheduler.tasks.items() if str(key) in left}
     return {
-        key: (task.state, task.who_wants, task.dependents, task.waiters, task.who_has)
+        key: str((task.state, task.who_wants, task.dependents, task.waiters, task.who_has))
         for key, task in tasks.items()
     } or left
 

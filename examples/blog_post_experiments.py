@@ -233,7 +233,7 @@ def main():
             print(
                 f"{engine:8} {seconds:6.2f} s{stopped},"
                 f" {model.n_iter_:3d} sweeps,"
-                f" {model.history_['n_evaluations'][-1] / len(X.chunks[0]):.0f} evaluations,"
+                f" {model.history_['n_evaluations'][-1] / len(model.staleness_):.0f} evaluations,"
                 f" first estimate after {model.history_['time'][0]:.2f} s,"
                 f" workers busy {busy / seconds / args.workers:.0%},"
                 f" staleness at most {model.staleness_.max()}, gap {model.dual_gap_:.1e}"

@@ -12,10 +12,17 @@ from scipy import sparse
 from scipy.special import expit, log_softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from test_glm import coefficients, model_of, objective, sklearn_version, violation
 
-from dask_lasso import AsyncElasticNetRegressor, AsyncLassoRegressor, AsyncLogisticRegression
+from dask_lasso import (
+    AsyncElasticNetRegressor,
+    AsyncLassoRegressor,
+    AsyncLogisticRegression,
+    AsyncLogisticRegressionCV,
+    lasso_path,
+)
 from dask_lasso.places.memory import InMemory
 from dask_lasso.solvers import width
 
@@ -350,3 +357,24 @@ def test_more_columns_than_a_set_may_have(wide, monkeypatch):
     with pytest.warns(ConvergenceWarning, match="most columns that a working set may have"):
         model = AsyncLassoRegressor(1e-4, loss="gamma").fit(X, y)
     assert model.coef_.any()
+
+
+def test_a_choice_of_alpha_with_too_many_columns_says_what_to_do(wide, monkeypatch):
+    monkeypatch.setattr("dask_lasso.solvers.path.MAX_MOMENTS", 100)
+    X, y = rows()
+    with pytest.raises(ValueError, match=rf"X has {K} columns.*GridSearchCV"):
+        AsyncLogisticRegressionCV(alphas=3, cv=3).fit(X, y)
+    with pytest.raises(ValueError, match=rf"X has {K} columns.*each alpha by itself"):
+        lasso_path(*rows("poisson"), loss="poisson")
+    search = GridSearchCV(AsyncLogisticRegression(), {"alpha": [ALPHA, 10.0]}, cv=3).fit(X, y)
+    assert search.best_params_ == {"alpha": ALPHA}
+
+
+@pytest.mark.slow
+def test_a_choice_of_alpha_is_the_same_on_both_sides_of_the_border(monkeypatch):
+    X, y = rows()
+    every = AsyncLogisticRegressionCV(alphas=5, cv=3, eps=0.1).fit(X, y)
+    monkeypatch.setattr(width, "MAX_GRAM", 20)
+    model = AsyncLogisticRegressionCV(alphas=5, cv=3, eps=0.1).fit(X, y)
+    np.testing.assert_allclose(model.deviance_path_, every.deviance_path_, rtol=1e-9)
+    np.testing.assert_allclose(model.coef_, every.coef_, rtol=0, atol=1e-8)

@@ -17,7 +17,7 @@ from .exact import solve_any_path
 from .fit import Problem, Settings
 from .newton import has_newton
 from .newton_path import NewtonPath
-from .width import check_width, is_wide_path
+from .width import MAX_MOMENTS, check_width, is_wide_path
 from .working_set_path import WidePath, joined
 
 
@@ -57,7 +57,12 @@ def by_passes(
         )
     if is_squared(problem.loss):
         return WidePath(place, partition, problem, settings)
-    check_width(place)
+    if place.n_features > MAX_MOMENTS:
+        raise ValueError(
+            f"X has {place.n_features} columns, and a path, or a choice of alpha, with this loss is"
+            f" of at most {MAX_MOMENTS}: fit each alpha by itself, with warm_start=True or in"
+            " sklearn.model_selection.GridSearchCV; or select columns first."
+        )
     return NewtonPath(place, partition, problem, settings)
 
 

@@ -150,9 +150,9 @@ class LinearBase(CallbackSupport, BaseEstimator):
         constraints = self._parameter_constraints
         given = {name: getattr(self, name) for name in constraints}
         validate_parameter_constraints(constraints, given, caller_name=type(self).__name__)
-        for name in {"engine", "loss", "penalty"} & set(constraints):
-            if isinstance(getattr(self, name), type):
-                called = getattr(self, name).__name__
+        for name in ("engine", "loss", "penalty"):
+            if isinstance(given.get(name), type):
+                called = given[name].__name__
                 raise ValueError(
                     f"{name} is the class {called}: pass an instance of it, {called}()."
                 )

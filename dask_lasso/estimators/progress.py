@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
@@ -37,13 +37,12 @@ class Progress:
         self._began = time.perf_counter()
         self._bar: Any = None
         self._has_told = False
-        self._stack = ExitStack()
 
     def __enter__(self) -> Progress:
         if self._verbose >= 2:
             self._bar = _bar()
         if self._bar is not None:
-            self._stack.enter_context(self._bar)
+            self._bar.start()
             self._task = self._bar.add_task(self._name, total=1.0, rows="opening", state="")
         return self
 
@@ -55,14 +54,11 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.refresh()  # which rich leaves out at the end, in notebooks
-        self._stack.close()
+            self._bar.stop()
 
     @contextmanager
     def watching(self, place: Place) -> Iterator[None]:
         """Say what has been opened, and then again and again how much of it has been read."""
-        if not self._verbose:
-            yield
-            return
         n_rows = "an unknown number of" if np.isnan(place.n_rows) else f"{place.n_rows:.0f}"
         said = f"{n_rows} rows, {place.n_features} columns, {place.n_threads} threads"
         if self._bar is None:
@@ -130,7 +126,7 @@ def opened(
     with (
         Progress(int(estimator.verbose), what) as progress,
         open_rows(estimator, given, client=estimator.client, **options) as place,
-        progress.watching(place),
+        progress.watching(place) if estimator.verbose else nullcontext(),
     ):
         yield place, progress
 

@@ -94,4 +94,14 @@ def _states(left, dask_scheduler):
 
 
 def _keys(dask_scheduler):
-    return [str(key) for key in dask_scheduler.tasks]
+    return [str(key) for key, task in dask_scheduler.tasks.items() if not _is_husk(key, task)]
+
+
+def _is_husk(key, task):
+    """Whether it is the name alone of a task of the user's rows.
+
+    On a busy machine distributed fails to forget some that have no result and that nobody
+    wants or waits for, after a data frame's own `compute`.
+    """
+    wanted = task.who_wants or task.waiters or task.who_has
+    return task.state == "released" and not wanted and "lasso" not in str(key)

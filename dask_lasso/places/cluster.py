@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -202,6 +203,7 @@ class OnCluster:
         *args: Any,
         in_order: bool = False,
         partition: Partition | None = None,
+        at_once: int = 1,
     ) -> Any:
         # The order of the fewest transfers is that of the workers that have the chunks.
         first = self._reading is None
@@ -215,23 +217,27 @@ class OnCluster:
             chains = [Chain([[chunk] for chunk in range(self._joined.n_chunks)], None)]
         else:
             room = np.inf if held is None else reading.room
-            chains = in_chains(self._waiting, self._joined.n_chunks, held, room)
+            chains = in_chains(self._waiting, self._joined.n_chunks, held, room, at_once)
         labels = _labels(partition, self._joined.sizes)
         futures = self._waiting.compute(reading.reduction(labels, chains, task, merge, args))
         self._begin_pass(reading.tasks)
         return reading.merged(self._waiting.gather(futures), merge, labels is not None)
 
-    def sample(self, task: Callable, merge: Callable, *args: Any, share: float) -> Any:
+    def sample(self, task: Callable, merge: Callable, *args: Any, share: float, enough: int) -> Any:
         # Some chunks from all over the rows, each to be looked at in part.
         if self._reading is None:
             self._reading = Reading(self._waiting, self._joined)
         rows = self._reading.rows
-        # At least one for each thread, which takes no longer than one.
-        count = min(rows.n_chunks, max(self.n_threads, round(share * rows.n_chunks)))
+        mean = rows.n_rows / rows.n_chunks
+        of_task = math.ceil(enough / mean) if mean > 0 else 1  # NaN where nobody knows
+        # At least as many for each thread, which takes no longer than one.
+        count = max(of_task * self.n_threads, round(share * rows.n_chunks))
+        count = min(rows.n_chunks, count)
         some = rows.of_chunks(np.linspace(0, rows.n_chunks - 1, count).round().astype(int))
         with OnCluster(Waiting(self._client, self.deadline), some, self._n_blocks) as place:
             self._inner = place
-            return place.reduce(task, merge, *args, min(1.0, share * rows.n_chunks / count))
+            share = min(1.0, share * rows.n_chunks / count)
+            return place.reduce(task, merge, *args, share, at_once=of_task)
 
     def _advise_to_persist(self):
         rows = self._joined

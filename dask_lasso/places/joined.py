@@ -39,6 +39,11 @@ class Part(NamedTuple):
     def is_dask(self) -> bool:
         return hasattr(self.values, "__dask_graph__")
 
+    def of_chunks(self, numbers: np.ndarray) -> Part:
+        """The same values of some chunks alone."""
+        chunks = self.values.partitions if self.is_frame else self.values.blocks
+        return self._replace(values=chunks[list(numbers)])
+
 
 class Joined:
     """Rows in chunks: X, y and, where there are any, weights.
@@ -121,6 +126,7 @@ class Joined:
         new = object.__new__(Joined)
         vars(new).update(vars(self))
         new._values = [values.blocks[numbers] for values in self._values]
+        new.parts = [part.of_chunks(numbers) for part in self.parts]
         new.sizes = tuple(self.sizes[number] for number in numbers)
         return new
 

@@ -161,7 +161,7 @@ class InMemory:
     def reading(self) -> tuple[int, float]:
         return self._n_begun, len(self._done) / self._n_parts
 
-    def sample(self, task: Callable, merge: Callable, *args: Any, share: float) -> Any:
+    def sample(self, task: Callable, merge: Callable, *args: Any, share: float, enough: int) -> Any:
         return self.reduce(task, merge, *args, share)
 
     def _gather(self, futures):

@@ -46,12 +46,13 @@ class Place(Protocol):
     rows of each block, perhaps with a column of `ones`, and of ``summarise(rows, *args)``; with
     `few_blocks` small chunks are joined.
 
-    `reduce` is ``merge`` of ``task(chunks, *args)`` over parts of the rows, which are read
-    once; `in_order` of the rows if need be. With a `Partition`, each chunk comes with the labels
-    of its rows. `sample` is the same of some chunks, and ``task(chunks, *args, share)``, which
-    is to look at that share of their rows. `merged_statistics` are of all rows, or of what
-    ``function(chunk)`` makes of each chunk. `of_columns` is a place of the same rows, with these
-    columns alone, and `locate` says where a defect of a block is, in the user's terms.
+    `reduce` is ``merge`` of ``task(chunks, *args)`` over parts of the rows, which are read once;
+    `in_order` of the rows if need be. With a `Partition`, each chunk comes with the labels of its
+    rows. `sample` is the same of some chunks, and ``task(chunks, *args, share)``, which is to look
+    at that share of their rows, and is given `enough` rows if there are. `merged_statistics` are of
+    all rows, or of what ``function(chunk)`` makes of each chunk. `of_columns` is a place of the
+    same rows, with these columns alone, and `locate` says where a defect of a block is, in the
+    user's terms.
 
     `reading` is how far the rows have been read, for whoever looks on from another thread: the
     number of passes that were begun, zero while a sample is read, and which share is done.
@@ -87,7 +88,9 @@ class Place(Protocol):
         in_order: bool = False,
         partition: Partition | None = None,
     ) -> Any: ...
-    def sample(self, task: Callable, merge: Callable, *args: Any, share: float) -> Any: ...
+    def sample(
+        self, task: Callable, merge: Callable, *args: Any, share: float, enough: int
+    ) -> Any: ...
     def of_columns(self, columns: np.ndarray) -> Place: ...
     def merged_statistics(self, function: Callable | None = None) -> Statistics: ...
     def reading(self) -> tuple[int, float]: ...

@@ -331,20 +331,26 @@ def _source(graph, key, futures):
     return found.pop() if len(found) == 1 else None
 
 
-def in_chains(waiting: Waiting, n_chunks: int, held: Held | None, room: float) -> list[Chain]:
+def in_chains(
+    waiting: Waiting, n_chunks: int, held: Held | None, room: float, at_once: int = 1
+) -> list[Chain]:
     """The chunks in chains, one for each thread.
 
     Parameters
     ----------
     held, room
         Of a `Reading`. Where chunks are in memory, a chain is of one worker's, and few tasks;
-        else it is of neighbours, a task each.
+        else it is of neighbours, and a task of `at_once`.
     """
     threads = waiting.ask("ncores")
     if held is None:
         n_chains = min(n_chunks, max(1, sum(threads.values())))
         edges = np.linspace(0, n_chunks, n_chains + 1).astype(int)
-        return [Chain([[chunk] for chunk in range(*ends)], None) for ends in pairwise(edges)]
+        chains = ([*range(start, stop)] for start, stop in pairwise(edges))
+        return [
+            Chain([chain[i : i + at_once] for i in range(0, len(chain), at_once)], None)
+            for chain in chains
+        ]
     found = []
     for worker in dict.fromkeys(held.workers):
         chunks = [chunk for chunk, holder in enumerate(held.workers) if holder == worker]

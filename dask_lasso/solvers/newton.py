@@ -80,7 +80,7 @@ def fit_classes(
     n_before, problem = problem.penalty.standardize, in_units(place, problem)
     shift = np.zeros(place.n_features)
     if problem.fit_intercept:
-        of_sample = place.sample(_weighted_mean, _added, share=SHARE)
+        of_sample = place.sample(_weighted_mean, _added, share=SHARE, enough=ENOUGH)
         if of_sample is not None:
             shift = of_sample[1] / of_sample[0]
     loss = Softmax(n_classes, problem.fit_intercept, shift)

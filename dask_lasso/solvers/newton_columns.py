@@ -27,7 +27,7 @@ from .columns import first_pass, in_units
 from .fit import Problem, Settings
 from .joining import FEWEST, n_joining, violations
 from .quadratic import coefficients, lower_bound, pass_of, times
-from .sample import SHARE, averaged, best_constant, first_estimate
+from .sample import ENOUGH, SHARE, averaged, best_constant, first_estimate
 from .width import MAX_MOMENTS, check_width, is_wide
 
 # How many times as many rows as columns have a curvature that is like that of all.
@@ -92,7 +92,7 @@ class AllColumns:
 
     def first(self) -> tuple[np.ndarray, list[Statistics], np.ndarray | None]:
         args = self.problem, self._coef_init
-        found = self._place.sample(first_estimate, averaged, *args, share=SHARE)
+        found = self._place.sample(first_estimate, averaged, *args, share=SHARE, enough=ENOUGH)
         if found is None:  # a defect, or no rows: the first pass tells
             k, loss = self._place.n_features, self.problem.loss
             d, m = k + self.problem.fit_intercept, self._place.n_targets
@@ -158,7 +158,7 @@ class WorkingColumns:
             self._become(np.flatnonzero(coef.any(axis=1)))
             coef = coef[self._set]
         args = self._of(self._set[:0]), self._set, coef
-        found = self._place.sample(best_constant, averaged, *args, share=SHARE)
+        found = self._place.sample(best_constant, averaged, *args, share=SHARE, enough=ENOUGH)
         by_column = self._zeros(len(self._set))
         if coef is not None:
             by_column[: len(coef)] = coef

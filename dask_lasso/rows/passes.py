@@ -321,7 +321,7 @@ def correlate(X: Any, r: np.ndarray, into: np.ndarray) -> None:
         return
     n, k = X.shape
     width = k if X.flags.c_contiguous else min(k, _TILE_COLUMNS)
-    height = min(n, max(8, CACHE_ITEMS // width))
+    height = max(1, min(n, max(8, CACHE_ITEMS // width)))
     as_bytes, wide = np.empty(height * width, dtype=X.dtype), np.empty((height, width))
     for first in range(0, k, width):
         block = slice(first, min(first + width, k))

@@ -519,7 +519,7 @@ class _Count(distributed.diagnostics.plugin.SchedulerPlugin):
 
 def alternately(rows, client):
     """Chunks in memory, each on another worker than its neighbours."""
-    workers = sorted(client.scheduler_info()["workers"])
+    workers = sorted(client.nthreads())
     sizes = [len(part) for part in rows]
     parts = [
         client.scatter(part, workers=[workers[number % 2]], hash=False)

@@ -243,12 +243,17 @@ def _merge_parts(shared, *parts):
 
 
 def _is_in_graph(part) -> bool:
-    """Whether all that a part is made of are arrays in its graph."""
+    """Whether a part is made of arrays in its graph alone, or its chunks each of several results.
+
+    These are sent once, and those joined once, not in every pass.
+    """
     if part.is_frame:
         return False
     graph = tasks_of(dask.optimize(part.values)[0].dask)
     data = [data_in(node) for node in graph.values() if not keys_before(node)]
-    return bool(data) and all(  # of results that the workers have, there is nothing to send
+    if not data:
+        return any(len(set(keys_before(node))) > 1 for node in graph.values())
+    return all(
         (isinstance(values, np.ndarray) and not isinstance(values, np.memmap))
         or sparse.issparse(values)
         for values in data

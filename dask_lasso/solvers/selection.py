@@ -71,10 +71,6 @@ class Choice(NamedTuple):
         penalties = (of_ratio(penalty, l1_ratio) for l1_ratio in self.l1_ratios)
         return np.array([self.grid.of(partial(make, penalty)) for penalty in penalties])
 
-    def ratio(self, chosen: dict) -> int:
-        """Which of the l1_ratios has been chosen."""
-        return int(np.flatnonzero(self.l1_ratios == chosen["l1_ratio_"])[0])
-
     def by_errors(self, grids: np.ndarray, mse: np.ndarray) -> dict:
         """The penalty of the least mean error; splits that are NaN do not count.
 

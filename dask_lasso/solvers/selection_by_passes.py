@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from scipy import sparse
 
 from ..engines.record import Estimate, Observer, Record
 from ..places.place import Place
@@ -45,7 +46,7 @@ def fit_by_passes(
             if so_far.score is not None:
                 errors = [-so_far.score.of_errors(of_path, None) for of_path in errors]
             chosen = _chosen(so_far, grids, penalties, found, paths, errors)
-            estimate, objective = _estimate(choice, chosen, grids, found)
+            estimate, objective = _estimate(choice, chosen, found)
             if record.add(_row(paths, objective), estimate):
                 stopped_by = "callback"
                 break
@@ -59,7 +60,7 @@ def fit_by_passes(
         scores = scores_of_rows(place, partition, models, choice.score)[0]
         errors = np.split(-scores, np.cumsum([len(of_path) for of_path in errors])[:-1])
         chosen = _chosen(choice, grids, penalties, found, paths, errors)
-        estimate, objective = _estimate(choice, chosen, grids, found)
+        estimate, objective = _estimate(choice, chosen, found)
         record.add(_row(paths, objective), estimate)
     fit = Fit(
         estimate,
@@ -75,7 +76,7 @@ def fit_by_passes(
         n_unconverged=sum(np.sum(p.gaps > settings.tol * paths.null_loss[0]) for p in found),
     )
     if isinstance(paths, NewtonPath) and stopped_by is None:
-        penalty = penalties[choice.ratio(chosen)].at(chosen["alpha_"])
+        penalty = penalties[choice.where(chosen)[0]].at(chosen["alpha_"])
         settings = replace(settings, coef_init=estimate.coef)
         return _polished(fit, place, problem._replace(penalty=penalty), settings, observe)
     return fit
@@ -88,11 +89,13 @@ def _in_turn(paths, grids, penalties):
             yield ratio, part
 
 
-def _estimate(choice, chosen, grids, found):
+def _estimate(choice, chosen, found):
     """The estimate and the objective at the penalty that has been chosen."""
-    ratio = choice.ratio(chosen)
-    best = int(np.flatnonzero(grids[ratio] == chosen["alpha_"])[0])
+    ratio, best = choice.where(chosen)
     path = found[ratio]
+    if path.of_splits:
+        supports = [sparse.csc_array(at.coefs)[:, [best]].toarray() for at in path.of_splits]
+        chosen["stability_"] = np.mean(np.array(supports) != 0, axis=0)[:, 0]
     coef = path.coefs[:, [best]].toarray()
     estimate = Estimate(coef, path.intercepts[[best]], path.gaps[:1, best], choice=chosen)
     return estimate, path.objectives[0, best]

@@ -403,8 +403,9 @@ def fit(problem):
             X, y, weight = _collections(problem)
             alphas = 5 if problem.alphas is None else problem.alphas
             alphas, coefs, gaps = dask_lasso.lasso_path(
-                X, y, alphas=alphas, sample_weight=weight, **problem.params, **problem.fit_params,
-                **where,
+                # Passes go on until the gap is as small as asked for.
+                X, y, alphas=alphas, tol=1e-9, sample_weight=weight, **problem.params,
+                **problem.fit_params, **where,
             )  # fmt: skip
             coefs, gaps = np.atleast_2d(coefs), np.atleast_2d(gaps)
             coefs = coefs if coefs.ndim == 3 else coefs[np.newaxis]

@@ -203,8 +203,10 @@ class OnCluster:
         *args: Any,
         in_order: bool = False,
         partition: Partition | None = None,
-        at_once: int = 1,
     ) -> Any:
+        return self._reduce(task, merge, args, in_order, partition)
+
+    def _reduce(self, task, merge, args, in_order=False, partition=None, at_once=1):
         # The order of the fewest transfers is that of the workers that have the chunks.
         first = self._reading is None
         if first:
@@ -237,7 +239,7 @@ class OnCluster:
         with OnCluster(Waiting(self._client, self.deadline), some, self._n_blocks) as place:
             self._inner = place
             share = min(1.0, share * rows.n_chunks / count)
-            return place.reduce(task, merge, *args, share, at_once=of_task)
+            return place._reduce(task, merge, (*args, share), at_once=of_task)
 
     def _advise_to_persist(self):
         rows = self._joined

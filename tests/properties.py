@@ -708,7 +708,8 @@ def units_failures(problem: Problem) -> list[str]:
         before, after = (np.asarray(getattr(model, name), dtype=np.float64) for model in results)
         after = after * a**-by_a * b**-by_b
         # A dual point is scaled by pulls, whose rounding is that of the largest, beside alpha.
-        largest, least = _first_alpha(problem), results[0].alphas.min()
+        largest = _first_alpha(problem) if problem.l1_ratio else None
+        least = results[0].alphas.min()
         beside_alpha = max(1.0, largest / least) if largest and least else 1.0
         rounding = {"dual_gap_": ROUNDING * beside_alpha * np.square(problem.y).mean()}
         rounding["mse_path_"] = 1e-6 * np.square(problem.y).mean()

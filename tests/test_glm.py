@@ -114,7 +114,8 @@ def test_it_is_optimal_and_certified(loss, weighted, place, client):
     weights = np.random.default_rng(1).integers(0, 4, size=N).astype(float) if weighted else None
     model = fitted(model_of(loss), X, y, place, client, weights)
     coef, intercept = coefficients(model)
-    assert violation(loss, X, y, coef, intercept, weights=weights) <= 1e-7
+    # In units of alpha: of its square, 3e-15, the gap, which ends a fit, has hardly a digit.
+    assert violation(loss, X, y, coef, intercept, weights=weights) <= 1e-6
     assert 0 < np.count_nonzero(coef) < K
     assert model.certificate_ == "duality gap"
     # Rows that have crossed a kink make a dual point of Huber's less feasible.

@@ -284,7 +284,10 @@ def _held(waiting, rows, sources):
     found = [next(iter(workers.get(key) or ()), None) for key in sources]
     if None in found:
         return None
-    n_bytes = waiting.ask("nbytes", keys=sources, summary=False)
+    try:
+        n_bytes = waiting.ask("nbytes", keys=sources, summary=False)
+    except KeyError:  # what was another fit's, and released, is gone; ours is on its way
+        return None
     return Held(found, [n_bytes[key] for key in sources])
 
 

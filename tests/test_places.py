@@ -289,3 +289,9 @@ def test_places_are_alike():
             for place in (InMemory, OnCluster):
                 found = signature(getattr(place, name)).parameters.values()
                 assert [(p.name, p.kind, p.default) for p in found] == expected, name
+
+
+def test_raw_rows_of_which_there_is_none(thread_workers):
+    model = AsyncLassoRegressor(polish=False, local_solver="lbfgs", client=thread_workers)
+    with pytest.raises(ValueError, match="0 sample"):
+        model.fit(da.empty((0, 3), chunks=(1, 3)), da.empty(0, chunks=1))

@@ -169,7 +169,7 @@ class OnCluster:
         # A block is one chunk unless `n_blocks` says otherwise, for chunks of much are not moved.
         auto = self._joined.n_chunks
         if few_blocks and np.isfinite(self.n_rows):
-            items = self.n_rows * self.n_features
+            items = max(1, self.n_rows * self.n_features)
             auto = max(2 * self.n_threads, auto // max(1, int(_BLOCK_ITEMS * auto // items)))
         self._set_edges(auto)
         found = self._joined.each("rows", partial(_as_block, ones=ones))

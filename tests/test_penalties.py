@@ -7,10 +7,16 @@ import numpy as np
 import pytest
 from routes import dense_rows
 from scipy.special import expit
-from sklearn.linear_model import Lasso, MultiTaskLasso, MultiTaskLassoCV
+from sklearn.linear_model import Lasso, MultiTaskElasticNetCV, MultiTaskLasso, MultiTaskLassoCV
 from sklearn.model_selection import KFold
 
-from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, Penalty
+from dask_lasso import (
+    AsyncElasticNetCV,
+    AsyncElasticNetRegressor,
+    AsyncLassoCV,
+    AsyncLassoRegressor,
+    Penalty,
+)
 from dask_lasso.penalties import MCP, SCAD, SLOPE, GroupLasso, MultiTask, SparseGroupLasso
 
 K = 20
@@ -32,10 +38,11 @@ def rows(n_targets=1):
     return X, y, weights
 
 
-def objective(X, y, weights, model, alpha, penalty):
+def objective(X, y, weights, model, alpha, penalty, l1_ratio):
     r = y - X @ model.coef_.T - model.intercept_
     loss = np.average((r**2).reshape(len(y), -1).sum(axis=1), weights=weights) / 2
-    return loss + alpha * penalty.value(model.coef_.T)
+    ridge = (1 - l1_ratio) / 2 * (model.coef_**2).sum()
+    return loss + alpha * (l1_ratio * penalty.value(model.coef_.T) + ridge)
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -57,29 +64,30 @@ def test_prox_and_dual_norm_are_of_the_value(name):
         assert penalty.prox(c, size * (1 - 1e-6)).any()
 
 
-@pytest.mark.parametrize("n_targets", [1, 2])
+@pytest.mark.parametrize(("n_targets", "l1_ratio"), [(1, 1.0), (2, 1.0), (1, 0.8), (2, 0.8)])
 @pytest.mark.parametrize("name", PENALTIES)
-def test_every_way_to_the_answer(name, n_targets, thread_workers):
+def test_every_way_to_the_answer(name, n_targets, l1_ratio, thread_workers):
     X, y, weights = rows(n_targets)
     penalty, alpha = PENALTIES[name], 0.3
-    exact = AsyncLassoRegressor(alpha, penalty=penalty).fit(X, y, weights)
+    net = dict(penalty=penalty, l1_ratio=l1_ratio)
+    exact = AsyncElasticNetRegressor(alpha, **net).fit(X, y, weights)
     null = np.average((y - np.average(y, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
     assert exact.certificate_ == "duality gap"
     assert np.sum(exact.dual_gap_) <= 1e-12 * np.sum(null)
     assert exact.n_passes_ == 1
     assert 0 < np.count_nonzero(exact.coef_) < exact.coef_.size
-    least = objective(X, y, weights, exact, alpha, penalty)
+    least = objective(X, y, weights, exact, alpha, penalty, l1_ratio)
     chunks = [da.from_array(a, chunks=(40, *a.shape[1:])) for a in (X, y, weights)]
-    there = AsyncLassoRegressor(alpha, penalty=penalty, client=thread_workers).fit(*chunks)
+    there = AsyncElasticNetRegressor(alpha, **net, client=thread_workers).fit(*chunks)
     np.testing.assert_allclose(there.coef_, exact.coef_, rtol=1e-6, atol=1e-8)
     for settings in (dict(polish=False), dict(local_solver="lbfgs")):
         settings = dict(tol=1e-8, n_blocks=3, **settings)
-        model = AsyncLassoRegressor(alpha, penalty=penalty, **settings).fit(X, y, weights)
+        model = AsyncElasticNetRegressor(alpha, **net, **settings).fit(X, y, weights)
         assert model.certificate_ == "duality gap"
         assert np.sum(model.dual_gap_) <= 1.1e-8 * np.sum(null)
-        excess = objective(X, y, weights, model, alpha, penalty) - least
+        excess = objective(X, y, weights, model, alpha, penalty, l1_ratio) - least
         assert -1e-9 * np.sum(null) <= excess <= np.sum(model.dual_gap_)
-    parts = AsyncLassoRegressor(alpha, penalty=penalty)
+    parts = AsyncElasticNetRegressor(alpha, **net)
     parts.partial_fit(X[:70], y[:70], weights[:70]).partial_fit(X[70:], y[70:], weights[70:])
     np.testing.assert_allclose(parts.coef_, exact.coef_, rtol=1e-6, atol=1e-8)
 
@@ -289,6 +297,85 @@ def test_a_choice_of_several_targets_is_that_of_scikit_learn():
     np.testing.assert_allclose(model.score(X, Y), known.score(X, Y), rtol=1e-6)
 
 
+def test_a_choice_beside_a_ridge_term_is_that_of_scikit_learn():
+    X, Y, _ = rows(2)
+    settings = dict(l1_ratio=[0.3, 0.7, 1.0], cv=3)
+    for alphas in (np.geomspace(3, 0.03, 8), 5):
+        model = AsyncElasticNetCV(penalty=MultiTask(), alphas=alphas, **settings).fit(X, Y)
+        known = MultiTaskElasticNetCV(alphas=alphas, **settings, tol=1e-12, max_iter=10**6)
+        known.fit(X, Y)
+        np.testing.assert_allclose(model.alphas_, known.alphas_, rtol=1e-9)
+        assert (model.alpha_, model.l1_ratio_) == pytest.approx((known.alpha_, known.l1_ratio_))
+        np.testing.assert_allclose(model.mse_path_, known.mse_path_, rtol=1e-6)
+        np.testing.assert_allclose(model.coef_, known.coef_, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_a_ridge_term_beside_a_norm_is_rows_more(name):
+    X, y, weights = rows()
+    alpha, l1_ratio, total = 0.5, 0.6, weights.sum()
+    settings = dict(l1_ratio=l1_ratio, penalty=PENALTIES[name])
+    model = AsyncElasticNetRegressor(alpha, **settings).fit(X, y, weights)
+    centred, target = (a - np.average(a, axis=0, weights=weights) for a in (X, y))
+    more = np.vstack([centred, np.sqrt(total * alpha * (1 - l1_ratio)) * np.eye(K)])
+    alpha *= l1_ratio * total / (total + K)
+    expected = AsyncLassoRegressor(alpha, penalty=PENALTIES[name], fit_intercept=False)
+    expected.fit(more, np.r_[target, np.zeros(K)], np.r_[weights, np.ones(K)])
+    np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("penalty", [MCP(), SCAD()], ids=["MCP", "SCAD"])
+def test_concave_penalties_are_stationary_beside_a_ridge_term(penalty):
+    X, y, weights = rows()
+    X, alpha, l1_ratio = X / X.std(axis=0), 0.5, 0.6
+    model = AsyncElasticNetRegressor(alpha, l1_ratio=l1_ratio, penalty=penalty)
+    coef = model.fit(X, y, weights).coef_
+    pull = (X.T * weights) @ (y - model.predict(X)) / weights.sum()
+    pull -= alpha * (1 - l1_ratio) * coef
+    slope = alpha * l1_ratio * penalty.weights(np.abs(coef), alpha * l1_ratio)
+    is_on = coef != 0
+    np.testing.assert_allclose(pull[is_on], (slope * np.sign(coef))[is_on], atol=1e-7)
+    assert (np.abs(pull) <= slope + 1e-7).all()
+    assert 0 < is_on.sum() < K
+    assert model.stationarity_ <= 1e-9
+
+
+@pytest.mark.parametrize("loss", ["huber", "logistic"])
+def test_other_losses_beside_a_ridge_term(loss):
+    from test_plugs import Logistic
+
+    X, y, _ = rows()
+    if loss == "logistic":
+        y, loss = (y > y.mean()).astype(float), Logistic()
+    settings = dict(loss=loss, l1_ratio=0.5, penalty=GroupLasso(range(K)))
+    model = AsyncElasticNetRegressor(0.02, tol=1e-8, **settings).fit(X, y)
+    assert model.certificate_ == "duality gap"
+    assert model.dual_gap_ <= 1e-8 * y.var()
+    settings["penalty"] = "l1"
+    known = AsyncElasticNetRegressor(0.02, tol=1e-12, **settings).fit(X, y)
+    np.testing.assert_allclose(model.coef_, known.coef_, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["group", "MCP"])
+def test_a_choice_of_the_l1_ratio_is_a_fit_for_each(name):
+    X, y, weights = rows()
+    X, penalty, l1_ratios = X / X.std(axis=0), CHOSEN[name], [0.4, 1.0]
+    settings = dict(alphas=4, eps=0.1, cv=3, penalty=penalty, l1_ratio=l1_ratios)
+    model = AsyncElasticNetCV(**settings).fit(X, y, weights)
+    train, test = np.arange(50, 150), np.arange(50)
+    for ratio, (alphas, errors) in enumerate(zip(model.alphas_, model.mse_path_, strict=True)):
+        for alpha, error in zip(alphas, errors[:, 0], strict=True):
+            fit = AsyncElasticNetRegressor(alpha, l1_ratio=l1_ratios[ratio], penalty=penalty)
+            fit.fit(X[train], y[train], weights[train])
+            square = np.average((y[test] - fit.predict(X[test])) ** 2, weights=weights[test])
+            np.testing.assert_allclose(error, square, rtol=1e-6)
+    fit = AsyncElasticNetRegressor(model.alpha_, l1_ratio=model.l1_ratio_, penalty=penalty)
+    fit.fit(X, y, weights)
+    assert model.certificate_ == fit.certificate_
+    np.testing.assert_allclose(model.coef_, fit.coef_, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(model.alphas_[0, 0], model.alphas_[1, 0] / 0.4, rtol=1e-12)
+
+
 def test_the_path_of_a_chosen_penalty():
     X, y, weights = rows()
     model = AsyncLassoCV(penalty=PENALTIES["group"], alphas=[3.0, 0.3, 0.0], cv=3)
@@ -321,5 +408,16 @@ class NoNorm:
 )
 def test_choices_that_there_are_not(settings, message):
     settings = {"penalty": PENALTIES["group"], **settings}
-    with pytest.raises(ValueError, match=message):
-        AsyncLassoCV(**settings).fit(*rows()[:2])
+    for make in (AsyncLassoCV, AsyncElasticNetCV):
+        if settings.keys() <= make().get_params().keys():
+            with pytest.raises(ValueError, match=message):
+                make(**settings).fit(*rows()[:2])
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, [0.5, 0.0]])
+def test_a_ridge_term_alone_has_no_penalty(l1_ratio):
+    for make in (AsyncElasticNetRegressor, AsyncElasticNetCV):
+        if make is AsyncElasticNetCV or np.ndim(l1_ratio) == 0:
+            model = make(l1_ratio=l1_ratio, penalty=MultiTask())
+            with pytest.raises(ValueError, match="l1_ratio=0 is a ridge term alone, without the"):
+                model.fit(*rows()[:2])

@@ -114,6 +114,11 @@ class LinearBase(CallbackSupport, BaseEstimator):
         """The penalty of the parameters, with this alpha."""
         if isinstance(self.penalty, str):
             return self._l1(alpha, l1_ratio)
+        if np.any(np.equal(self.l1_ratio, 0)):
+            raise ValueError(
+                "l1_ratio=0 is a ridge term alone, without the penalty: use penalty='l1', or an"
+                " l1_ratio above 0."
+            )
         for name, unused in (
             ("positive", False),
             ("bounds", None),
@@ -124,8 +129,8 @@ class LinearBase(CallbackSupport, BaseEstimator):
                 raise ValueError(f"{name} is of penalty='l1' alone: put it into the penalty.")
         if np.all(alpha == 0):
             return L1(0.0)
-        is_of_user = hasattr(self.penalty, "prox")
-        return Plugged(alpha, self.penalty) if is_of_user else Concave(alpha, self.penalty)
+        plug = Plugged if hasattr(self.penalty, "prox") else Concave
+        return plug(alpha, self.penalty, l1_ratio)
 
     def _l1(self, alpha: float, l1_ratio: float) -> L1:
         """The l1 penalty of the parameters, with this alpha."""

@@ -14,7 +14,6 @@ from ..engines.schedules import Engine
 from ..problem.concave import MCP, SCAD
 from ..problem.losses import Loss
 from ..problem.penalties import Penalty
-from .lasso import AsyncLassoRegressor
 from .selection import SelectionBase
 
 if TYPE_CHECKING:
@@ -166,7 +165,6 @@ class AsyncLassoCV(SelectionBase):
         **SelectionBase._parameter_constraints,
         "relaxed": ["boolean", "array-like"],
         "one_alpha": ["boolean"],
-        "penalty": AsyncLassoRegressor._parameter_constraints["penalty"],
     }
 
     def __init__(
@@ -233,6 +231,9 @@ class AsyncElasticNetCV(SelectionBase):
     l1_ratio : float or list of float, default=0.5
         Share of the l1 term in the penalty; of a list, the best is chosen.
 
+    penalty : "l1" or object, default="l1"
+        As in `AsyncLassoCV`, in place of the l1 term, with every `l1_ratio` above 0.
+
     eps, alphas, cv, scoring, rule, criterion, loss, tweedie_power, engine, fit_intercept, \
             positive, bounds, penalty_weights, standardize, tol, max_iter, max_time, n_blocks, \
             client, random_state, verbose
@@ -292,6 +293,7 @@ class AsyncElasticNetCV(SelectionBase):
         bounds: tuple | None = None,
         penalty_weights: ArrayLike | None = None,
         standardize: bool = False,
+        penalty: str | Penalty | MCP | SCAD = "l1",
         tol: float = 1e-6,
         max_iter: int = 1000,
         max_time: float | None = None,
@@ -315,6 +317,7 @@ class AsyncElasticNetCV(SelectionBase):
         self.bounds = bounds
         self.penalty_weights = penalty_weights
         self.standardize = standardize
+        self.penalty = penalty
         self.tol = tol
         self.max_iter = max_iter
         self.max_time = max_time

@@ -18,11 +18,13 @@ from ..engines.record import Observer
 from ..engines.schedules import ENGINES, Engine
 from ..places.input import Given
 from ..places.place import Place, usable
+from ..problem.concave import MCP, SCAD, Concave
 from ..problem.losses import Loss, Pair, is_squared, loss_of
+from ..problem.penalties import Penalty
 from ..rows.statistics import Statistics, merge_statistics
 from ..rows.undoing import decayed, without
 from ..solvers import admm, exact, newton, working_set
-from ..solvers.fit import Fit
+from ..solvers.fit import AnyPenalty, Fit
 from ..solvers.width import check_width, is_wide
 from .arrays import check_moments, feature_names, from_arrays, statistics_of
 from .progress import opened
@@ -39,6 +41,7 @@ CONSTRAINTS = {
     "bounds": [tuple, list, None],
     "penalty_weights": [StrOptions({"adaptive"}), "array-like", None],
     "standardize": ["boolean"],
+    "penalty": [StrOptions({"l1"}), HasMethods(["value", "prox"]), MCP, SCAD],
     "loss": [
         StrOptions({"squared", "huber", "poisson", "gamma", "tweedie"}),
         tuple,
@@ -87,6 +90,10 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         ``||penalty_weights * w||``, as if the columns were divided by it. 0 is no penalty;
         None is 1 for all.
 
+    penalty : "l1" or object, default="l1"
+        What ``alpha * l1_ratio`` multiplies in place of ``||w||_1``, as in `AsyncLassoRegressor`;
+        beside the ridge term, with an `l1_ratio` above 0.
+
     engine, fit_intercept, positive, bounds, loss, huber_delta, tweedie_power, local_solver, tol, \
             max_iter, max_time, rho, over_relaxation, \
             n_blocks, max_staleness, polish, warm_start, client, random_state, verbose
@@ -132,6 +139,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         bounds: tuple | None = None,
         penalty_weights: ArrayLike | None = None,
         standardize: bool = False,
+        penalty: str | Penalty | MCP | SCAD = "l1",
         loss: str | tuple | Loss = "squared",
         huber_delta: float = 1.35,
         tweedie_power: float = 1.5,
@@ -157,6 +165,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         self.bounds = bounds
         self.penalty_weights = penalty_weights
         self.standardize = standardize
+        self.penalty = penalty
         self.loss = loss
         self.huber_delta = huber_delta
         self.tweedie_power = tweedie_power
@@ -187,6 +196,16 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         tags = super().__sklearn_tags__()
         tags.target_tags.positive_only = self.loss in ("poisson", "gamma", "tweedie")
         return tags
+
+    def _penalty(self) -> AnyPenalty:
+        penalty = super()._penalty()
+        by_rows = self.loss != "squared" or self.local_solver == "lbfgs"
+        if isinstance(penalty, Concave) and (by_rows or not self.polish):
+            raise ValueError(
+                "MCP and SCAD are solved from statistics: they need loss='squared', polish=True"
+                " and local_solver='auto' or 'gram'."
+            )
+        return penalty
 
     def _loss(self) -> Loss | Pair:
         return loss_of(self.loss, self.huber_delta, self.tweedie_power)

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from ..engines.schedules import Engine
-from ..problem.concave import MCP, SCAD, Concave
+from ..problem.concave import MCP, SCAD
 from ..problem.losses import Loss
 from ..problem.penalties import Penalty
-from ..solvers.fit import AnyPenalty
 from .elastic_net import CONSTRAINTS, AsyncElasticNetRegressor
 
 if TYPE_CHECKING:
@@ -228,10 +226,7 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
     array([ 2.9, -1.9,  0. ,  0. ,  0. ])
     """
 
-    _parameter_constraints: dict = {
-        **CONSTRAINTS,
-        "penalty": [StrOptions({"l1"}), HasMethods(["value", "prox"]), MCP, SCAD],
-    }
+    _parameter_constraints: dict = CONSTRAINTS
 
     def __init__(
         self,
@@ -270,6 +265,7 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
             bounds=bounds,
             penalty_weights=penalty_weights,
             standardize=standardize,
+            penalty=penalty,
             loss=loss,
             huber_delta=huber_delta,
             tweedie_power=tweedie_power,
@@ -287,14 +283,3 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
             random_state=random_state,
             verbose=verbose,
         )
-        self.penalty = penalty
-
-    def _penalty(self) -> AnyPenalty:
-        penalty = super()._penalty()
-        by_rows = self.loss != "squared" or self.local_solver == "lbfgs"
-        if isinstance(penalty, Concave) and (by_rows or not self.polish):
-            raise ValueError(
-                "MCP and SCAD are solved from statistics: they need loss='squared', polish=True"
-                " and local_solver='auto' or 'gram'."
-            )
-        return penalty

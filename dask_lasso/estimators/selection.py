@@ -229,6 +229,7 @@ class SelectionBase(Selecting, LassoBase):
 
     _parameter_constraints: dict = {
         **Selecting._parameter_constraints,
+        "penalty": CONSTRAINTS["penalty"],
         "loss": [StrOptions({"squared", "poisson", "gamma", "tweedie"}), HasMethods(["conjugate"])],
         "tweedie_power": CONSTRAINTS["tweedie_power"],
     }

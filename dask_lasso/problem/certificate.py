@@ -62,9 +62,9 @@ def certify(
 
 def _gap_of_norm(problem, coef, residual, value, penalty):
     """The gap (m,) of a norm: the residual, scaled into the ball of the dual norm."""
-    n = problem.weight
-    scale = np.minimum(penalty.largest_scale(Pulls(residual.correlation), n), 1.0)
-    dual = _value(residual.squares, residual.with_y, scale) / n
+    n, ridge = problem.weight, problem.weight * penalty.l2 * coef
+    scale = np.minimum(penalty.largest_scale(Pulls(residual.correlation - ridge), n), 1.0)
+    dual = _value(residual.squares + (ridge * coef).sum(axis=0), residual.with_y, scale) / n
     gap = together(value - dual, problem.null_loss)
     return gap + problem.rounding(coef, residual) / n
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from .moments import Moments
-from .penalties import L1
+from .penalties import L1, Elastic
 
 
 class OfSizes(Protocol):
@@ -96,11 +96,12 @@ class SCAD:
 
 
 @dataclass(frozen=True, eq=False)
-class Concave:
-    """A concave function of the sizes of coefficients, at some alpha."""
+class Concave(Elastic):
+    """A concave function of the sizes of coefficients, in place of the l1 norm."""
 
     alpha: float
     of_sizes: OfSizes
+    l1_ratio: float = 1.0
 
     is_separable: ClassVar = True
     joins_targets: ClassVar = False
@@ -116,17 +117,18 @@ class Concave:
 
     def value(self, coef: np.ndarray) -> np.ndarray:
         """The penalty (m,) of coefficients (k, m)."""
-        return self.of_sizes.value(np.abs(coef), self.alpha).sum(axis=0)
+        value = self.of_sizes.value(np.abs(coef), self.l1) + 0.5 * self.l2 * coef**2
+        return value.sum(axis=0)
 
     def above(self, coef: np.ndarray) -> L1:
-        """The l1 penalty that touches it at coefficients (k,), and is above it elsewhere."""
-        return L1(self.alpha, 1.0, self.of_sizes.weights(np.abs(coef), self.alpha))
+        """What touches it at coefficients (k,), and is above it elsewhere; less the ridge term."""
+        return L1(self.l1, 1.0, self.of_sizes.weights(np.abs(coef), self.l1))
 
     def violation(self, problem: Moments, coef: np.ndarray) -> np.ndarray:
         """By how much (m,) a slope is off what is stationary, over the norms of column and y."""
-        weights = self.of_sizes.weights(np.abs(coef), self.alpha)
-        threshold = problem.weight * self.alpha * weights
-        correlation = problem.residual(coef).correlation
+        weights = self.of_sizes.weights(np.abs(coef), self.l1)
+        threshold = problem.weight * self.l1 * weights
+        correlation = problem.with_ridge(self.l2).residual(coef).correlation
         off = np.where(
             coef != 0,
             np.abs(correlation - threshold * np.sign(coef)),

@@ -24,7 +24,7 @@ def alpha_grid(
     if isinstance(penalty, Plugged):
         return _grid_of_norm(problem, penalty, eps=eps, n_alphas=n_alphas)
     if isinstance(penalty, Concave):  # about zero it is the l1 norm
-        penalty = L1(1.0)
+        penalty = L1(1.0, penalty.l1_ratio)
     check_l1_ratio(penalty)
     reduction = Reduction(problem, penalty)
     problem, penalised = reduction.problem, replace(penalty, weights=None, box=reduction.box)
@@ -46,8 +46,8 @@ def _grid_of_norm(problem, penalty, **grid):
     pulls = Pulls(np.where(np.abs(correlation) > _ROUNDING * sizes, correlation, 0.0))
     largest = 0.0
     if pulls.open.any():
-        largest = 1 / float(penalty.at(1.0).largest_scale(pulls, problem.weight)[0])
-    return grid_from(largest, L1(1.0), **grid)
+        largest = penalty.l1 / float(penalty.largest_scale(pulls, problem.weight)[0])
+    return grid_from(largest, penalty, **grid)
 
 
 def check_l1_ratio(penalty: L1) -> None:
@@ -71,7 +71,7 @@ def largest_correlation(correlation: np.ndarray, sizes: np.ndarray) -> float:
     return float(correlation.max(initial=0.0, where=real))
 
 
-def grid_from(largest: float, penalty: L1, *, eps: float, n_alphas: int) -> np.ndarray:
+def grid_from(largest: float, penalty: L1 | Plugged, *, eps: float, n_alphas: int) -> np.ndarray:
     """The grid down from where the l1 term is as large as the `largest` correlation over n."""
     if largest == 0:  # every alpha is large enough
         return np.full(n_alphas, np.finfo(np.float64).resolution)

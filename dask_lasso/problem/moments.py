@@ -103,6 +103,10 @@ class Moments(NamedTuple):
         x_mean = None if self.x_mean is None else self.x_mean[columns]
         return self._replace(gram=gram, xy=xy, x_mean=x_mean)
 
+    def with_ridge(self, l2: float) -> Moments:
+        """The loss and a ridge term, which is as rows more, of a y of zero."""
+        return self._replace(gram=self.gram + self.weight * l2 * np.eye(len(self.gram)))
+
     def about_zero(self) -> Moments:
         """The same loss in a single Gram matrix, which has lost the digits of far columns."""
         if self.x_mean is None:

@@ -52,8 +52,30 @@ class Penalty(Protocol):
     ) -> np.ndarray: ...  # argmin step value + ||. - w||^2/2
 
 
+class Elastic:
+    """What alpha and l1_ratio make of a penalty: itself, and a ridge term."""
+
+    alpha: float | np.ndarray
+    l1_ratio: float
+
+    @property
+    def l1(self) -> Any:
+        """Weight of ``||v w||_1``, or of what stands in its place."""
+        return self.alpha * self.l1_ratio
+
+    @property
+    def l2(self) -> Any:
+        """Weight of ``||v w||^2 / 2``."""
+        return self.alpha * (1 - self.l1_ratio)
+
+    @property
+    def has_ridge(self) -> bool:
+        """Whether there may be a ridge term."""
+        return self.l1_ratio < 1
+
+
 @dataclass(frozen=True, eq=False)
-class L1:
+class L1(Elastic):
     """``alpha (l1_ratio ||v w||_1 + (1 - l1_ratio) / 2 ||v w||^2)``, and bounds of w.
 
     Parameters
@@ -82,21 +104,6 @@ class L1:
     joins_targets: ClassVar = False
     has_dual: ClassVar = True
     certificate: ClassVar = "duality gap"  # of a fit from statistics
-
-    @property
-    def l1(self) -> float | np.ndarray:
-        """Weight of ``||v w||_1``."""
-        return self.alpha * self.l1_ratio
-
-    @property
-    def l2(self) -> float | np.ndarray:
-        """Weight of ``||v w||^2 / 2``."""
-        return self.alpha * (1 - self.l1_ratio)
-
-    @property
-    def has_ridge(self) -> bool:
-        """Whether there may be a ridge term."""
-        return self.l1_ratio < 1
 
     @property
     def has_free(self) -> bool:
@@ -215,16 +222,16 @@ class L1:
 
 
 @dataclass(frozen=True, eq=False)
-class Plugged:
-    """A user's `Penalty`, times alpha, of all targets together."""
+class Plugged(Elastic):
+    """A user's `Penalty` in place of the l1 norm, of all targets together."""
 
     alpha: float
     penalty: Any
+    l1_ratio: float = 1.0
 
     is_separable: ClassVar = False
     joins_targets: ClassVar = True
     certificate: ClassVar = "duality gap"
-    has_ridge: ClassVar = False
     is_sparse: ClassVar = False
     has_free: ClassVar = False
     standardize: ClassVar = False
@@ -250,7 +257,7 @@ class Plugged:
         """The penalty (m,) of coefficients (k, m), in equal shares of the targets."""
         m = coef.shape[1]
         value = self.penalty.value(coef[:, 0] if m == 1 else coef)
-        return np.full(m, self.alpha * value / m)
+        return np.full(m, self.l1 * value / m) + 0.5 * self.l2 * (coef**2).sum(axis=0)
 
     @property
     def has_dual(self) -> bool:
@@ -268,8 +275,10 @@ class Plugged:
     def prox(self, point: np.ndarray, step: float, scale: np.ndarray) -> np.ndarray:
         """As of `L1`, in scales that `units` allows."""
         scale = np.where(np.isfinite(scale), scale, 1.0)
-        w = point / scale[:, np.newaxis]
-        steps: Any = self.alpha * step / scale**2
+        # A ridge term is a shorter point, and a shorter step.
+        shorter = 1 + self.l2 * step / scale**2
+        w = point / (scale * shorter)[:, np.newaxis]
+        steps: Any = self.l1 * step / (scale**2 * shorter)
         if not hasattr(self.penalty, "units"):
             steps = float(steps[0])
         found = self.penalty.prox(w[:, 0] if w.shape[1] == 1 else w, steps)
@@ -290,7 +299,7 @@ class Plugged:
         of = pulls.open[:, 0] if pulls.open.shape[1] == 1 else pulls.open
         size = max(float(self.penalty.dual_norm(of)), np.finfo(float).tiny)
         with np.errstate(over="ignore"):
-            return np.full(pulls.open.shape[1], np.float64(n * self.alpha) / size)
+            return np.full(pulls.open.shape[1], np.float64(n * self.l1) / size)
 
     def bounds_cost(self, pulls: Pulls, n: float, scale: np.ndarray) -> np.ndarray | float:
         """As of `L1`: there are no bounds."""

@@ -79,9 +79,11 @@ def sampled_bound(
     if isinstance(penalty, L1) and penalty.has_ridge:
         value = dual.value(total.dual, shift, np.ones(shift.shape))
         return (value - penalty.conjugate(correlations, weight)) / weight
-    pulls = penalty.pulls(correlations, coef)
+    # A ridge term beside another penalty is rows more, of a y of zero.
+    ridge = weight * penalty.l2 * coef
+    pulls = penalty.pulls(correlations - ridge, coef)
     scale = np.minimum(penalty.largest_scale(pulls, weight), 1.0)
-    value = dual.value(total.dual, shift, scale)
+    value = dual.value(total.dual, shift, scale) - 0.5 * scale**2 * (ridge * coef).sum(axis=0)
     return (value - penalty.bounds_cost(pulls, weight, scale)) / weight
 
 
@@ -118,7 +120,10 @@ class _Moved:
             correlations, sums, moved = self._off_free_columns(moved)
         weight, penalty = self._rows.weight, self._penalty
         if not (isinstance(penalty, L1) and penalty.has_ridge):
-            pulls = penalty.pulls(correlations, self._coef)
+            # A ridge term beside another penalty is rows more, of a y of zero.
+            ridge = weight * penalty.l2 * self._coef
+            sums = np.array([sums[0], sums[1] + (ridge * self._coef).sum(axis=0)])
+            pulls = penalty.pulls(correlations - ridge, self._coef)
             scale = dual.scale(sums, moved, penalty.largest_scale(pulls, weight))
             return (dual.value(sums, scale) - penalty.bounds_cost(pulls, weight, scale)) / weight
         # The penalty's conjugate is finite then, but beside columns without a penalty.

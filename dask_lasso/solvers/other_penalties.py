@@ -93,7 +93,7 @@ def solve_concave(
     problem: Moments, penalty: Concave, max_iter: int, starts: np.ndarray
 ) -> np.ndarray:
     """Coefficients (k, m) that are stationary, each objective at most that of its start (k, m)."""
-    coef = np.array(starts)
+    coef, problem = np.array(starts), problem.with_ridge(penalty.l2)
     for target in range(coef.shape[1]):
         one, at = problem.target(target), coef[:, [target]]
         for _ in range(max_iter):
@@ -121,7 +121,7 @@ def solve_other(
         coef = coef.astype(dtype).astype(np.float64)
         value, gap = certify(problem, coef, penalty)
         return Solution(coef, gap, value)
-    start = solve(problem, L1(penalty.alpha), max_iter=max_iter).coef
+    start = solve(problem, L1(penalty.alpha, penalty.l1_ratio), max_iter=max_iter).coef
     if coef_init is not None:
         better = objective(problem, coef_init, penalty) < objective(problem, start, penalty)
         start = np.where(better, coef_init, start)
@@ -141,7 +141,7 @@ def solve_other_path(
     coefs = np.zeros((problem.xy.shape[1], len(problem.gram), len(alphas)))
     gaps = np.zeros((len(coefs), len(alphas)))
     if isinstance(penalty, Concave):
-        coefs = solve_path(problem, L1(1.0), alphas, max_iter=max_iter).coefs
+        coefs = solve_path(problem, L1(1.0, penalty.l1_ratio), alphas, max_iter=max_iter).coefs
     before = None
     for column, alpha in enumerate(alphas):
         at = penalty.at(alpha)

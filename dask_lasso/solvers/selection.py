@@ -23,7 +23,6 @@ from ..problem.first import adapted, on_support
 from ..problem.gram import Solution, solve
 from ..problem.grid import alpha_grid
 from ..problem.moments import intercept
-from ..problem.penalties import L1
 from ..rows.cells import CellStatistics, Partition, merge_cells, union_of_cells
 from ..rows.statistics import Statistics
 from .exact import solve_any_path, solve_problem
@@ -68,7 +67,7 @@ class Choice(NamedTuple):
 
     def grids(self, penalty: AnyPenalty, make: Callable[..., np.ndarray]) -> np.ndarray:
         """A row of alphas for each l1_ratio; ``make(penalty, eps=, n_alphas=)`` makes one."""
-        penalties = (of_ratio(penalty, l1_ratio) for l1_ratio in self.l1_ratios)
+        penalties = (replace(penalty, l1_ratio=l1_ratio) for l1_ratio in self.l1_ratios)
         return np.array([self.grid.of(partial(make, penalty)) for penalty in penalties])
 
     def by_errors(self, grids: np.ndarray, mse: np.ndarray) -> dict:
@@ -104,11 +103,6 @@ class Choice(NamedTuple):
     def _of(self, grids, ratio, best, **found):
         chosen = {"alpha_": grids[ratio, best], "l1_ratio_": self.l1_ratios[ratio]}
         return {**chosen, "alphas_": grids, **found}
-
-
-def of_ratio(penalty: AnyPenalty, l1_ratio: float) -> AnyPenalty:
-    """The penalty with another share of the l1 term, if it has one."""
-    return replace(penalty, l1_ratio=l1_ratio) if isinstance(penalty, L1) else penalty
 
 
 def fit(
@@ -238,7 +232,7 @@ class Selection:
 
     def _solve_chosen(self, moments, chosen) -> Solution:
         """The solution at what has been chosen."""
-        penalty = of_ratio(self._problem.penalty, chosen["l1_ratio_"]).at(chosen["alpha_"])
+        penalty = replace(self._problem.penalty, l1_ratio=chosen["l1_ratio_"]).at(chosen["alpha_"])
         problem = self._problem._replace(penalty=adapted(moments, penalty))
         found, share = solve_problem(moments, problem, self._settings), chosen.get("relaxed_", 1.0)
         if share == 1:
@@ -253,7 +247,7 @@ class Selection:
             allowed = allowed * moments.null_loss[:, np.newaxis]
         for grid, l1_ratio in zip(grids, self._choice.l1_ratios, strict=True):
             # The weights of a training set are its own.
-            penalty = adapted(moments, of_ratio(self._problem.penalty, l1_ratio))
+            penalty = adapted(moments, replace(self._problem.penalty, l1_ratio=l1_ratio))
             coefs, gaps = solve_any_path(moments, penalty, grid, max_iter=self._settings.max_iter)
             self.n_unconverged += int((gaps > allowed).any(axis=0).sum())
             yield coefs

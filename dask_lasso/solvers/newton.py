@@ -39,6 +39,8 @@ _FAST = 1e-2
 # of classes, whose probabilities may hardly depend on a coefficient, they are less so.
 _OF_CLASSES = 1e2
 _EXACT = {np.dtype(np.float64): 1e-17, np.dtype(np.float32): 1e-12}
+# What the rounding of a loss and of its least is, of both.
+_DIGITS = 8 * np.finfo(np.float64).eps
 
 
 def has_newton(loss: object) -> bool:
@@ -113,7 +115,7 @@ class _Newton:
         self.estimate = self.found = self.stopped_by = self.null_loss = None
         self.converged = False
         self.n_passes = columns.n_passes
-        self._lower = -np.inf
+        self._lower, self._at_zero = -np.inf, None
         self._exact = _EXACT[np.dtype(settings.dtype)] / (_OF_CLASSES if self._has_classes else 1)
 
     def run(self):
@@ -199,6 +201,8 @@ class _Newton:
         objective = objective_of(found, beta, problem)
         if found.at_zero is not None:
             self._at_zero = found.at_zero
+            # Each row at its best: nothing is below that.
+            self._lower = np.maximum(self._lower, -found.at_zero / found.weight)
             if self._has_classes or hasattr(problem.loss, "constant"):
                 self.null_loss = null_loss(found, problem)
             elif self.null_loss is None:  # there was no sample to tell
@@ -209,6 +213,11 @@ class _Newton:
             lower = self._columns.lower_bound(found, beta, *of_null, self._statistics[0])
             self._lower = np.maximum(self._lower, lower)
         gap = np.maximum(objective - self._lower, 0.0)
+        if self._at_zero is not None and not self._has_classes:
+            # Of a y that is constant, or nearly, what `tol` allows is below rounding.
+            digits = _DIGITS * (np.abs(found.loss) + np.abs(self._at_zero)) / found.weight
+            allowed = self._settings.tol * self.null_loss
+            gap = np.where(np.maximum(gap, allowed) <= digits, 0.0, gap)
         self.found, self.estimate = found, Estimate(*self._columns.coefficients(beta), gap)
         row = {"n_updates": self.n_passes, "samples_seen": found.n_rows}
         row["objective"] = objective.sum()

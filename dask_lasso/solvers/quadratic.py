@@ -122,7 +122,7 @@ def null_loss(found: NewtonPass, problem: Problem) -> np.ndarray:
         )
     if problem.fit_intercept:
         eta = loss.constant(mean)  # exact, for the loss is linear in y
-    return 2 * (loss.value(eta, mean) + found.at_zero / found.weight)
+    return 2 * np.maximum(loss.value(eta, mean) + found.at_zero / found.weight, 0.0)
 
 
 def step(

@@ -15,12 +15,41 @@ import dask.array as da
 import numpy as np
 from conftest import assert_nothing_left
 from scipy import sparse
+from scipy.special import expit, logit
 from sklearn.linear_model import ElasticNet
+from sklearn.preprocessing import StandardScaler
 
-from dask_lasso import AsyncElasticNetRegressor, AsyncLassoRegressor
+from dask_lasso import AsyncElasticNetRegressor, AsyncLassoRegressor, AsyncLogisticRegression
 
 N_ROWS = 150
 CHUNKS = (40, 40, 0, 40, 30)
+FEW_COLUMNS, MANY_COLUMNS = 20, 260
+BORDER = 100  # between few and many, in place of MAX_GRAM
+
+
+class Target(NamedTuple):
+    """What y is, and the link between its mean and the linear predictor."""
+
+    made: Callable  # of numbers
+    mean: Callable
+    link: Callable
+
+
+def _counts(y):
+    """Counts; what is constant stays as it is."""
+    spread = y.std(axis=0)
+    return np.where(spread > 0, np.round(np.exp((y - y.mean(axis=0)) / (spread + 1e-300))), y)
+
+
+def _same(values):
+    return values
+
+
+TARGETS = {
+    "number": Target(_same, _same, _same),
+    "count": Target(_counts, np.exp, np.log),
+    "class": Target(lambda y: (y > np.median(y)).astype(float), expit, logit),
+}
 
 
 class Route(NamedTuple):
@@ -31,27 +60,37 @@ class Route(NamedTuple):
     share: float = 0.2  # alpha as a share of the least one without coefficients
     # Whether it ends with a linear system; or else when the gap is within `tol`.
     exact: bool = True
+    target: str = "number"
 
     def model(self, problem: Problem, **settings):
         """An estimator, not fitted."""
         estimator = AsyncElasticNetRegressor if "l1_ratio" in problem.settings else None
+        if self.target == "class":
+            estimator = AsyncLogisticRegression
         settings = {**self.settings, **problem.settings_for(self.n_columns), **settings}
         return (estimator or AsyncLassoRegressor)(self.alpha(problem), **settings)
 
     def alpha(self, problem: Problem) -> float:
-        return self.share * alpha_max(*problem.data(self.n_columns))
+        X, y, weights = problem.data(self)
+        return self.share * alpha_max(dense(X) / penalty_weights(self, problem), y, weights)
 
 
 BLOCKS = dict(tol=1e-9, n_blocks=3)
 ROUTES = {
-    "tall": Route(20),
-    "ADMM": Route(20, dict(polish=False, **BLOCKS), exact=False),
-    "many columns": Route(2600),
-    "many columns, ADMM": Route(2600, dict(polish=False, **BLOCKS), share=0.6, exact=False),
-    "raw rows": Route(20, dict(local_solver="lbfgs", **BLOCKS), exact=False),
-    "raw rows, Huber": Route(
-        20, dict(loss="huber", huber_delta=1e9, polish=False, **BLOCKS), exact=False
+    "tall": Route(FEW_COLUMNS),
+    "ADMM": Route(FEW_COLUMNS, dict(polish=False, **BLOCKS), exact=False),
+    "many columns": Route(MANY_COLUMNS),
+    "many columns, ADMM": Route(
+        MANY_COLUMNS, dict(polish=False, tol=1e-7, n_blocks=3), share=0.6, exact=False
     ),
+    "raw rows": Route(FEW_COLUMNS, dict(local_solver="lbfgs", **BLOCKS), exact=False),
+    "raw rows, Huber": Route(
+        FEW_COLUMNS, dict(loss="huber", huber_delta=1e9, polish=False, **BLOCKS), exact=False
+    ),
+    "classes": Route(FEW_COLUMNS, target="class"),
+    "many columns, classes": Route(MANY_COLUMNS, target="class"),
+    "counts": Route(FEW_COLUMNS, dict(loss="poisson"), target="count"),
+    "many columns, counts": Route(MANY_COLUMNS, dict(loss="poisson"), target="count"),
 }
 
 
@@ -114,12 +153,12 @@ class Problem(NamedTuple):
             made["penalty_weights"] = self.settings["penalty_weights"](n_columns)
         return made
 
-    def data(self, n_columns: int):
+    def data(self, route: Route):
         """X, y and weights or None."""
-        X, y, weights = dense_rows(n_columns)
+        X, y, weights = dense_rows(route.n_columns)
         if self.n_targets:
             y = np.column_stack([y, X[:, 0] - y, np.full(N_ROWS, 3.0)])[:, : self.n_targets]
-        X = self.rows(X)
+        y, X = TARGETS[route.target].made(y), self.rows(X)
         return X, y.astype(X.dtype), weights if self.weighted else None
 
 
@@ -138,6 +177,10 @@ PROBLEMS = {
     "positive, no intercept": Problem(dict(positive=True, **NOT_CENTRED)),
     "weights, positive, no intercept": Problem(dict(positive=True, **NOT_CENTRED), weighted=True),
     "penalty weights": Problem(dict(penalty_weights=uneven)),
+    "standardize": Problem(dict(standardize=True), weighted=True),
+    "standardize, no intercept": Problem(dict(standardize=True, **NOT_CENTRED), weighted=True),
+    "bounds": Problem(dict(bounds=(-0.1, 0.2), penalty_weights=uneven)),
+    "bounds, no intercept": Problem(dict(bounds=(-0.1, 0.2), **NOT_CENTRED)),
     "ridge term": Problem(dict(l1_ratio=0.7)),
     "several targets": Problem(n_targets=3),
     "several targets, weights": Problem(n_targets=2, weighted=True),
@@ -149,23 +192,25 @@ PROBLEMS = {
         dict(positive=True, **NOT_CENTRED), weighted=True, rows=sparse.csr_array
     ),
     "float32": Problem(dict(tol=1e-6), rows=lambda X: X.astype(np.float32), accuracy=1e-5),
-    "far from zero": Problem(rows=lambda X: X + 1e6, accuracy=1e-7),
+    "far from zero": Problem(rows=lambda X: X + 1e4, accuracy=1e-7),
+    "very far from zero": Problem(rows=lambda X: X + 1e6, accuracy=1e-7),
 }
 
-# Every problem on every route: in memory, and on worker processes where that takes no sweeps,
-# each a round trip. Elsewhere the few that differ in what is sent; many columns by ADMM, which
-# take many passes of many sweeps, one.
-FEW = ("plain", "sparse, weights", "several targets")
+# Every problem on every route in memory; on worker processes the few that differ in what is sent,
+# and where threads of this process are the workers, one.
+FEW = {"memory": PROBLEMS, "processes": ("plain", "sparse, weights", "several targets")}
 CELLS = [
     (route, place, problem)
     for route, place, problem in product(ROUTES, PLACES, PROBLEMS)
-    if not (route == "many columns, ADMM" and place != "memory" and problem != "plain")
-    and (problem in FEW or place == "memory" or (place == "processes" and ROUTES[route].exact))
+    if problem in FEW.get(place, ("plain",))
+    and not (ROUTES[route].target == "class" and PROBLEMS[problem].n_targets)
+    and not (ROUTES[route].target != "number" and problem == "very far from zero")
+    and not (route == "many columns, ADMM" and place != "memory" and problem != "plain")
 ]
 # Of the other promises, without the routes that would show them once more with many round trips.
 WHERE = [
     *product(ROUTES, ["memory"]),
-    *product(["tall", "ADMM", "many columns", "raw rows"], ["processes"]),
+    *product(["tall", "ADMM", "many columns", "raw rows", "many columns, classes"], ["processes"]),
 ]
 
 
@@ -218,19 +263,50 @@ def gap_on_rows(model, X, y, weights=None, target=None):
     return (primal - dual) / (s @ y**2 / s.sum())
 
 
+def violation(route: Route, problem: Problem, model, target=0):
+    """By how much the conditions of optimality are violated on the rows, in units of alpha."""
+    X, y, weights = problem.data(route)
+    y = y.reshape(len(y), -1)[:, target]
+    coef = model.coef_.reshape(-1, route.n_columns)[target].astype(np.float64)
+    eta = dense(X) @ coef + np.ravel(model.intercept_)[target]
+    settings = {"l1_ratio": 1.0, **problem.settings_for(route.n_columns)}
+    limit = settings["l1_ratio"] * penalty_weights(route, problem)
+    X, _, s = centred(X, y, weights, model.fit_intercept)
+    slope = s * (TARGETS[route.target].mean(eta) - y) / s.sum()
+    slopes = X.T @ slope / model.alpha + (1 - settings["l1_ratio"]) * coef
+    lower, upper = (0, np.inf) if model.positive else model.bounds or (-np.inf, np.inf)
+    assert (coef >= lower).all()
+    assert (coef <= upper).all()
+    up = np.where(coef < upper, -slopes - limit * np.where(coef >= 0, 1, -1), 0.0)
+    down = np.where(coef > lower, slopes - limit * np.where(coef <= 0, 1, -1), 0.0)
+    return max(up.max(), down.max(), model.fit_intercept * abs(slope.sum()) / model.alpha)
+
+
+def penalty_weights(route: Route, problem: Problem):
+    """Of each column; those of scikit-learn's scaler where columns are standardized."""
+    if problem.settings.get("standardize"):
+        X, _, weights = problem.data(route)
+        return StandardScaler().fit(dense(X), sample_weight=weights).scale_
+    made = problem.settings.get("penalty_weights", np.ones)
+    return made(route.n_columns)
+
+
 @cache
-def reference(problem_name: str, n_columns: int, share: float):
-    """scikit-learn's coefficients and intercept, at a tight tolerance."""
-    problem = PROBLEMS[problem_name]
-    X, y, weights = problem.data(n_columns)
-    alpha = share * alpha_max(X, y, weights)
-    settings = problem.settings_for(n_columns)
-    penalty_weights = settings.pop("penalty_weights", np.ones(n_columns))
+def reference(route_name: str, problem_name: str):
+    """scikit-learn's coefficients and intercept, at a tight tolerance; None if it has no bounds."""
+    route, problem = ROUTES[route_name], PROBLEMS[problem_name]
+    if "bounds" in problem.settings or route.target != "number":
+        return None
+    X, y, weights = problem.data(route)
+    units = penalty_weights(route, problem)
+    settings = problem.settings_for(route.n_columns)
+    for name in ("penalty_weights", "standardize"):
+        settings.pop(name, None)
     # Moved near zero, where scikit-learn converges; the coefficients are the same.
     fit_intercept = settings.get("fit_intercept", True)
-    x_mean = dense(X).mean(axis=0) if fit_intercept else np.zeros(n_columns)
+    x_mean = dense(X).mean(axis=0) if fit_intercept else np.zeros(route.n_columns)
     settings = {"l1_ratio": 1.0, **settings, "tol": 1e-14, "max_iter": 100_000}
-    model = ElasticNet(alpha, **settings)
-    model.fit((dense(X) - x_mean) / penalty_weights, y.astype(np.float64), weights)
-    coef = model.coef_ / penalty_weights
+    model = ElasticNet(route.alpha(problem), **settings)
+    model.fit((dense(X) - x_mean) / units, y.astype(np.float64), weights)
+    coef = model.coef_ / units
     return coef, model.intercept_ - coef @ x_mean

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import warnings
 
-import dask.array as da
 import numpy as np
 import pytest
-from routes import ROUTES, alpha_max, dense_rows
+from routes import BORDER, MANY_COLUMNS, dense_rows
 from scipy.optimize import lsq_linear, minimize
 from scipy.special import log_softmax
 from sklearn.linear_model import LinearRegression
@@ -20,6 +19,7 @@ from dask_lasso import (
     AsyncLogisticRegression,
     lasso_path,
 )
+from dask_lasso.solvers import width
 
 BOUNDS = -0.4, 0.8
 
@@ -110,32 +110,6 @@ def test_random_problems_by_another_solver():
         assert abs(found - expected) <= 1e-6 * (target @ target) / len(y), seed
 
 
-@pytest.mark.parametrize("place", ["memory", "threads"])
-@pytest.mark.parametrize("settings", [{}, dict(fit_intercept=False)], ids=["intercept", "without"])
-@pytest.mark.parametrize("route", ROUTES)
-def test_every_route(route, settings, place, request):
-    route = ROUTES[route]
-    if place == "threads" and not (route.exact and route.n_columns < 100):
-        pytest.skip("once more, with round trips")
-    X, y, _ = dense_rows(route.n_columns)
-    alpha = route.share * alpha_max(X, y)
-    weights = np.random.default_rng(2).uniform(0.5, 2.0, X.shape[1])
-    settings = dict(bounds=BOUNDS, penalty_weights=weights, **settings, **route.settings)
-    rows = X, y
-    if place == "threads":
-        settings["client"] = request.getfixturevalue("thread_workers")
-        rows = [da.from_array(array, chunks=(40, *array.shape[1:])) for array in (X, y)]
-    model = AsyncLassoRegressor(alpha, **settings).fit(*rows)
-    assert model.certificate_ == "duality gap"
-    assert model.dual_gap_ <= model.tol * (y.var() if model.fit_intercept else (y @ y) / len(y))
-    coef = model.coef_
-    assert np.isin(coef, BOUNDS).any() or route.share > 0.5
-    assert 0 < np.count_nonzero(coef) < len(coef)
-    r = y - X @ coef - model.intercept_
-    accuracy = 1e-9 if route.exact else 1e-3
-    assert violation(X, r, coef, alpha, BOUNDS, weights) < accuracy
-
-
 @pytest.mark.parametrize("polish", [True, False])
 @pytest.mark.parametrize("loss", ["logistic", "poisson", "huber"])
 def test_other_losses(loss, polish):
@@ -200,8 +174,9 @@ def test_positive_and_not_penalised():
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("n_columns", [20, 2600])
-def test_paths_and_choices(n_columns):
+@pytest.mark.parametrize("n_columns", [20, MANY_COLUMNS])
+def test_paths_and_choices(n_columns, monkeypatch):
+    monkeypatch.setattr(width, "MAX_GRAM", BORDER)
     X, y, _ = dense_rows(n_columns)
     alphas, coefs, gaps = lasso_path(X, y, bounds=BOUNDS, alphas=5, eps=1e-2, fit_intercept=True)
     assert not coefs[:, 0].any()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -88,6 +92,32 @@ def test_two_hundred_random_problems(fit_intercept):
             limits = lower[moves] * unit[moves], upper[moves] * unit[moves]
             best = lsq_linear((rows / unit)[:, moves], target, limits, "bvls", tol=1e-14)
             assert r @ r / 2 <= best.cost + 1e-6 * (target @ target), seed
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_columns_that_depend_on_others_cost_no_digits(fit_intercept):
+    # No penalty, or next to none: coefficients are open, and large ones would hide the gap.
+    for seed, share in itertools.product((146, 224, 1148, 1250, 1682), (0, 1e-7, 1e-10)):
+        X, y, bounds, _, _ = random_problem(seed)
+        y = y - y.mean() if fit_intercept else y
+        unit = X.std(axis=0)
+        alpha = share * np.abs((X - fit_intercept * X.mean(axis=0)).T @ y / len(y) / unit).max()
+        settings = dict(penalty_weights=unit, fit_intercept=fit_intercept, tol=1e-11)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "With alpha=0")
+            model = AsyncLassoRegressor(alpha, bounds=bounds, **settings).fit(X, y)
+        assert model.dual_gap_ <= 1e-11 * (y @ y) / len(y), (seed, share)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", ["Nehalem", "Sandybridge"])
+def test_the_rounding_of_other_kernels(kernel):
+    # Of OpenBLAS on x86; others do as they do.
+    tests = "test_two_hundred_random_problems or cost_no_digits"
+    command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", tests]
+    environment = dict(os.environ, OPENBLAS_CORETYPE=kernel)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow

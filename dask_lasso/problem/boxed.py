@@ -4,23 +4,27 @@ scikit-learn's coordinate descent knows one sign at most. Here are few columns, 
 matrix, so that a sweep in Python takes a fraction of a millisecond, and few sweeps, for as soon
 as they have found which coefficients are zero and which are at a bound a linear system gives
 the rest. Where they do not find it, an active set that changes by one coefficient at a time does
-(Lawson & Hanson 1974, chapter 23; Stark & Parker 1995).
+(Lawson & Hanson 1974, chapter 23; Stark & Parker 1995), of proximal steps from zero (Rockafellar
+1976): columns that depend on others leave coefficients open, and so they stay small, of which
+large ones would cost digits.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy import linalg
 
 from .active import active_set
-from .linear import solve_positive_definite, unit_scale
+from .linear import solve_positive_definite
 from .moments import Lasso
 
-_EPS = np.finfo(np.float64).eps
+_EPS, _TINY = np.finfo(np.float64).eps, np.finfo(np.float64).tiny
 # Sweeps after which the active set is changed one by one.
 _PATIENCE = 32
 # The largest step of a sweep, in units of y, after which there will be none.
 _STILL = 1e-15
+# What proximal steps weigh a change by, over the squares of the columns: the first few do, or the
+# penalty is so small beside columns that depend on others that they have a long way to go.
+_WEIGHTS = np.geomspace(1e-8, 2e-12, 100)
 
 
 def solve_boxed(lasso: Lasso, max_iter: int, coef: np.ndarray) -> np.ndarray:
@@ -40,10 +44,9 @@ def solve_boxed(lasso: Lasso, max_iter: int, coef: np.ndarray) -> np.ndarray:
             if exact is not None:
                 return exact
         if sweep == _PATIENCE:
-            coef = _one_by_one(lasso, coef, max_iter)
+            coef = _by_proximal_steps(lasso, coef, max_iter)
             exact = active_set(lasso, coef)
-            if exact is not None:
-                return exact
+            return coef if exact is None else exact
         if is_still:
             break
     return coef
@@ -69,6 +72,32 @@ def _sweep(lasso, coef):
             coef[j] = new
 
 
+def _by_proximal_steps(lasso, coef, max_iter):
+    """Coefficients at which no step changes more than rounding."""
+    squares = np.diagonal(lasso.gram)
+    near, slack = np.zeros_like(coef), _slack(lasso)
+    for weight in _WEIGHTS:
+        weights = weight * np.where(squares > 0, squares, 1.0)
+        at = lasso._replace(gram=lasso.gram + np.diag(weights), xy=lasso.xy + weights * near)
+        exact = active_set(at, coef)
+        coef = _one_by_one(at, coef, max_iter) if exact is None else exact
+        step = coef - near
+        if (weights * np.abs(step) <= slack).all():
+            break
+        # As far on as there is more to gain, or to where the first coefficient has its end.
+        step[np.abs(lasso.state(coef)) != 1] = 0.0
+        moving = np.flatnonzero(step)
+        bend = step @ lasso.gram @ step + (lasso.ridge * step) @ step
+        reach = _first_end(lasso, moving, coef[moving], step[moving])[0]
+        near = coef + min(reach, (weights * step) @ step / max(bend, _TINY)) * step
+    return coef
+
+
+def _slack(lasso):
+    """How far a gradient is off its threshold by rounding."""
+    return 1e-12 * lasso.threshold + 16 * _EPS * np.sqrt(np.diagonal(lasso.gram) * lasso.yy)
+
+
 def _one_by_one(lasso, coef, max_iter):
     """Coefficients of an active set that gains the worst column, or loses the first one.
 
@@ -78,21 +107,21 @@ def _one_by_one(lasso, coef, max_iter):
     coef = coef.copy()
     threshold, ridge = (np.broadcast_to(v, coef.shape) for v in (lasso.threshold, lasso.ridge))
     norms = np.sqrt(np.diagonal(lasso.gram))
-    slack = 1e-12 * threshold + 16 * _EPS * norms * np.sqrt(lasso.yy)
+    slack = _slack(lasso)
     state = lasso.state(coef)
     is_moving, signs = np.abs(state) == 1, np.sign(coef)
     for _ in range(max_iter):
         moving = np.flatnonzero(is_moving)
         gradient = lasso.xy - lasso.gram @ coef - ridge * coef
-        step, length = _step(lasso, moving, (gradient - threshold * signs)[moving])
+        downhill = (gradient - threshold * signs)[moving]
+        gram = lasso.gram[np.ix_(moving, moving)]
+        step = solve_positive_definite(gram, downhill, ridge[moving])
         reach, first, end = _first_end(lasso, moving, coef[moving], step)
-        if reach < length:
+        if reach < 1:
             coef[moving] += reach * step
             coef[moving[first]] = end
             is_moving[moving[first]], signs[moving[first]] = False, np.sign(end)
             continue
-        if np.isinf(length):
-            break
         coef[moving] += step
         gradient = lasso.xy - lasso.gram @ coef - ridge * coef
         pull = np.where(signs == 0, _at_zero(lasso, gradient) - threshold, 0.0)
@@ -111,22 +140,6 @@ def _at_zero(lasso, gradient):
     if lasso.box is None:
         return np.abs(gradient)
     return lasso.box.at_zero(gradient[:, np.newaxis])[:, 0]
-
-
-def _step(lasso, moving, downhill):
-    """The step to the minimum of moving coefficients, and how far along it that is.
-
-    Where they are dependent, a step along which the objective is linear, to no end.
-    """
-    gram, ridge = lasso.gram[np.ix_(moving, moving)], np.broadcast_to(lasso.ridge, len(lasso.xy))
-    step = solve_positive_definite(gram.copy(), downhill, ridge[moving])
-    if step is not None:
-        return step, 1.0
-    gram += np.diag(ridge[moving])
-    scale = unit_scale(np.diagonal(gram))
-    _, vectors = linalg.eigh(gram * np.outer(scale, scale), subset_by_index=[0, 0])
-    step = scale * vectors[:, 0]
-    return (step if downhill @ step > 0 else -step), np.inf
 
 
 def _first_end(lasso, moving, at, step):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
@@ -17,17 +17,18 @@ from sklearn.utils.validation import check_is_fitted
 from .._warn import warn
 from ..places.input import Given, fetched, is_dask, memory_features, memory_offset, per_row
 from ..problem.losses import Logistic
+from ..problem.softmax import Softmax
 from .base import LinearBase
 from .predict import accuracy, predict_dask, predict_rows
 
-if TYPE_CHECKING:
-    pass
+_NO_COLUMNS = np.empty(0)
 
 
 class LogisticBase(ClassifierMixin, LinearBase):
     """What the classifiers share."""
 
     classes_: np.ndarray
+    fit_intercept: bool
 
     polish = True
 
@@ -45,8 +46,9 @@ class LogisticBase(ClassifierMixin, LinearBase):
         weights = self._weights(y, per_row(sample_weight), counts)
         return Given(X, _encoded(y, labels), weights, offset)
 
-    def _loss(self) -> Logistic:
-        return Logistic()
+    def _loss(self) -> Any:
+        n_classes = len(self.classes_)
+        return Logistic() if n_classes == 2 else Softmax(n_classes, self.fit_intercept, _NO_COLUMNS)
 
     def _labels(self, y):
         """The labels in y, sorted, and how often each is there."""

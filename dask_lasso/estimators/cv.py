@@ -179,6 +179,7 @@ class AsyncLassoCV(SelectionBase):
         relaxed: bool | ArrayLike = False,
         one_alpha: bool = False,
         loss: str | Loss = "squared",
+        huber_delta: float = 1.35,
         tweedie_power: float = 1.5,
         engine: str | Engine = "batched",
         fit_intercept: bool = True,
@@ -204,6 +205,7 @@ class AsyncLassoCV(SelectionBase):
         self.relaxed = relaxed
         self.one_alpha = one_alpha
         self.loss = loss
+        self.huber_delta = huber_delta
         self.tweedie_power = tweedie_power
         self.engine = engine
         self.fit_intercept = fit_intercept
@@ -286,6 +288,7 @@ class AsyncElasticNetCV(SelectionBase):
         rule: str = "min",
         criterion: str = "cv",
         loss: str | Loss = "squared",
+        huber_delta: float = 1.35,
         tweedie_power: float = 1.5,
         engine: str | Engine = "batched",
         fit_intercept: bool = True,
@@ -310,6 +313,7 @@ class AsyncElasticNetCV(SelectionBase):
         self.rule = rule
         self.criterion = criterion
         self.loss = loss
+        self.huber_delta = huber_delta
         self.tweedie_power = tweedie_power
         self.engine = engine
         self.fit_intercept = fit_intercept

@@ -206,9 +206,6 @@ class AsyncLogisticRegression(LogisticBase):
             over_relaxation=self.over_relaxation,
             coef_init=start,
         )
-        n_classes = len(self.classes_)
-        if n_classes > 2:
-            return newton.fit_classes(place, problem, settings, observe, n_classes)
         if self.polish:
             return newton.fit(place, problem, settings, observe)
         return admm.fit(place, problem, settings, observe, by_rows=True)

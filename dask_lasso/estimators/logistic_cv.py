@@ -185,20 +185,8 @@ class AsyncLogisticRegressionCV(Selecting, LogisticBase):
         with self._all_or_nothing():
             self._validate_params()
             given = self._given(X, y, sample_weight, offset)._replace(is_counted=True)
-            if len(self.classes_) > 2:
-                raise ValueError(
-                    f"y has {len(self.classes_)} classes, and AsyncLogisticRegressionCV is of two."
-                    " Only binary classification is supported: use"
-                    " sklearn.multiclass.OneVsRestClassifier, or a search over alpha of"
-                    " AsyncLogisticRegression."
-                )
             codes = given.y
             if is_dask(codes) and self.criterion == "cv":
                 codes = fetched(self.client, Given(None, codes.astype(np.uint8))).y
             self._fit(given, partial(self._choose, given._replace(y=np.asarray(codes)), groups))
         return self
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags

@@ -11,6 +11,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 
 from ..problem.losses import Gamma, Logistic, Poisson, is_squared
+from ..problem.softmax import Softmax
 
 # Scores that are functions of the mean squared error, or of the mean deviance of a loss.
 _OF_SQUARES: dict[str, Callable] = {
@@ -18,8 +19,8 @@ _OF_SQUARES: dict[str, Callable] = {
     "neg_root_mean_squared_error": lambda mse, variance: -np.sqrt(mse),
     "r2": lambda mse, variance: _r2(mse, variance),
 }
-_OF_DEVIANCES: dict[str, tuple[type, Callable]] = {
-    "neg_log_loss": (Logistic, lambda deviance, _: -deviance / 2),
+_OF_DEVIANCES: dict[str, tuple[Any, Callable]] = {
+    "neg_log_loss": (Logistic | Softmax, lambda deviance, _: -deviance / 2),
     "neg_mean_poisson_deviance": (Poisson, lambda deviance, _: -deviance),
     "neg_mean_gamma_deviance": (Gamma, lambda deviance, _: -deviance),
 }
@@ -68,7 +69,7 @@ class Scoring:
             kind, of_deviance = _OF_DEVIANCES.get(scoring, (None, None))
             if is_squared(loss) and not (is_by_passes and scoring == "r2"):
                 self.of_errors = _OF_SQUARES.get(scoring)
-            elif kind is not None and type(loss) is kind:
+            elif kind is not None and isinstance(loss, kind):
                 self.of_errors = of_deviance
         self.is_mean = isinstance(scoring, str) and scoring in _MEANS
         self._scorer = check_scoring(estimator, scoring)

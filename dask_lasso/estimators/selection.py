@@ -21,6 +21,7 @@ from ..places.input import Given, is_dask
 from ..places.place import Place
 from ..problem.losses import Logistic, Poisson, is_squared, loss_of
 from ..problem.penalties import L1
+from ..problem.softmax import Softmax
 from ..rows.cells import Partition, consecutive_folds, one_cell, partition_of
 from ..solvers import exact, selection
 from ..solvers.fit import Fit, Problem
@@ -107,6 +108,8 @@ class Selecting(LinearBase):
         by_passes = bool(is_wide) or not is_squared(loss)
         if self.scoring is not None:
             n_joined = place.n_targets if problem.penalty.joins_targets else 1
+            if isinstance(loss, Softmax):
+                n_joined = loss.n_classes
             choice = choice._replace(score=Scoring(self, self.scoring, n_joined, by_passes))
         if not by_passes:
             check_width(place)
@@ -144,7 +147,7 @@ class Selecting(LinearBase):
 
     def _check_criterion(self, loss, l1_ratios):
         """Raise where AIC and BIC are not known."""
-        if not isinstance(loss, Logistic | Poisson):
+        if not isinstance(loss, Logistic | Softmax | Poisson):
             raise ValueError(
                 f"criterion={self.criterion!r} needs the dispersion of y, which is known for the"
                 ' squared loss, for loss="poisson" and for two classes: use criterion="cv".'
@@ -230,8 +233,11 @@ class SelectionBase(Selecting, LassoBase):
     _parameter_constraints: dict = {
         **Selecting._parameter_constraints,
         "penalty": CONSTRAINTS["penalty"],
-        "loss": [StrOptions({"squared", "poisson", "gamma", "tweedie"}), HasMethods(["conjugate"])],
-        "tweedie_power": CONSTRAINTS["tweedie_power"],
+        "loss": [
+            StrOptions({"squared", "huber", "poisson", "gamma", "tweedie"}),
+            HasMethods(["conjugate"]),
+        ],
+        **{name: CONSTRAINTS[name] for name in ("huber_delta", "tweedie_power")},
     }
 
     @with_callbacks
@@ -287,14 +293,6 @@ class SelectionBase(Selecting, LassoBase):
             self._fit(given, partial(self._choose, given, groups))
         return self
 
-    def _validate_params(self) -> None:
-        if isinstance(self.loss, str) and self.loss == "huber":
-            raise ValueError(
-                f"{type(self).__name__} has no loss='huber': use sklearn.model_selection."
-                "GridSearchCV over alpha of an AsyncLassoRegressor with this loss."
-            )
-        super()._validate_params()
-
     @property
     def coef_path_(self) -> np.ndarray:
         """Coefficients (n_features, n_alphas) on all rows at `alphas_`, made when asked for.
@@ -313,7 +311,7 @@ class SelectionBase(Selecting, LassoBase):
         return tags
 
     def _loss(self) -> Any:
-        return loss_of(self.loss, 1.0, self.tweedie_power)
+        return loss_of(self.loss, self.huber_delta, self.tweedie_power)
 
 
 def _consecutive_folds(n_rows, n_splits):

@@ -8,6 +8,7 @@ Columns are taken about a point near their means, or intercepts would cost digit
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import entr
@@ -33,6 +34,10 @@ class Softmax:
     shift: np.ndarray
 
     endless = "a class has no rows of positive weight"
+
+    def is_endless(self, shares: np.ndarray) -> Any:
+        """Whether intercepts have no best value, for shares (K, m) of the classes."""
+        return np.any(shares <= 0, axis=0)
 
     @property
     def n_columns(self) -> int:

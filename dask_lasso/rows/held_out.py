@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
+from scipy.special import logsumexp
 
+from ..problem.losses import Certified
+from ..problem.softmax import Softmax
 from .cells import codes_of
 from .chunk import Chunk
 from .passes import take_columns, take_sparse
@@ -85,3 +88,16 @@ def mean_scores(
                     sums[split] += weight * score(part)
                     weights[split] += weight
     return MeanScores(sums, weights)
+
+
+def mean_deviances(part: HeldOut, loss: Certified | Softmax) -> np.ndarray:
+    """Mean deviances of some rows: one for each model, of several classes for each K columns."""
+    y = part.y
+    with np.errstate(over="ignore"):
+        if isinstance(loss, Softmax):
+            eta = part.eta.reshape(len(y), loss.n_classes, -1)
+            values = logsumexp(eta, axis=1)
+            values -= eta[np.arange(len(y)), y[:, 0].astype(np.intp)]
+        else:
+            values = loss.value(part.eta, y) + loss.conjugate(np.zeros_like(y), y)
+    return 2 * np.average(values, axis=0, weights=part.weight)

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from ..problem.losses import Certified
+from ..problem.softmax import Softmax
 from .cells import CellStatistics, cells_of_chunk, codes_of, merge_cells
 from .chunk import Chunk
 from .raw import Rows, raw_rows
@@ -207,7 +208,7 @@ class SetSums(NamedTuple):
     ----------
     weight, test_weight : ndarray
     y : ndarray
-        Of the targets of training rows.
+        Of the targets of training rows; of several classes, (n_classes, n_sets) of each one's.
     at_zero, test_at_zero : ndarray
         Of the loss' conjugate at zero.
     """
@@ -219,7 +220,7 @@ class SetSums(NamedTuple):
     test_at_zero: Any = 0.0
 
 
-def set_sums(chunks: Labelled, loss: Certified, sets: Sets) -> SetSums:
+def set_sums(chunks: Labelled, loss: Certified | Softmax, sets: Sets) -> SetSums:
     """How large the sets are, and the loss that no estimate is better than."""
     found = SetSums()
     for chunk, labels in chunks:
@@ -227,9 +228,15 @@ def set_sums(chunks: Labelled, loss: Certified, sets: Sets) -> SetSums:
             continue
         rows = raw_rows(chunk)
         codes = [codes_of(cells, chunk.n_rows) for cells in labels]
-        at_zero = loss.conjugate(np.zeros_like(rows.y), rows.y)
         train, test = (_counts(which, codes, rows.weight) for which in sets)
-        sums = train, test, train * rows.y, train * at_zero, test * at_zero
-        part = [values.sum(axis=0) for values in sums]
+        if isinstance(loss, Softmax):
+            y = (rows.y == np.arange(loss.n_classes)).T.astype(np.float64) @ train
+            at_zero = np.zeros_like(rows.y)
+        else:
+            y = rows.y.T @ train
+            at_zero = loss.conjugate(np.zeros_like(rows.y), rows.y)
+        sums = train, test, train * at_zero, test * at_zero
+        weight, test_weight, *of_zero = (values.sum(axis=0) for values in sums)
+        part = weight, test_weight, y, *of_zero
         found = SetSums(*(a + b for a, b in zip(found, part, strict=True)))
     return found

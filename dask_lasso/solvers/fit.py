@@ -68,6 +68,9 @@ class Settings:
     coef_init : ndarray of shape (k, m) or None
     dtype : dtype
         Of which the coefficients are values.
+    settled : float or None
+        What Newton's decrement, relative to the null loss, may be at the end; None is as small as
+        rounding allows.
     """
 
     engine: Engine
@@ -79,6 +82,7 @@ class Settings:
     over_relaxation: float = 1.6
     coef_init: np.ndarray | None = None
     dtype: type | np.dtype = np.float64
+    settled: float | None = None
 
 
 class Fit(NamedTuple):

@@ -19,13 +19,11 @@ from ..places.place import Place, usable
 from ..places.waiting import TimeIsUp
 from ..problem.losses import Loss
 from ..problem.softmax import Softmax
-from ..rows.newton import Points, sample_of
-from .columns import in_units
+from ..rows.newton import Points
+from ..rows.statistics import Statistics
 from .fit import Fit, Problem, Settings
-from .newton_columns import AllColumns, Columns, WorkingColumns, columns_of, suits
+from .newton_columns import Columns, columns_of
 from .quadratic import null_loss, objective_of, renewed, rounding_of, step, times
-from .sample import ENOUGH, SHARE
-from .width import check_width, is_wide
 
 # Shares of a step that are tried where all of it is too much.
 _SHORTER = 0.25 ** np.arange(1, 21)
@@ -50,11 +48,7 @@ def has_newton(loss: object) -> bool:
 
 def fit(place: Place, problem: Problem, settings: Settings, observe: Observer) -> Fit:
     """Fit the rows of a place."""
-    return _fit(place, columns_of(place, problem, settings), settings, observe)
-
-
-def _fit(place, columns, settings, observe):
-    newton = _Newton(place, columns, settings, Record(observe))
+    newton = Newton(place, columns_of(place, problem, settings), settings, observe)
     newton.run()
     return Fit(
         newton.estimate,
@@ -70,69 +64,74 @@ def _fit(place, columns, settings, observe):
     )
 
 
-def fit_classes(
-    place: Place, problem: Problem, settings: Settings, observe: Observer, n_classes: int
-) -> Fit:
-    """Fit the rows of a place, whose y are codes of more than two classes."""
-    if is_wide(place, n_classes) and suits(problem.l1_penalty):
-        about_zero = Softmax(n_classes, problem.fit_intercept, np.zeros(place.n_features))
-        columns = WorkingColumns(place, problem._replace(loss=about_zero), settings)
-        return _fit(place, columns, settings, observe)
-    check_width(place, n_classes)
-    n_before, problem = problem.penalty.standardize, in_units(place, problem)
-    shift = np.zeros(place.n_features)
-    if problem.fit_intercept:
-        of_sample = place.sample(_weighted_mean, _added, share=SHARE, enough=ENOUGH)
-        if of_sample is not None:
-            shift = of_sample[1] / of_sample[0]
-    loss = Softmax(n_classes, problem.fit_intercept, shift)
-    inner = Problem(loss.penalty(problem.l1_penalty), False, loss)
-    found = _fit(place, AllColumns(place, inner, settings), settings, observe)
-    return found._replace(n_passes=found.n_passes + n_before)
+class Newton:
+    """Estimates on all rows of a place, until one is certified.
 
+    Attributes
+    ----------
+    estimate : Estimate
+        The last that has a certificate.
+    found : NewtonPass
+        There.
+    objective : float
+    null_loss : ndarray of shape (m,)
+    converged : bool
+    stopped_by : str or None
+        As of a `Fit`.
+    n_passes : int
+    record : Record
+    """
 
-def _weighted_mean(chunks, share: float):
-    """How many rows a share of some chunks has, and that times their mean."""
-    sample = sample_of(chunks, share, ENOUGH)
-    if sample is None:
-        return None
-    mean = np.ravel(sample.X.mean(axis=0))
-    return (sample.n_rows, sample.n_rows * mean) if np.isfinite(mean).all() else None
+    estimate: Any
+    found: Any
+    null_loss: Any
 
-
-def _added(parts):
-    parts = [part for part in parts if part is not None]
-    return tuple(map(sum, zip(*parts, strict=True))) if parts else None
-
-
-class _Newton:
-    """Estimates on all rows of a place, until one is certified."""
-
-    def __init__(self, place: Place, columns: Columns, settings: Settings, record: Record) -> None:
+    def __init__(
+        self, place: Place, columns: Columns, settings: Settings, observe: Observer
+    ) -> None:
         self._place, self._columns, self._settings = place, columns, settings
         self._has_classes = isinstance(columns.problem.loss, Softmax)
-        self.record = record
-        self.estimate = self.found = self.stopped_by = self.null_loss = None
-        self.converged = False
-        self.n_passes = columns.n_passes
-        self._lower, self._at_zero = -np.inf, None
-        self._exact = _EXACT[np.dtype(settings.dtype)] / (_OF_CLASSES if self._has_classes else 1)
+        self.record, self.n_passes = Record(observe), columns.n_passes
+        self.found = self.null_loss = self._best = self._curved = self._at_zero = None
+        self._statistics: list[Statistics] = []
+        exact = _EXACT[np.dtype(settings.dtype)] / (_OF_CLASSES if self._has_classes else 1)
+        self._exact = exact if settings.settled is None else settings.settled
 
-    def run(self):
+    def run(self) -> None:
         """Read the rows as often as the certificate needs, and time allows."""
+        self._begin(np.inf)
         try:
-            self._run()
+            first, self._statistics, self.null_loss = self._columns.first()
+            self._run(Points(minimum=first), bool(self._statistics))
         except TimeIsUp:
             if self.estimate is None:
                 raise TimeIsUp("the first pass over the rows is not complete") from None
             self.stopped_by = "max_time"  # with the last estimate that has a certificate
 
-    def _run(self):
+    def go_on(self, alpha: float) -> None:
+        """Fit with another alpha, from where the last fit has ended."""
+        columns, best = self._columns, self._best
+        columns.at(alpha)
+        problem = columns.problem
+        self._begin(objective_of(self.found, best, problem).sum())
+        if not self._statistics:  # columns have joined since
+            self._run(Points(best), False)
+            return
+        weight, max_iter = self.found.weight, self._settings.max_iter
+        after = step(self._statistics, best, weight, problem, max_iter)
+        self._run(*self._after(after, False))
+        if self.estimate is None:  # no point on the way is better than where it began
+            self._begin(np.inf)
+            self._run(Points(self._best), False)
+
+    def _begin(self, objective):
+        self.estimate = self.stopped_by = None
+        self.converged, self.objective = False, objective
+        self._lower, self._until = -np.inf, self.n_passes + self._settings.max_iter
+
+    def _run(self, points, light):
         columns = self._columns
-        first, statistics, self.null_loss = columns.first()
-        points, light = Points(minimum=first), bool(statistics)
-        best = curved = None
-        objective, least, last, n_idle = np.inf, np.inf, np.inf, 0
+        least, last, n_idle = np.inf, np.inf, 0
         while True:
             problem = columns.problem
             # What is certified is what the user gets.
@@ -142,40 +141,48 @@ class _Newton:
             found = self._read(points, light)
             value = objective_of(found, beta, problem).sum()
             rounding = rounding_of(found, beta, value, problem)
-            if not (np.isfinite(value) and value <= objective + rounding):
+            if not (np.isfinite(value) and value <= self.objective + rounding):
                 if self.estimate is not None and self._is_within(self.estimate.gap):
                     self.converged = True  # it is rounding that is left
                     return
-                shorter = self._shorten(best, beta, objective, found.weight)
+                shorter = self._shorten(self._best, beta, self.objective, found.weight)
                 if shorter is None:
                     self.stopped_by = self.stopped_by or "standstill"
                     return
                 points, light = Points(minimum=shorter), False
                 continue
             if not light:
-                statistics, curved = found.statistics, beta
+                self._statistics, self._curved = found.statistics, beta
             else:
-                if curved is None:  # those of the sample
-                    statistics = [times(found.weight, of_rows) for of_rows in statistics]
-                statistics = [renewed(old, found, t) for t, old in enumerate(statistics)]
-            self._statistics = statistics
-            after = step(statistics, beta, found.weight, problem, self._settings.max_iter)
-            decrement = self._decrement(statistics, beta, after, found.weight)
-            is_better = value < objective - rounding or decrement.sum() < 0.5 * least
+                old = self._statistics
+                if self._curved is None:  # those of the sample
+                    old = [times(found.weight, of_rows) for of_rows in old]
+                self._statistics = [renewed(of, found, t) for t, of in enumerate(old)]
+            of_rows = self._statistics
+            after = step(of_rows, beta, found.weight, problem, self._settings.max_iter)
+            decrement = self._decrement(of_rows, beta, after, found.weight)
+            is_better = value < self.objective - rounding or decrement.sum() < 0.5 * least
             n_idle = 0 if is_better else n_idle + 1
-            best, objective, least = beta, value, min(least, decrement.sum())
+            self._best, self.objective, least = beta, value, min(least, decrement.sum())
             if self._has_ended(found, points, decrement, n_idle):
                 return
             # Near the solution the curvature does not change, and is not taken again; unless it
             # does, as that of a loss that is linear beyond some point.
             is_near = bool((decrement <= _NEAR * self.null_loss).all())
             is_slow = light and bool((decrement > _FAST * last).any())
-            light, last = curved is not None and is_near and not is_slow, decrement
-            points = Points(after, before=None if curved is None else beta, curved=curved)
-            move = columns.renew(points, light)
-            if move is not None:
-                points = Points(*(None if of is None else move(of) for of in points))
-                best, curved, light = points.before, points.curved, False
+            light, last = self._curved is not None and is_near and not is_slow, decrement
+            points, light = self._after(after, light)
+
+    def _after(self, after, light):
+        """Where to read next, from the minimum of the quadratic; columns join there, and leave."""
+        before = None if self._curved is None else self._best
+        points = Points(after, before=before, curved=self._curved)
+        move = self._columns.renew(points, light)
+        if move is None:
+            return points, light
+        points = Points(*(None if of is None else move(of) for of in points))
+        self._best, self._curved, self._statistics = move(self._best), points.curved, []
+        return points, False
 
     def _read(self, points: Points, light: bool) -> Any:
         self.n_passes += 1
@@ -228,7 +235,7 @@ class _Newton:
             "callback": self.record.add(row, self.estimate),
             "standstill": n_idle >= _MOST_IDLE,  # all the digits there are
             "size": self._columns.is_full,
-            "max_iter": self.n_passes >= self._settings.max_iter,
+            "max_iter": self.n_passes >= self._until,
             "max_time": time.perf_counter() >= self._place.deadline,
         }
         by = next((name for name, has_ended in ends.items() if has_ended), None)

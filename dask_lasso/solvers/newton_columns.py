@@ -20,7 +20,7 @@ from ..problem.penalties import L1
 from ..problem.softmax import Softmax
 from ..rows.classes import ClassesLoss
 from ..rows.losses import RowLoss
-from ..rows.newton import NewtonPass, Points, Sums, losses_between, merge_newton
+from ..rows.newton import NewtonPass, Points, Sums, losses_between, merge_newton, sample_of
 from ..rows.newton_columns import columns_pass, on_columns, slopes_of_columns
 from ..rows.statistics import Statistics
 from .columns import first_pass, in_units
@@ -28,7 +28,7 @@ from .fit import Problem, Settings
 from .joining import FEWEST, n_joining, violations
 from .quadratic import coefficients, lower_bound, pass_of, times
 from .sample import ENOUGH, SHARE, averaged, best_constant, first_estimate
-from .width import MAX_MOMENTS, check_width, is_wide
+from .width import MAX_MOMENTS, check_width, is_huge, is_wide
 
 # How many times as many rows as columns have a curvature that is like that of all.
 _ENOUGH = 100
@@ -52,10 +52,10 @@ class Columns(Protocol):
     Notes
     -----
     `first` is an estimate, statistics there for a weight of one, and the null loss, each from a
-    share of the rows and if there is any; `read` is a pass, and `losses_between` one that looks
-    at the loss alone. `lower_bound` is of the dual of all columns, as `coefficients` are. `renew`
-    lets columns join and leave: it makes of an array for the columns until now one for those
-    from now on, or is None.
+    share of the rows and if there is any; `at` goes over to another alpha; `read` is a pass, and
+    `losses_between` one that looks at the loss alone. `lower_bound` is of the dual of all columns,
+    as `coefficients` are. `renew` lets columns join and leave: it makes of an array for the columns
+    until now one for those from now on, or is None.
     """
 
     problem: Problem
@@ -64,6 +64,7 @@ class Columns(Protocol):
     is_full: bool
 
     def first(self) -> tuple[np.ndarray, list[Statistics], np.ndarray | None]: ...
+    def at(self, alpha: float) -> None: ...
     def read(self, points: Points, light: bool, in_order: bool = False) -> NewtonPass: ...
     def losses_between(
         self, beta: np.ndarray, other: np.ndarray, shares: np.ndarray
@@ -102,6 +103,9 @@ class AllColumns:
         are_enough = found.n_rows >= _ENOUGH * len(found.beta)
         of_one = [times(1 / found.weight, s) for s in found.statistics if are_enough]
         return found.beta, of_one, found.null
+
+    def at(self, alpha: float) -> None:
+        self.problem = self.problem._replace(penalty=self.problem.l1_penalty.at(alpha))
 
     def read(self, points: Points, light: bool, in_order: bool = False) -> NewtonPass:
         loss = self.problem.loss
@@ -185,6 +189,11 @@ class WorkingColumns:
         free = np.flatnonzero(self._penalty.column_weights(len(self._varies)) == 0)
         move = self._become(np.union1d(np.union1d(self._set, new), free))
         return move(beta), [], None if found is None else found.null
+
+    def at(self, alpha: float) -> None:
+        self._penalty = self._penalty.at(alpha)
+        self.problem = self._of(self._set)
+        self._look(*self._seen)
 
     def read(self, points: Points, light: bool, in_order: bool = False) -> NewtonPass:
         self.is_complete = self._is_known = False
@@ -290,6 +299,7 @@ class WorkingColumns:
 
     def _look(self, correlation, n, size):
         """See which columns violate optimality, by their correlations (k, p) with a dual point."""
+        self._seen = correlation, n, size
         threshold = n * self._penalty.l1
         if self._penalty.weights is not None:
             threshold = threshold * self._penalty.weights[:, np.newaxis]
@@ -327,10 +337,37 @@ def suits(penalty: L1) -> bool:
 
 
 def columns_of(place: Place, problem: Problem, settings: Settings) -> AllColumns | WorkingColumns:
-    """What suits the rows and the problem."""
-    # Steps of Huber's loss, whose curvature comes and goes, are too many beside a changing set.
-    is_smooth = not isinstance(problem.loss, Residual)
-    if is_wide(place) and is_smooth and suits(problem.l1_penalty):
-        return WorkingColumns(place, problem, settings)
-    check_width(place)
-    return AllColumns(place, problem, settings)
+    """What suits the rows and the problem; a `Softmax` is of no columns yet."""
+    loss, n_classes = problem.loss, 1
+    if isinstance(loss, Softmax):
+        n_classes, loss = loss.n_classes, replace(loss, shift=np.zeros(place.n_features))
+    # Steps of Huber's loss, whose curvature comes and goes, are many beside a changing set.
+    is_too_wide = is_huge(place) if isinstance(loss, Residual) else is_wide(place, n_classes)
+    if is_too_wide and suits(problem.l1_penalty):
+        return WorkingColumns(place, problem._replace(loss=loss), settings)
+    check_width(place, n_classes)
+    if not isinstance(loss, Softmax):
+        return AllColumns(place, problem, settings)
+    n_before, problem = int(problem.penalty.standardize), in_units(place, problem)
+    if problem.fit_intercept:
+        of_sample = place.sample(_weighted_mean, _added, share=SHARE, enough=ENOUGH)
+        if of_sample is not None:
+            loss = replace(loss, shift=of_sample[1] / of_sample[0])
+    inner = Problem(loss.penalty(problem.l1_penalty), False, loss)
+    columns = AllColumns(place, inner, settings)
+    columns.n_passes += n_before
+    return columns
+
+
+def _weighted_mean(chunks, share: float):
+    """How many rows a share of some chunks has, and that times their mean."""
+    sample = sample_of(chunks, share, ENOUGH)
+    if sample is None:
+        return None
+    mean = np.ravel(sample.X.mean(axis=0))
+    return (sample.n_rows, sample.n_rows * mean) if np.isfinite(mean).all() else None
+
+
+def _added(parts):
+    parts = [part for part in parts if part is not None]
+    return tuple(map(sum, zip(*parts, strict=True))) if parts else None

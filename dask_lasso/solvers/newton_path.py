@@ -18,13 +18,14 @@ from scipy import sparse
 
 from ..places.place import Place, usable
 from ..problem.grid import alpha_grid
-from ..problem.losses import Certified
+from ..problem.losses import Certified, Mean
 from ..problem.penalties import L1
 from ..rows.cells import Partition, merge_cells, union_of_cells
 from ..rows.newton import NewtonPass, Points, Sums, merge_newton, newton_pass
 from ..rows.newton_path import (
     PathPoints,
     Sets,
+    SetSums,
     curvatures,
     merge_each,
     own_curvatures,
@@ -51,9 +52,38 @@ _MOST_READ, _PATIENCE, _SLOW = 100, 3, 0.1
 # Curvature of a row, relative to the mean one of the null model, below which it says nothing.
 _LEAST = 1e-6
 # By how much more than the smallest such alpha the grid begins at, for rounding.
-_ROUNDING = 1e-8
+ROUNDING = 1e-8
 # An alpha at which every coefficient is zero.
-_ALL_ZERO = 1e200
+ALL_ZERO = 1e200
+
+
+def sets_of(place: Place, partition: Partition, problem: Problem) -> tuple[Sets, SetSums]:
+    """The training and test sets of splits, and how large they are: a pass.
+
+    Raises
+    ------
+    ValueError
+        Where one has no rows, or no best intercept.
+    """
+    train, test = ([(of[0], partition.counts(of)) for of in sets] for sets in partition.sets())
+    sets, loss = Sets(train, test), problem.loss
+    size = place.reduce(set_sums, merge_sums, loss, sets, partition=partition)
+    for which, weights in (("training", size.weight), ("test", size.test_weight[1:])):
+        if not (weights > 0).all():
+            split = int(np.argmin(weights > 0)) - (which == "training")
+            raise ValueError(
+                f"The {which} set of split {split} has no rows, or none with a positive"
+                " weight: use another cv."
+            )
+    if problem.fit_intercept and hasattr(loss, "is_endless"):
+        is_endless = np.ravel(loss.is_endless(size.y / size.weight))
+        if is_endless.any():
+            raise ValueError(
+                f"In the training set of split {np.argmax(is_endless) - 1} the best intercept"
+                f" is infinite, for {cast(Mean, loss).endless}: use another cv, with shuffled rows"
+                " or (of classes) stratified, or fit_intercept=False."
+            )
+    return sets, size
 
 
 class NewtonPath:
@@ -86,16 +116,13 @@ class NewtonPath:
         self._problem, self._settings = in_units(place, problem), settings
         self.penalty = self._problem.l1_penalty
         self._loss = cast(Certified, problem.loss)
-        self._sets = Sets(
-            *([(which[0], partition.counts(which)) for which in s] for s in partition.sets())
-        )
-        self.n_passes, self.n_updates = int(problem.penalty.standardize), 0
+        self.n_passes, self.n_updates = int(problem.penalty.standardize) + 1, 0
         self._fit_null()
-        self._read_sets()
+        self._sets, self._size = sets_of(place, partition, problem)
 
     def _fit_null(self):
         """The model without coefficients, but for those that are not penalised."""
-        problem = self._problem._replace(penalty=self.penalty.at(_ALL_ZERO))
+        problem = self._problem._replace(penalty=self.penalty.at(ALL_ZERO))
         null = newton.fit(self._place, problem, self._settings, lambda row, estimate: False)
         self.null_loss = null.null_loss
         intercept = [null.estimate.intercept] if problem.fit_intercept else []
@@ -107,24 +134,6 @@ class NewtonPath:
         self.statistics = usable(found, self._place)
         (self._at_null,) = found.statistics
         self._least = _LEAST * self._at_null.weight / found.weight
-
-    def _read_sets(self):
-        self._size = self._read(set_sums, self._loss, self._sets)
-        for which, sizes in (("training", self._size.weight), ("test", self._size.test_weight[1:])):
-            if not (sizes > 0).all():
-                split = int(np.argmin(sizes > 0)) - (which == "training")
-                raise ValueError(
-                    f"The {which} set of split {split} has no rows, or none with a positive"
-                    " weight: use another cv."
-                )
-        if self._problem.fit_intercept and hasattr(self._loss, "is_endless"):
-            is_endless = self._loss.is_endless(self._size.y / self._size.weight)
-            if is_endless.any():
-                raise ValueError(
-                    f"In the training set of split {np.argmax(is_endless) - 1} the best intercept"
-                    f" is infinite, for {self._loss.endless}: use another cv, with shuffled rows or"
-                    " (of classes) stratified, or fit_intercept=False."
-                )
 
     def deviances(self, path: Paths, penalty: L1) -> np.ndarray:
         """Mean deviances (n_alphas,) on all rows; `penalty` is that of the path."""
@@ -140,7 +149,7 @@ class NewtonPath:
         moments = self._at_null.moments(self._problem.fit_intercept)
         grid = alpha_grid(moments, penalty, eps=eps, n_alphas=n_alphas)
         # Of a mean over the rows; the null model is known up to rounding.
-        return grid * (moments.weight / self._size.weight[0] * (1 + _ROUNDING))
+        return grid * (moments.weight / self._size.weight[0] * (1 + ROUNDING))
 
     def run(self, alphas: np.ndarray, penalty: L1) -> Iterator[Paths]:
         """Solve for falling `alphas`, of a penalty with this l1_ratio, a few at a time."""

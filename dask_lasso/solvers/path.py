@@ -10,14 +10,16 @@ import numpy as np
 from ..places.place import Place, usable
 from ..problem.first import adapted
 from ..problem.grid import alpha_grid
-from ..problem.losses import is_squared
+from ..problem.losses import Residual, is_squared
+from ..problem.softmax import Softmax
 from ..rows.cells import Partition, one_cell
 from ..rows.statistics import Statistics
 from .exact import solve_any_path
 from .fit import Problem, Settings
 from .newton import has_newton
 from .newton_path import NewtonPath
-from .width import MAX_MOMENTS, check_width, is_wide_path
+from .path_by_fits import PathByFits
+from .width import check_width, is_huge, is_wide_path
 from .working_set_path import WidePath, joined
 
 
@@ -48,20 +50,18 @@ class Grid(NamedTuple):
 
 def by_passes(
     place: Place, partition: Partition, problem: Problem, settings: Settings
-) -> WidePath | NewtonPath:
+) -> WidePath | NewtonPath | PathByFits:
     """What solves paths that take more than one pass."""
+    if is_squared(problem.loss):
+        return WidePath(place, partition, problem, settings)
+    if isinstance(problem.loss, Softmax | Residual) or (
+        has_newton(problem.loss) and is_huge(place)
+    ):
+        return PathByFits(place, partition, problem, settings)
     if not has_newton(problem.loss):
         raise ValueError(
             "A path, and a choice of alpha, is for the squared loss, or for one with a conjugate"
-            " (loss='poisson', 'gamma', 'tweedie', or an object with that method)."
-        )
-    if is_squared(problem.loss):
-        return WidePath(place, partition, problem, settings)
-    if place.n_features > MAX_MOMENTS:
-        raise ValueError(
-            f"X has {place.n_features} columns, and a path, or a choice of alpha, with this loss is"
-            f" of at most {MAX_MOMENTS}: fit each alpha by itself, with warm_start=True or in"
-            " sklearn.model_selection.GridSearchCV; or select columns first."
+            " (loss='huber', 'poisson', 'gamma', 'tweedie', or an object with that method)."
         )
     return NewtonPath(place, partition, problem, settings)
 

@@ -38,7 +38,10 @@ class Score(Protocol):
 
 
 class Point(NamedTuple):
-    """The models of a split: coefficients (k, p), an array or sparse, and intercepts (p,)."""
+    """The models of a split: coefficients (k, p), an array or sparse, and intercepts (p,).
+
+    Of K classes they are (K k, p), class by class, and (p, K).
+    """
 
     coefs: np.ndarray | sparse.csc_array
     intercepts: np.ndarray
@@ -51,6 +54,22 @@ def joined_points(points: Sequence[Point]) -> Point:
     return Point(stack(coefs), np.concatenate(intercepts))
 
 
+def linear_of(model: Point, n_features: int) -> Linear:
+    """The models in the columns that they are of; of classes, a model of one after the other."""
+    coefs, intercepts = model
+    n_classes, p = coefs.shape[0] // n_features, coefs.shape[1]
+    if n_classes > 1:
+        found = sparse.coo_array(coefs)
+        of_class, column = np.divmod(found.row, n_features)
+        at = column, of_class * p + found.col
+        coefs = sparse.csr_array((found.data, at), shape=(n_features, n_classes * p))
+    columns = np.unique(coefs.nonzero()[0])
+    coef: Any = sparse.csr_array(coefs) if sparse.issparse(coefs) else coefs
+    coef = coef[columns]
+    coef = coef.toarray() if sparse.issparse(coef) else coef
+    return Linear(columns, coef, np.ravel(intercepts.T))
+
+
 def scores_of_rows(
     place: Place, partition: Partition, models: list[Point], score: Score, n_joined: int = 1
 ) -> np.ndarray:
@@ -61,18 +80,12 @@ def scores_of_rows(
     models : list of Point
         Of each split; of p models for each of m targets, one target after the other.
     n_joined : int
-        As many targets as have one score; m is how many scores there are.
+        As many targets, or classes, as have one score; m is how many scores there are.
     """
     tests = [(which[0], partition.counts(which)) for which in partition.sets()[1][1:]]
-    n_points = len(models[0].intercepts)
-    linears = []
-    for coefs, intercepts in models:
-        columns = np.unique(coefs.nonzero()[0])
-        coef: Any = sparse.csr_array(coefs) if sparse.issparse(coefs) else coefs
-        coef = coef[columns]
-        coef = coef.toarray() if sparse.issparse(coef) else coef
-        linears.append(Linear(columns, coef, intercepts))
-    shape = place.n_targets // n_joined, n_points // place.n_targets
+    linears = [linear_of(model, place.n_features) for model in models]
+    n_points, n_scores = len(linears[0].intercepts), max(1, place.n_targets // n_joined)
+    shape = n_scores, n_points // (n_scores * n_joined)
     of_part = partial(_scores, score=score, shape=(shape[0], n_joined, shape[1]))
     if score.is_mean:
         args = linears, tests, of_part, shape
@@ -98,8 +111,8 @@ def _joined(parts):
 
 def _scores(part, score, shape):
     """Scores (m, p) of rows, for a shape of (m, n_joined, p)."""
-    m, n_joined, p = shape
-    eta, y = part.eta.reshape(len(part.y), *shape), part.y.reshape(len(part.y), m, n_joined)
+    m, _, p = shape
+    eta, y = part.eta.reshape(len(part.y), *shape), part.y.reshape(len(part.y), m, -1)
     found = np.empty((m, p))
     for target, point in np.ndindex(m, p):
         found[target, point] = score.of_rows(eta[:, target, :, point], y[:, target], part.weight)

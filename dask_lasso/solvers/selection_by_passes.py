@@ -10,14 +10,14 @@ from scipy import sparse
 from ..engines.record import Estimate, Observer, Record
 from ..places.place import Place
 from ..places.waiting import TimeIsUp
+from ..problem.softmax import Softmax
 from ..rows.cells import Partition
 from . import newton
 from .fit import Fit, Problem, Settings
-from .newton_path import NewtonPath
 from .path import by_passes
 from .scoring import joined_points, scores_of_rows
 from .selection import Choice
-from .working_set_path import Paths, joined
+from .working_set_path import Paths, WidePath, joined
 
 
 def fit_by_passes(
@@ -46,7 +46,7 @@ def fit_by_passes(
             if so_far.score is not None:
                 errors = [-so_far.score.of_errors(of_path, None) for of_path in errors]
             chosen = _chosen(so_far, grids, penalties, found, paths, errors)
-            estimate, objective = _estimate(choice, chosen, found)
+            estimate, objective = _estimate(choice, chosen, found, place.n_features)
             if record.add(_row(paths, objective), estimate):
                 stopped_by = "callback"
                 break
@@ -57,10 +57,11 @@ def fit_by_passes(
     if by_rows:
         of_splits = [path.of_splits for path in found]
         models = [joined_points(of_split) for of_split in zip(*of_splits, strict=True)]
-        scores = scores_of_rows(place, partition, models, choice.score)[0]
+        n_joined = problem.loss.n_classes if isinstance(problem.loss, Softmax) else 1
+        scores = scores_of_rows(place, partition, models, choice.score, n_joined)[0]
         errors = np.split(-scores, np.cumsum([len(of_path) for of_path in errors])[:-1])
         chosen = _chosen(choice, grids, penalties, found, paths, errors)
-        estimate, objective = _estimate(choice, chosen, found)
+        estimate, objective = _estimate(choice, chosen, found, place.n_features)
         record.add(_row(paths, objective), estimate)
     fit = Fit(
         estimate,
@@ -75,7 +76,7 @@ def fit_by_passes(
         stopped_by=stopped_by,
         n_unconverged=sum(np.sum(p.gaps > settings.tol * paths.null_loss[0]) for p in found),
     )
-    if isinstance(paths, NewtonPath) and stopped_by is None:
+    if not isinstance(paths, WidePath) and stopped_by is None:
         penalty = penalties[choice.where(chosen)[0]].at(chosen["alpha_"])
         settings = replace(settings, coef_init=estimate.coef)
         return _polished(fit, place, problem._replace(penalty=penalty), settings, observe)
@@ -89,15 +90,16 @@ def _in_turn(paths, grids, penalties):
             yield ratio, part
 
 
-def _estimate(choice, chosen, found):
+def _estimate(choice, chosen, found, n_features):
     """The estimate and the objective at the penalty that has been chosen."""
     ratio, best = choice.where(chosen)
     path = found[ratio]
     if path.of_splits:
         supports = [sparse.csc_array(at.coefs)[:, [best]].toarray() for at in path.of_splits]
         chosen["stability_"] = np.mean(np.array(supports) != 0, axis=0)[:, 0]
-    coef = path.coefs[:, [best]].toarray()
-    estimate = Estimate(coef, path.intercepts[[best]], path.gaps[:1, best], choice=chosen)
+    # Of several classes, one after the other.
+    coef = path.coefs[:, [best]].toarray().reshape(-1, n_features).T
+    estimate = Estimate(coef, path.intercepts[best].ravel(), path.gaps[:1, best], choice=chosen)
     return estimate, path.objectives[0, best]
 
 

@@ -21,6 +21,11 @@ def is_wide_path(place: Place) -> bool:
     return k > MAX_MOMENTS or (k > MAX_GRAM and place.n_rows < k)
 
 
+def is_huge(place: Place) -> bool:
+    """Whether the Gram of all columns is too large, whatever there is to do."""
+    return place.n_features > MAX_MOMENTS
+
+
 def check_width(place: Place, n_classes: int = 1) -> None:
     """Raise where the Gram of all columns is needed, of all classes, and is too large."""
     if n_classes > 1 and n_classes * place.n_features > MAX_MOMENTS:

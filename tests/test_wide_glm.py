@@ -12,7 +12,6 @@ from scipy import sparse
 from scipy.special import expit, log_softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from test_glm import coefficients, model_of, objective, sklearn_version, violation
 
@@ -21,7 +20,6 @@ from dask_lasso import (
     AsyncLassoRegressor,
     AsyncLogisticRegression,
     AsyncLogisticRegressionCV,
-    lasso_path,
 )
 from dask_lasso.places.memory import InMemory
 from dask_lasso.solvers import width
@@ -298,17 +296,6 @@ def test_more_columns_than_a_set_may_have(wide, monkeypatch):
     with pytest.warns(ConvergenceWarning, match="most columns that a working set may have"):
         model = AsyncLassoRegressor(1e-4, loss="gamma").fit(X, y)
     assert model.coef_.any()
-
-
-def test_a_choice_of_alpha_with_too_many_columns_says_what_to_do(wide, monkeypatch):
-    monkeypatch.setattr("dask_lasso.solvers.path.MAX_MOMENTS", 100)
-    X, y = rows()
-    with pytest.raises(ValueError, match=rf"X has {K} columns.*GridSearchCV"):
-        AsyncLogisticRegressionCV(alphas=3, cv=3).fit(X, y)
-    with pytest.raises(ValueError, match=rf"X has {K} columns.*each alpha by itself"):
-        lasso_path(*rows("poisson"), loss="poisson")
-    search = GridSearchCV(AsyncLogisticRegression(), {"alpha": [ALPHA, 10.0]}, cv=3).fit(X, y)
-    assert search.best_params_ == {"alpha": ALPHA}
 
 
 @pytest.mark.slow

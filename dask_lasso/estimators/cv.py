@@ -73,13 +73,15 @@ class AsyncLassoCV(SelectionBase):
         Of several targets: one alpha for all, of the least mean error over them. Else each
         has its own, from a grid of its own.
 
-    loss : {"squared", "poisson", "gamma", "tweedie"} or object, default="squared"
+    loss : {"squared", "huber", "poisson", "gamma", "tweedie"} or object, default="squared"
         As in `AsyncLassoRegressor`, where objects need a `conjugate`. But for the squared loss
-        alpha is chosen by the mean deviance (`deviance_path_`), and ten alphas of all folds
-        take about eight passes; of one target, and not `relaxed`. "aic" and "bic" are of
+        alpha is chosen by the mean deviance (`deviance_path_`; of "huber" twice the mean loss),
+        and ten alphas of all folds take about eight passes, of "huber" or with more than 10,000
+        columns about five for each; of one target, and not `relaxed`. "aic" and "bic" are of
         "poisson" alone of these, and of ``l1_ratio=1``.
 
-    tweedie_power : float, default=1.5
+    huber_delta, tweedie_power : float, default=1.35 and 1.5
+        As in `AsyncLassoRegressor`.
 
     max_time : float, default=None
         Seconds after which alpha is chosen by the rows read so far. Splits of which no
@@ -236,8 +238,9 @@ class AsyncElasticNetCV(SelectionBase):
     penalty : "l1" or object, default="l1"
         As in `AsyncLassoCV`, in place of the l1 term, with every `l1_ratio` above 0.
 
-    eps, alphas, cv, scoring, rule, criterion, loss, tweedie_power, engine, fit_intercept, \
-            positive, bounds, penalty_weights, standardize, tol, max_iter, max_time, n_blocks, \
+    eps, alphas, cv, scoring, rule, criterion, loss, huber_delta, tweedie_power, engine, \
+            fit_intercept, positive, bounds, penalty_weights, standardize, tol, max_iter, \
+            max_time, n_blocks, \
             client, random_state, verbose
         As in `AsyncLassoCV`. With `rule="1se"`, the l1_ratio is that of the least error.
 

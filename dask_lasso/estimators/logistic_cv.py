@@ -25,7 +25,8 @@ class AsyncLogisticRegressionCV(Selecting, LogisticBase):
 
     `sklearn.linear_model.LogisticRegressionCV` for data larger than one machine's memory, by
     the deviance of the test sets. All folds and ten alphas at a time share their passes over
-    the rows, of which there are about eight (`n_passes_`); every point has a duality gap.
+    the rows, of which there are about eight (`n_passes_`); of more than two classes, or with more
+    than 10,000 columns, all folds share about five for each alpha. Every point has a duality gap.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ class AsyncLogisticRegressionCV(Selecting, LogisticBase):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (2,)
+    classes_ : ndarray of shape (n_classes,)
 
     alpha_, l1_ratio_ : float
         The chosen penalty.
@@ -73,7 +74,7 @@ class AsyncLogisticRegressionCV(Selecting, LogisticBase):
     criterion_ : ndarray of shape (n_alphas,)
         With "aic" or "bic", its values.
 
-    stability_ : ndarray of shape (1, n_features)
+    stability_ : ndarray of the shape of coef_
         As in `AsyncLassoCV`.
 
     coef_, intercept_, sparse_coef_, dual_gap_, certificate_, n_iter_, n_passes_, \

@@ -92,10 +92,12 @@ def lasso_path(
     bounds : tuple (lower, upper), default=None
     penalty_weights : array-like of shape (n_features,), default=None
     standardize : bool, default=False
-    loss : {"squared", "poisson", "gamma", "tweedie"} or object, default="squared"
+    loss : {"squared", "huber", "poisson", "gamma", "tweedie"} or object, default="squared"
         As in `AsyncLassoRegressor`, where objects need a `conjugate`. But for the squared loss
-        it takes some ten passes for every ten alphas, and one target.
-    tweedie_power : float, default=1.5
+        it takes some ten passes for every ten alphas, of "huber" or with more than 10,000 columns
+        about five for each, and one target.
+    huber_delta, tweedie_power : float, default=1.35 and 1.5
+        As in `AsyncLassoRegressor`.
     sample_weight, offset : array-like of shape (n_samples,), default=None
     tol : float, default=1e-6
         How far above the minimum an objective may be, relative to ``||y - mean(y)||^2 / n`` or the

@@ -29,9 +29,10 @@ from .quadratic import null_loss, objective_of, renewed, rounding_of, step, time
 _SHORTER = 0.25 ** np.arange(1, 21)
 # Passes without progress after which there will be none.
 _MOST_IDLE = 3
-# Decrements, relative to the null loss, from which on the curvature is not taken again, and at
-# which coefficients are exact: to about the root of it.
-_NEAR = 1e-4
+# Decrements, relative to the null loss, from which on the curvature is not taken again; after
+# which a step that is no better is one of rounding; and at which coefficients are exact: to about
+# the root of it.
+_NEAR, _ROUNDING = 1e-4, 1e-12
 # What a decrement is, of that before, where the curvature is about right.
 _FAST = 1e-2
 # of classes, whose probabilities may hardly depend on a coefficient, they are less so.
@@ -131,7 +132,7 @@ class Newton:
 
     def _run(self, points, light):
         columns = self._columns
-        least, last, n_idle = np.inf, np.inf, 0
+        least, last, n_idle = np.inf, np.full(1, np.inf), 0
         while True:
             problem = columns.problem
             # What is certified is what the user gets.
@@ -142,12 +143,14 @@ class Newton:
             value = objective_of(found, beta, problem).sum()
             rounding = rounding_of(found, beta, value, problem)
             if not (np.isfinite(value) and value <= self.objective + rounding):
-                if self.estimate is not None and self._is_within(self.estimate.gap):
-                    self.converged = True  # it is rounding that is left
-                    return
-                shorter = self._shorten(self._best, beta, self.objective, found.weight)
+                shorter = None
+                is_within = self.estimate is not None and self._is_within(self.estimate.gap)
+                # Else it is rounding that is left.
+                if not (is_within and (last <= _ROUNDING * self.null_loss).all()):
+                    shorter = self._shorten(self._best, beta, self.objective, found.weight)
                 if shorter is None:
-                    self.stopped_by = self.stopped_by or "standstill"
+                    self.converged = is_within
+                    self.stopped_by = None if is_within else self.stopped_by or "standstill"
                     return
                 points, light = Points(minimum=shorter), False
                 continue

@@ -34,7 +34,7 @@ from .scoring import Point, linear_of
 from .working_set_path import Paths
 
 # Alphas that are known of at once, for which test errors take one pass.
-_AT_ONCE = 10
+_AT_ONCE = 5
 # Decrements, relative to the null loss, at which the next alpha begins: coefficients are good to
 # about the root of it.
 _SETTLED = 1e-14

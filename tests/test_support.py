@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 
 from dask_lasso import lasso_path
+from dask_lasso.problem import support as _support
 from dask_lasso.problem.support import Support
 from dask_lasso.solvers import sets as _sets
 from dask_lasso.solvers import width as _width
@@ -65,13 +66,33 @@ def test_columns_are_added():
     assert_optimal(all_of_them, support.solve(all_of_them, alpha), alpha)
 
 
-def test_no_solution_is_said():
-    """More columns than rows that all join at once: their Gram is singular."""
-    columns = Columns(np.repeat(X[:5], 2, axis=1), Y[:5])
-    support = Support()
-    assert support.solve(columns, 1e-14 * np.abs(columns.xy).max()) is None
-    alpha = 0.9 * np.abs(columns.xy).max()  # and it goes on
+def test_columns_that_are_there_twice():
+    columns, support = Columns(np.repeat(X[:5], 2, axis=1), Y[:5]), Support()
+    alpha = 1e-14 * np.abs(columns.xy).max()
     assert_optimal(columns, support.solve(columns, alpha), alpha)
+
+
+def test_no_solution_is_said(monkeypatch):
+    columns, support = Columns(X / np.geomspace(1e-4, 1e4, K), Y), Support()
+    alpha = 0.1 * np.abs(columns.xy).max()
+    with monkeypatch.context() as few:
+        few.setattr(_support, "_MOST_ROUNDS", 1)  # in which columns join
+        assert support.solve(columns, alpha) is None
+    assert_optimal(columns, support.solve(columns, alpha), alpha)  # and it goes on
+
+
+def test_a_long_way_down():
+    """From zero to nearly as many correlated columns as rows, and back, in one call each."""
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(200, 800))
+    for j in range(1, 800):
+        A[:, j] = 0.9 * A[:, j - 1] + np.sqrt(0.19) * A[:, j]
+    columns, support = Columns(A, A[:, ::16].sum(axis=1) + rng.normal(size=200)), Support()
+    largest = np.abs(columns.xy).max()
+    for share in (1e-3, 0.5, 3e-4):
+        coef = support.solve(columns, share * largest)
+        assert_optimal(columns, coef, share * largest)
+    assert np.count_nonzero(coef) > 180
 
 
 def path(*data, held, monkeypatch, **settings):

@@ -10,19 +10,25 @@ Kunisch 2003), as `active.active_set` is.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Protocol
 
 import numpy as np
 from scipy import linalg
 
-# Changes of the support at one alpha after which there is no solution to be had this way.
-_MOST_ROUNDS = 100
+# Factor from one threshold to the next: so that not many columns join before the first of them
+# leave again. Where that goes on without end it is a smaller one.
+_STEP, _LEAST_STEP = 1.2, 1.001
+_MOST_ROUNDS = 40
 # Columns that may join at once: so many, or half as many as there are.
 _FEWEST = 64
 # Share of a column, squared, that the others must leave for it to join.
 _PIVOT = 1e-10
-# What a linear system may leave, relatively, before it is solved again, or its inverse made anew.
+# What a linear system may leave, relatively, before its solution is improved.
 _LEFT = 1e-9
+# Share of what is left that a correction may leave: an inverse that has lost more digits, or has
+# been made with quite another ridge term, is made anew.
+_SHRINKS = 0.1
 # Columns in the border before it is taken in: so many, or a share of those that are inside.
 _BORDER, _SHARE = 32, 0.125
 _EPS = np.finfo(np.float64).eps
@@ -57,16 +63,14 @@ class Support:
     """
 
     def __init__(self) -> None:
-        self._clear()
-
-    def _clear(self):
         # Those inside, then those that have joined since; some may have left meanwhile.
         self._active, self._stays = np.empty(0, dtype=np.intp), np.empty(0, dtype=bool)
         self._signs, self._units = np.empty(0), np.empty(0)
         # Of those inside, with those that have joined, and of these among each other.
         self._gram, self._beside, self._own = np.empty((3, 0, 0))
         self._inverse, self._through, self._schur = np.empty((3, 0, 0))
-        self._ridge = 0.0
+        self._ridge = self._ridge_inside = 0.0
+        self._threshold: float | None = None  # that has been solved for
 
     def solve(
         self, columns: Columns, threshold: float, ridge: float = 0.0, positive: bool = False
@@ -75,22 +79,48 @@ class Support:
 
         None where columns are nearly combinations of others, or come and go without end.
         """
+        self._ridge = ridge
+        if self._threshold is None:
+            self._threshold = max(threshold, np.abs(columns.xy).max(initial=0.0))
+        step = _STEP
+        while step > _LEAST_STEP:
+            before = self.copy()
+            at = min(max(threshold, self._threshold / step), self._threshold * step)
+            coef = self._solve(columns, at, positive)
+            if coef is None:
+                vars(self).update(vars(before))
+                step = np.sqrt(step)
+                continue
+            self._threshold = at
+            if at == threshold:
+                return coef
+        return None
+
+    def copy(self) -> Support:
+        """The same, to go back to."""
+        other = copy(self)
+        other._signs, other._stays = self._signs.copy(), self._stays.copy()
+        return other
+
+    def _solve(self, columns, threshold, positive):
         slack = 1e-10 * threshold + 8 * _EPS * np.sqrt(columns.squares * columns.yy)
-        if ridge != self._ridge and not self._shift(ridge):
-            return None
         for _ in range(_MOST_ROUNDS):
             n_inside = len(self._inverse)
             n_border = len(self._active) - n_inside + np.count_nonzero(~self._stays)
             if n_border > max(_BORDER, _SHARE * n_inside):
                 self._take_in()
-            values = self._values(columns.xy[self._active] - threshold * self._signs)
+            values = self._values(columns, threshold)
+            if values is None:
+                return None
             turned = self._stays & (values * self._signs <= 0)
             if turned.any():
                 self._stays &= ~turned
                 continue
-            found = self._refine(columns, values, threshold)
+            found = self._refined(columns, values, threshold)
             if found is None:
-                break
+                if not self._renew():
+                    return None
+                continue
             coef, gradient = found
             excess = (gradient if positive else np.abs(gradient)) - threshold - slack
             excess[self._active[self._stays]] = -np.inf
@@ -107,12 +137,42 @@ class Support:
                 new = new[: len(new) // 2]
             if len(new) == 0 and not back.any():
                 break
-        self._clear()
         return None
 
-    def _values(self, rhs):
-        """The coefficients of the support, zero of columns that have left."""
-        rhs = rhs * self._units
+    def _values(self, columns, threshold):
+        """The coefficients (a,) of the support, zero of columns that have left."""
+        for is_new in (False, True):
+            if is_new and not self._renew():
+                return None
+            rhs = columns.xy[self._active] - threshold * self._signs
+            values = self._corrected(rhs * self._units * self._stays)
+            if values is not None:
+                return values * self._units
+        return None
+
+    def _corrected(self, rhs):
+        """What the Gram matrix maps to `rhs`, in units; None where the inverse is too far off."""
+        values, before = self._solved(rhs), np.linalg.norm(rhs)
+        enough = _LEFT * before
+        while True:
+            left = rhs - self._applied(values)
+            size = np.linalg.norm(left)
+            if size <= enough:
+                return values
+            if not size <= _SHRINKS * before:
+                return None
+            values, before = values + self._solved(left), size
+
+    def _applied(self, values):
+        """The Gram matrix times `values`, in units."""
+        inside, joined = np.split(values, [len(self._gram)])
+        of_inside = self._gram @ inside + self._beside @ joined
+        found = np.concatenate([of_inside, inside @ self._beside + self._own @ joined])
+        found += (self._ridge - self._ridge_inside) * self._units**2 * values
+        return found * self._stays
+
+    def _solved(self, rhs):
+        """The inverse times `rhs`, in units, about as good as what it was updated with."""
         n = len(self._inverse)
         values, free = np.zeros(len(rhs)), self._inverse @ rhs[:n]
         joined, left, border, schur = self._border()
@@ -121,7 +181,7 @@ class Support:
         values[:n] = free - border @ of_border
         values[n + joined] = of_border[: len(joined)]
         values[left] = 0.0
-        return values * self._units
+        return values
 
     def _border(self):
         """What has joined and left, what that is to the inverse, and the system that it has."""
@@ -134,30 +194,30 @@ class Support:
         )
         return joined, left, np.hstack([through, of_left.T]), schur
 
-    def _refine(self, columns, values, threshold):
+    def _refined(self, columns, values, threshold):
         """The coefficients of all columns, to rounding, and what is left to correlate with."""
-        size = np.linalg.norm((columns.xy[self._active] * self._units)[self._stays])
-        for attempt in range(4):
-            coef = np.zeros(len(columns.xy))
-            coef[self._active] = values
-            gradient = columns.correlations(coef)
-            left = gradient[self._active] - threshold * self._signs - self._ridge * values
-            left[~self._stays] = 0.0
-            if np.linalg.norm(left * self._units) <= _LEFT * size:
-                values = values + self._values(left)
-                # What that turns is rounding.
-                coef[self._active] = np.where(values * self._signs > 0, values, 0.0)
-                return coef, gradient
-            if attempt == 1:
-                self._take_in()
-                if not self._invert():
-                    return None
-                values = self._values(columns.xy[self._active] - threshold * self._signs)
-            else:
-                values = values + self._values(left)
-        return None
+        coef = np.zeros(len(columns.xy))
+        coef[self._active] = values
+        gradient = columns.correlations(coef)
+        left = gradient[self._active] - threshold * self._signs - self._ridge * values
+        step = self._corrected(left * self._units * self._stays)
+        if step is None:
+            return None
+        values = values + step * self._units
+        # What that turns is rounding.
+        coef[self._active] = np.where(values * self._signs > 0, values, 0.0)
+        return coef, gradient
 
-    def _invert(self):
+    def _renew(self):
+        """Make the inverse anew, with the ridge term that there is now.
+
+        False where a column is nearly a combination of others.
+        """
+        self._take_in()
+        growth = np.sqrt(1 + (self._ridge - self._ridge_inside) * self._units**2)
+        self._units, self._ridge_inside = self._units / growth, self._ridge
+        self._gram /= np.outer(growth, growth)
+        np.fill_diagonal(self._gram, 1.0)
         if len(self._gram) == 0:
             return True
         factor, info = linalg.lapack.dpotrf(self._gram, lower=True, clean=True)
@@ -166,19 +226,6 @@ class Support:
         lower, _ = linalg.lapack.dpotri(factor, lower=True)
         self._inverse = np.tril(lower) + np.tril(lower, -1).T
         return True
-
-    def _shift(self, ridge):
-        """Another ridge term: nothing of the inverse can be kept."""
-        self._take_in()
-        squares = 1 / self._units**2 + (ridge - self._ridge)
-        gram = self._gram / np.outer(self._units, self._units)
-        np.fill_diagonal(gram, squares)
-        self._units, self._ridge = 1 / np.sqrt(squares), ridge
-        self._gram = gram * np.outer(self._units, self._units)
-        if self._invert():
-            return True
-        self._clear()
-        return False
 
     def _take_in(self):
         """Of the columns in the border make columns inside, and forget those that have left."""
@@ -200,7 +247,7 @@ class Support:
     def _add(self, columns, new, signs):
         """Let columns join; False where one of them is nearly a combination of others."""
         n, m = len(self._inverse), len(self._own)
-        units = 1 / np.sqrt(columns.squares[new] + self._ridge)
+        units = 1 / np.sqrt(columns.squares[new] + self._ridge_inside)
         products = columns.products(np.concatenate([self._active, new]), new)
         products *= np.outer(np.concatenate([self._units, units]), units)
         beside, with_joined, own = products[:n], products[n : n + m], products[n + m :]

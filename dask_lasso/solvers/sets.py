@@ -151,6 +151,12 @@ class _OfRows:
         self._rows.grow()
 
     def solve(self, alphas, penalty, near):
+        # With further columns it begins where the first of these alphas did: on the way down fewer
+        # columns come and go than on the way back.
+        if near is None:
+            self._before = self._support.copy()
+        else:
+            self._support = self._before.copy()
         found = np.zeros((len(self._weights), len(alphas)))
         positive, moments = penalty.box is not None, None
         for i, alpha in enumerate(alphas):

@@ -267,6 +267,18 @@ def test_columns_far_from_zero(loss):
     np.testing.assert_allclose(far.coef_, plain.coef_, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_warm_start_beside_columns_far_from_zero(loss):
+    """Where it begins, the intercept is one for the coefficients."""
+    X, y = rows(loss)
+    model = model_of(loss, warm_start=True).fit(X + 1e5, y)
+    before, n_passes = model.coef_, model.n_passes_
+    model.fit(X + 1e5, y)
+    np.testing.assert_allclose(model.coef_, before, rtol=0, atol=1e-7)
+    assert model.n_passes_ <= n_passes
+
+
 @pytest.mark.parametrize("kind", ["sparse", "float32", "strided", "frame", "unknown"])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_collections(loss, kind, client, tmp_path):

@@ -159,6 +159,21 @@ def test_far_columns_without_intercept_and_with_a_ridge_term(column):
     assert found - best <= model.dual_gap_ + 1e-13 * (y @ y / len(y))
 
 
+@pytest.mark.parametrize("seed", [55, 83, 136, 193])
+def test_bounds_of_far_columns_without_intercept(seed):
+    """Between the kinks of the mean of the residual, whose sizes differ much."""
+    rng = np.random.default_rng(seed)
+    far = 10.0 ** rng.uniform(3, 7, 4)
+    X = far * (1 + 1e-5 * rng.normal(size=(60, 4)))
+    y = rng.normal(size=60) + 1.9
+    upper = 0.01 * rng.choice([0.1, 1, 10, np.inf], 4)
+    bounds = np.where(rng.random(4) < 0.5, 0, -0.1), upper
+    settings = dict(fit_intercept=False, bounds=bounds, penalty_weights=far / 1e5)
+    model = AsyncElasticNetRegressor(0.01, **settings).fit(X, y)
+    assert 0 <= model.dual_gap_ <= 1e-12 * (y @ y) / 60
+    assert model.coef_.any()
+
+
 @pytest.mark.parametrize("unit", [1e-12, 1e-6, 1.0, 1e6, 1e7, 1e8, 1e12])
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_unpenalised_columns_in_any_units(fit_intercept, unit):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 
 import dask.array as da
 import numpy as np
@@ -100,6 +101,23 @@ def test_offset_and_several_targets(wide, monkeypatch):
     every = fits("poisson").fit(X, y, offset=offset)
     np.testing.assert_allclose(model.coef_, every.coef_, rtol=0, atol=1e-8)
     np.testing.assert_allclose(both.coef_, fits("poisson").fit(X, Y).coef_, rtol=0, atol=1e-8)
+
+
+def test_columns_far_from_zero_of_which_the_first_chunk_has_none(thread_workers, wide):
+    """Sums are about a point near the means, and rows have to tell which."""
+    X, y = rows()
+    X[:, :4] += 1e6
+    expected = fits("logistic", standardize=True).fit(X, y)
+    sizes = (0, 3, N - 3)
+    edges = np.cumsum((0, *sizes))
+    blocks = {
+        ("far", i, 0): sparse.csr_array(X[start:stop])
+        for i, (start, stop) in enumerate(pairwise(edges.tolist()))
+    }
+    there = da.Array(blocks, "far", (sizes, (K,)), meta=sparse.csr_array((0, 0)))
+    there, targets = thread_workers.persist([there, da.from_array(y, chunks=(sizes,))])
+    model = fits("logistic", standardize=True, client=thread_workers).fit(there, targets)
+    np.testing.assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("place", ["memory", "threads"])
@@ -208,6 +226,20 @@ def test_columns_that_are_constant_or_copies(wide):
         coef[:40] += coef[K : K + 40]
         np.testing.assert_allclose(coef[:K], expected.coef_[0], rtol=0, atol=1e-6)
         assert model.dual_gap_ <= 1e-10
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [0.0, 7.0])
+@pytest.mark.parametrize("n_many", [20, K])
+def test_a_column_without_variation_and_without_a_penalty(value, n_many, monkeypatch):
+    X, y = rows()
+    weights = uneven(zeros=(0, 9))
+    monkeypatch.setattr(width, "MAX_GRAM", n_many)
+    X[:, [0, 9]] = value, 0.0
+    for kind in (np.asarray, sparse.csr_array):
+        model = fits("logistic", penalty_weights=weights).fit(kind(X), y)
+        assert not model.coef_[0, [0, 9]].any()
+        assert model.dual_gap_ <= 1e-12
 
 
 # -- limits and defects ------------------------------------------------------------------

@@ -49,8 +49,8 @@ def solve_far(lasso: Lasso, max_iter: int, coef: np.ndarray, solve: Callable) ->
     bounds, takers = _bounds(
         constant, x_mean, np.broadcast_to(lasso.threshold / n, coef.shape), box
     )
-    low, high = bounds
-    mean, signs = min(max(0.0, low), high), None
+    ends, states, signs = list(bounds), [None, None], None
+    mean = min(max(0.0, ends[0]), ends[1])
     for _ in range(_MAX_STEPS):
         inner = lasso._replace(
             gram=np.ascontiguousarray(apart.gram),
@@ -68,15 +68,19 @@ def solve_far(lasso: Lasso, max_iter: int, coef: np.ndarray, solve: Callable) ->
         if signs is not None and np.array_equal(lasso.state(coef), signs):
             return _settled(lasso, sums, coef, mean)
         signs = lasso.state(coef)
-        low, high = (mean, high) if excess > 0 else (low, mean)
+        side = int(excess <= 0)
+        ends[side], states[side] = mean, signs
         active = np.flatnonzero(np.abs(signs) == 1)
         mean += excess / (1.0 + n * sums.slope(active))
-        # No root of these signs, if it is not between the bounds: they have to show again.
-        if mean > high:
-            mean, signs = high if high == bounds[1] else (low + high) / 2, None
-        elif mean < low:
-            mean, signs = low if low == bounds[0] else (low + high) / 2, None
-    return coef
+        for side, beyond in enumerate((mean < ends[0], mean > ends[1])):
+            # No root of these signs, if it is not between the ends, or at one where others are:
+            # they have to show again.
+            is_known = mean == ends[side] and states[side] is not None
+            if beyond or (is_known and not np.array_equal(signs, states[side])):
+                mean = ends[side] if states[side] is None else sum(ends) / 2
+                signs = None
+                break
+    return None
 
 
 def _settled(lasso, sums, coef, mean):

@@ -73,7 +73,7 @@ def column_moments(chunks: Iterable[Chunk]) -> ColumnMoments:
             X, y, sample_weight = chunk.arrays()
             with np.errstate(invalid="ignore", over="ignore"):
                 if sparse.issparse(X):
-                    sums = sums or _SparseSums(X, y)
+                    sums = sums or _SparseSums(X.shape[1], y.shape[1])
                     weights = np.ones(len(y)) if sample_weight is None else sample_weight
                     finite = sums.add(X, y, weights)
                 else:
@@ -165,19 +165,23 @@ class _SparseSums:
     it is, nearly all of the column is stored, and sums are about a point near the mean.
     """
 
-    def __init__(self, X, y):
-        k, m = X.shape[1], y.shape[1]
+    def __init__(self, k, m):
         self._n_rows = self._n_chunks = self._n_values = 0
-        self._y_shift = _values_far_from_zero(y)
         # Weighted sums of x, of x squared, and of x y.
         self._x, self._xx, self._xy = np.zeros(k), np.zeros(k), np.zeros((m, k))
         self._weight, self._y, self._yy = 0.0, np.zeros(m), np.zeros((m, m))
+
+    def _look(self, X, y):
+        """See of some rows about which point the sums are to be."""
+        self._y_shift = _values_far_from_zero(y)
         shift = _stored_far_from_zero(X)
         self._far = np.flatnonzero(shift)
         self._shift = shift[self._far]
 
     def add(self, X, y, weights) -> bool:
         """Add a chunk's rows; False where a value is not finite."""
+        if self._n_rows == 0:  # chunks without rows tell nothing
+            self._look(X, y)
         y = y - self._y_shift
         weighted = weights[:, np.newaxis] * y
         squares = np.square(X.data, dtype=np.float64)

@@ -218,6 +218,8 @@ class WorkingColumns:
             # A column without variation has no correlation but rounding.
             correlation[~self._varies] = 0.0
         every, by_column = self._of(None), self._spread(beta)
+        if self._fit_intercept:  # of columns about their means, too
+            by_column[-1] += self._x_mean @ by_column[:-1]
         norms = self._norms
         if isinstance(self._loss, Softmax):
             if self._fit_intercept:

@@ -86,13 +86,16 @@ def lower_bound(
     if problem.fit_intercept:
         # Rounding leaves a sum, which columns far from zero magnify.
         x_theta = x_theta - np.outer(x_mean, point.theta)
-        worth += np.abs(point.theta) * (unit + 2 * np.abs(beta[k]))
+        # The intercept is of columns about their means, as x_theta is.
+        intercept = beta[k] + (x_mean @ beta[:k] if np.ndim(x_mean) else 0.0)
+        worth += np.abs(point.theta) * (unit + 2 * np.abs(intercept))
         is_off |= np.abs(point.theta) > np.sqrt(n) * small
     if free.any():
         pulls = penalty.pulls(x_theta, beta[:k]).of(free)
         left, norms = pulls.open, norms[free, np.newaxis]
         worth += pulls.cost(1.0, 0.0)
-        units = np.sqrt(n) * unit / np.maximum(norms, _TINY)
+        # A column of zeros, or of one value beside an intercept, has no correlation.
+        units = np.sqrt(n) * unit / np.where(norms > 0, norms, np.inf)
         worth += (left * (2 * np.abs(beta[:k][free]) + units)).sum(axis=0)
         is_off |= (left > small * norms).any(axis=0)
     scale, conjugate = np.ones(m), 0.0 * worth

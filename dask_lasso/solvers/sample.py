@@ -43,13 +43,13 @@ def first_estimate(
     if start is None:
         return None
     beta, null = start
-    found, best, objective = None, beta, np.inf
+    found, best, objective = None, np.zeros_like(beta), np.inf
     for _ in range(_FIRST_PASSES):
         at = pass_of(problem.loss)([sample], problem.loss, Points(beta, beta=beta))
         if at.defect is not None or at.weight == 0:
             return None
         value = objective_of(at, beta, problem).sum()
-        if not value <= objective:
+        if not (np.isfinite(value) and value <= objective):
             beta = best + 0.25 * (beta - best)
             continue
         is_near = objective - value <= _FIRST_CHANGE * abs(value)
@@ -119,7 +119,11 @@ def _start(sample, problem: Problem, coef_init) -> tuple[np.ndarray, np.ndarray]
     if problem.fit_intercept:
         beta[-1] = of_constant.eta
     if coef_init is not None:
-        beta[: sample.X.shape[1]] = problem.l1_penalty.clip(coef_init)
+        coef = problem.l1_penalty.clip(coef_init)
+        beta[: len(coef)] = coef
+        if problem.fit_intercept:  # about right, of columns far from zero too
+            with np.errstate(over="ignore", invalid="ignore"):
+                beta[-1] -= np.average(raw_rows(sample).X @ coef, axis=0, weights=weights)
     return beta, of_constant.null / weights.sum()
 
 

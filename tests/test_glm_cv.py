@@ -278,6 +278,22 @@ def test_rows_on_which_the_curvature_changes_much(kind):
     np.testing.assert_allclose(alone.deviance_path_, model.deviance_path_[-1], rtol=1e-3)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_null_model_that_is_far_from_the_rows():
+    """Without an intercept: slopes explain more than the loss there, and steps are too long."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(-128, 128, size=(60, 12)).astype(float)
+    y = rng.poisson(30 * np.exp(X[:, :3] @ [0.01, -0.005, 0.003])).astype(float)
+    largest = np.abs(X.T @ (y - 1)).max() / 60
+    alphas = largest * np.array([1.5, 0.8, 0.5, 0.1, 0.01])
+    settings = dict(loss="poisson", fit_intercept=False, tol=1e-9)
+    _, coefs, _ = lasso_path(X, y, alphas=alphas, **settings)
+    for alpha, coef in zip(alphas, coefs.T, strict=True):
+        one = AsyncLassoRegressor(alpha, **settings).fit(X, y)
+        np.testing.assert_allclose(coef, one.coef_, rtol=0, atol=1e-6)
+    assert np.count_nonzero(coefs.any(axis=0)) == 4
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_a_fold_without_a_class(place, client):
     X, y = rows("logistic")

@@ -14,6 +14,7 @@ column has no part in S: it bounds t, and where t is at its bound it takes up wh
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy import linalg
@@ -49,8 +50,9 @@ def solve_far(lasso: Lasso, max_iter: int, coef: np.ndarray, solve: Callable) ->
     bounds, takers = _bounds(
         constant, x_mean, np.broadcast_to(lasso.threshold / n, coef.shape), box
     )
-    ends, states, signs = list(bounds), [None, None], None
-    mean = min(max(0.0, ends[0]), ends[1])
+    within: list[float] = list(bounds)
+    states: list[Any] = [None, None]
+    mean, signs = min(max(0.0, within[0]), within[1]), None
     for _ in range(_MAX_STEPS):
         inner = lasso._replace(
             gram=np.ascontiguousarray(apart.gram),
@@ -69,15 +71,15 @@ def solve_far(lasso: Lasso, max_iter: int, coef: np.ndarray, solve: Callable) ->
             return _settled(lasso, sums, coef, mean)
         signs = lasso.state(coef)
         side = int(excess <= 0)
-        ends[side], states[side] = mean, signs
+        within[side], states[side] = mean, signs
         active = np.flatnonzero(np.abs(signs) == 1)
         mean += excess / (1.0 + n * sums.slope(active))
-        for side, beyond in enumerate((mean < ends[0], mean > ends[1])):
-            # No root of these signs, if it is not between the ends, or at one where others are:
+        for side, beyond in enumerate((mean < within[0], mean > within[1])):
+            # No root of these signs, if it is not within the ends, or at one where others are:
             # they have to show again.
-            is_known = mean == ends[side] and states[side] is not None
+            is_known = mean == within[side] and states[side] is not None
             if beyond or (is_known and not np.array_equal(signs, states[side])):
-                mean = ends[side] if states[side] is None else sum(ends) / 2
+                mean = within[side] if states[side] is None else sum(within) / 2
                 signs = None
                 break
     return None

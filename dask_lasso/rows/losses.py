@@ -82,8 +82,9 @@ class RowLoss:
         value, gradient = 0.0, np.zeros(beta.shape)
         for tile, X, eta in _tiles(rows, beta):
             y, weight = rows.y[tile], _weight(rows, tile)
-            value += (weight * self.loss.value(eta, y)).sum()
-            _add_products(X, weight * self.loss.derivative(eta, y), gradient)
+            with np.errstate(over="ignore", invalid="ignore"):  # of a step that is too long
+                value += (weight * self.loss.value(eta, y)).sum()
+                _add_products(X, weight * self.loss.derivative(eta, y), gradient)
         return value, gradient
 
     def sums(self, beta: np.ndarray, rows: Rows) -> Sums:

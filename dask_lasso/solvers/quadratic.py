@@ -19,6 +19,9 @@ from .fit import Problem
 # Of an objective, what is rounding.
 ROUNDING = 1e-14
 _TINY = np.finfo(float).tiny
+# Share of the null loss from which on a step's gap is a sign of too few squares of the response,
+# and how many more there are then.
+_POOR, _MORE_SQUARES = 1e-4, (1e2, 1e4, 1e8)
 
 
 def pass_of(loss: object) -> Callable:
@@ -150,7 +153,14 @@ def step(
             moments = moments._replace(y_mean=about.y_mean + about.x_mean @ coef)
         # In means over the curvature, and not over the rows.
         penalty = problem.l1_penalty.at(problem.l1_penalty.alpha * weight / of_rows.weight)
-        new = solve(moments, penalty, max_iter=max_iter, coef_init=coef).coef
+        found = solve(moments, penalty, max_iter=max_iter, coef_init=coef)
+        for more in _MORE_SQUARES:
+            if not (found.gap > _POOR * moments.null_loss).any():
+                break
+            # Those that are guessed of a slope alone (`newton_path`) may be fewer than it explains.
+            larger = moments._replace(yy=more * moments.yy)
+            found = solve(larger, penalty, max_iter=max_iter, coef_init=coef)
+        new = found.coef
         after[:k, [target]] = new
         if problem.fit_intercept:
             after[k, target] += (of_rows.y_mean - of_rows.x_mean @ (new - coef))[0]

@@ -8,6 +8,7 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import assert_nothing_left
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import Lasso, LinearRegression
 
@@ -16,6 +17,7 @@ from dask_lasso import (
     AsyncElasticNetRegressor,
     AsyncLassoCV,
     AsyncLassoRegressor,
+    AsyncLogisticRegression,
     lasso_path,
     reuse_statistics,
 )
@@ -398,6 +400,89 @@ def test_a_loss_with_a_defect(name, place, client):
         model.client = None
     model.set_params(loss=(f, fprime))
     assert_fails(model, lambda: model.fit(on(place, X), on(place, y)), match)
+
+
+class Absolute:
+    """A penalty that is one."""
+
+    def value(self, w):
+        return float(np.abs(w).sum())
+
+    def prox(self, w, step):
+        return np.sign(w) * np.maximum(np.abs(w) - step, 0)
+
+
+class TextValue(Absolute):
+    def value(self, w):
+        return "small"
+
+
+class NotFinite(Absolute):
+    def prox(self, w, step):
+        return w * np.nan
+
+
+class TooShort(Absolute):
+    def prox(self, w, step):
+        return w[:-1]
+
+
+class OfOneRow:
+    """The squared loss of the first row alone."""
+
+    def value(self, eta, y):
+        return (eta - y)[:1] ** 2 / 2
+
+    def derivative(self, eta, y):
+        return eta - y
+
+    def curvature(self, eta, y):
+        return np.ones_like(y)
+
+
+def of_text(estimator, X, y):
+    return "good"
+
+
+def of_nothing(estimator, X, y):
+    return np.nan
+
+
+LASSO, LABELS = AsyncLassoRegressor(0.1), (y > 0).astype(int)
+CHOICE, LOGISTIC = AsyncLassoCV(alphas=3, cv=3), AsyncLogisticRegression(0.01)
+PLUGS = {
+    "a value that is text": (LASSO, y, {"penalty": TextValue()}, "penalty: value returned 'small'"),
+    "NaN of a prox": (LASSO, y, {"penalty": NotFinite()}, "penalty: prox returned NaN"),
+    "a short prox": (LASSO, y, {"penalty": TooShort()}, r"penalty: prox .*shape \(3,\)"),
+    "no penalty": (LASSO, y, {"penalty": NoEngine()}, "penalty"),
+    "no loss": (LASSO, y, {"loss": NoEngine()}, "loss"),
+    "a loss of one row": (LASSO, y, {"loss": OfOneRow()}, r"loss: value .*shape \(1, 1\)"),
+    "a score that is text": (CHOICE, y, {"scoring": of_text}, "scoring: of_text returned 'good'"),
+    "a score of nothing": (CHOICE, y, {"scoring": of_nothing}, "scoring: of_nothing returned nan"),
+    "no score": (CHOICE, y, {"scoring": "best"}, "scoring"),
+    "a share above one": (CHOICE, y, {"relaxed": [2.0]}, "relaxed"),
+    "bounds without zero": (LASSO, y, {"bounds": (0.1, 1)}, "bounds are 0.1 and 1"),
+    "one bound": (LOGISTIC, LABELS, {"bounds": (-1,)}, "bounds must be a pair"),
+    "weights that are text": (LOGISTIC, LABELS, {"class_weight": {0: "a"}}, "class_weight must be"),
+    "negative weights": (LOGISTIC, LABELS, {"class_weight": {0: -1, 1: 1}}, "class_weight has neg"),
+    "weights of no class": (LOGISTIC, LABELS, {"class_weight": {5: 1}}, "class_weight|[Cc]lass"),
+    "no offset a row": (LASSO, y, {"offset": 1.0}, "offset is 1.0"),
+    "offsets too few": (LOGISTIC, LABELS, {"offset": ONES[1:]}, "offset"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@PLACES
+@pytest.mark.parametrize("name", PLUGS)
+def test_plugs_bounds_and_weights_of_classes(name, place, thread_workers):
+    model, target, bad, match = PLUGS[name]
+    model = type(model)(**model.get_params()).set_params(client=thread_workers).fit(X, target)
+    bad = dict(bad)
+    offset = {"offset": on(place, bad.pop("offset"))} if "offset" in bad else {}
+    model.set_params(**bad)
+    data = on(place, X), on(place, target)
+    assert_fails(model, lambda: model.fit(*data, **offset), match)
+    assert_nothing_left(thread_workers)
 
 
 # -- statistics --------------------------------------------------------------------------

@@ -68,6 +68,8 @@ class LogisticBase(ClassifierMixin, LinearBase):
         """Weights of the rows, times those of their classes."""
         if self.class_weight is None:
             return sample_weight
+        if isinstance(self.class_weight, dict):
+            _check_class_weight(list(self.class_weight.values()))
         if is_dask(y) and self.class_weight == "balanced":
             if sample_weight is not None:
                 raise ValueError(
@@ -174,6 +176,15 @@ def _log_probabilities(eta):
     if eta.ndim == 2:
         return log_softmax(eta, axis=1)
     return -np.logaddexp(0, np.column_stack([eta, -eta]))
+
+
+def _check_class_weight(values):
+    try:
+        weights = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"class_weight must be real numbers, got {values!r}.") from error
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError("class_weight has negative or non-finite values: use weights >= 0.")
 
 
 # -- labels --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -87,4 +88,9 @@ class Scoring:
         if is_classifier(self._model):
             y = self._model.classes_[y.astype(np.intp)]
         weights = {} if weight is None else {"sample_weight": weight}
-        return float(self._scorer(self._model, eta, y, **weights))
+        score = self._scorer(self._model, eta, y, **weights)
+        if not isinstance(score, Real) or np.isnan(score):
+            raise ValueError(
+                f"scoring: {self.name} returned {score!r} for {len(eta)} rows; it must be a number."
+            )
+        return float(score)

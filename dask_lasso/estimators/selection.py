@@ -141,7 +141,7 @@ class Selecting(LinearBase):
                 )
         if not exact.knows(problem.penalty):
             raise ValueError(
-                f"penalty has no dual_norm, without which a {type(self).__name__} cannot solve from"
+                f"penalty has no dual_norm, without which {type(self).__name__} cannot solve from"
                 " statistics: search over alpha of AsyncLassoRegressor, with GridSearchCV."
             )
 

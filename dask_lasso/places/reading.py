@@ -70,7 +70,7 @@ class Reading:
         # What a graph holds as a NumPy or SciPy array would be sent with every pass; it goes
         # to the workers once, for as long as the result is kept.
         parts = [
-            part._replace(values=client.persist(optimised(part.values), optimize_graph=False))
+            part._replace(values=waiting.persist(optimised(part.values)))
             if _is_in_graph(part)
             else part
             for part in rows.parts

@@ -68,6 +68,14 @@ class Waiting:
         self.futures.update(futures)
         return futures
 
+    def persist(self, collection: Any) -> Any:
+        """The same collection, optimised already, of which the cluster has the results."""
+        from distributed import futures_of
+
+        kept = self.client.persist(collection, optimize_graph=False, retries=retries())
+        self.futures.update(futures_of(kept))
+        return kept
+
     def release(self, future: Future) -> None:
         # Released, not cancelled: the scheduler drops what nobody else wants, and leaves
         # alone what another fit or the user has asked for under the same key.

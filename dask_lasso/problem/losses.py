@@ -315,6 +315,7 @@ def loss_of(loss: str | tuple | Loss, huber_delta: float, tweedie_power: float) 
         }
         return named[loss]
     if not isinstance(loss, tuple | list):
+        _check_shapes(loss)
         return loss
     if len(loss) != 2 or not all(callable(function) for function in loss):
         raise ValueError(
@@ -322,3 +323,19 @@ def loss_of(loss: str | tuple | Loss, huber_delta: float, tweedie_power: float) 
             f" a pair of functions (f, fprime), got {loss!r}."
         )
     return Pair(*loss)
+
+
+def _check_shapes(loss):
+    """Raise if a method of a loss does not work elementwise, on two rows."""
+    rows = np.ones((2, 1))
+    for name in ("value", "derivative", "curvature", "conjugate"):
+        try:
+            with np.errstate(all="ignore"):
+                found = np.shape(getattr(loss, name)(rows, rows))
+        except Exception:  # there is none, or not of these rows: those of the fit will tell
+            continue
+        if found != rows.shape:
+            raise ValueError(
+                f"loss: {name} returned an array of shape {found} for two of shape {rows.shape};"
+                " it must be the same."
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -257,6 +258,8 @@ class Plugged(Elastic):
         """The penalty (m,) of coefficients (k, m), in equal shares of the targets."""
         m = coef.shape[1]
         value = self.penalty.value(coef[:, 0] if m == 1 else coef)
+        if not isinstance(value, Real):
+            raise ValueError(f"penalty: value returned {value!r}; it must be one number.")
         return np.full(m, self.l1 * value / m) + 0.5 * self.l2 * (coef**2).sum(axis=0)
 
     @property
@@ -288,6 +291,8 @@ class Plugged(Elastic):
                 f"penalty: prox returned an array of shape {found.shape} for one of shape"
                 f" {w.shape if w.shape[1] > 1 else w[:, 0].shape}; it must be the same."
             )
+        if np.isfinite(w).all() and not np.isfinite(found).all():
+            raise ValueError("penalty: prox returned NaN or infinity for finite coefficients.")
         return scale[:, np.newaxis] * found.reshape(w.shape)
 
     def pulls(self, correlation: np.ndarray, coef: np.ndarray) -> Pulls:

@@ -97,9 +97,10 @@ class RowLoss:
         along = np.zeros((k + 1, m)) if is_along else None
         for tile, X, eta in _tiles(rows, beta):
             y, weight = rows.y[tile], _weight(rows, tile)
-            loss += (weight * self.loss.value(eta, y)).sum(axis=0)
-            of_rows, curvature = -self.loss.derivative(eta, y), self.loss.curvature(eta, y)
-            curvatures += float((weight * curvature).sum() / m)
+            with np.errstate(over="ignore", invalid="ignore"):  # infinite, of one too far out
+                loss += (weight * self.loss.value(eta, y)).sum(axis=0)
+                of_rows, curvature = -self.loss.derivative(eta, y), self.loss.curvature(eta, y)
+                curvatures += float((weight * curvature).sum() / m)
             _add_products(X, weight * of_rows, theta)
             if is_along:
                 _add_products(X, weight * curvature, along)

@@ -33,7 +33,7 @@ class Anderson:
         norm = np.linalg.norm(residual)
         if self._fallback is not None:
             plain, last_norm = self._fallback
-            if norm > _SAFEGUARD * last_norm:
+            if not norm <= _SAFEGUARD * last_norm:
                 self.reset()
                 return plain
         if self._last is not None:
@@ -45,7 +45,11 @@ class Anderson:
             return image
         changes = np.array(self._changes)
         # A Gram of ten columns; the ridge keeps the nearly dependent ones apart.
-        gram = changes @ changes.T
+        with np.errstate(over="ignore", invalid="ignore"):
+            gram = changes @ changes.T
+        if not np.isfinite(gram).all():  # of points too far out
+            self.reset()
+            return image
         gram += 1e-10 * np.trace(gram) * np.eye(len(gram))
         weights = np.linalg.lstsq(gram, changes @ residual, rcond=None)[0]
         self._fallback = (image, norm)

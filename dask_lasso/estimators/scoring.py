@@ -89,7 +89,7 @@ class Scoring:
             y = self._model.classes_[y.astype(np.intp)]
         weights = {} if weight is None else {"sample_weight": weight}
         score = self._scorer(self._model, eta, y, **weights)
-        if not isinstance(score, Real) or np.isnan(score):
+        if not isinstance(score, Real) or np.isnan(float(score)):
             raise ValueError(
                 f"scoring: {self.name} returned {score!r} for {len(eta)} rows; it must be a number."
             )

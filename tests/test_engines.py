@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -139,3 +141,69 @@ def test_bounded_staleness_gives_the_same(engine, client):
     )
     model.fit(da.from_array(X, chunks=(500, -1)), da.from_array(y, chunks=500))
     assert_close(model.coef_, exact(X, y, alpha), 1e-6)
+
+
+def loss(beta, X, y):
+    return 0.5 * ((y - X @ beta) ** 2).sum()
+
+
+def gradient(beta, X, y):
+    return X.T @ (X @ beta - y)
+
+
+@pytest.mark.parametrize(
+    ("settings", "items", "n_blocks"),
+    [
+        (dict(local_solver="lbfgs"), None, 4),  # two for each thread
+        (dict(local_solver="lbfgs"), 200, 6),  # chunks of 100 values, two of them each
+        (dict(loss=(loss, gradient)), None, 12),  # nobody knows what these cost
+        (dict(local_solver="lbfgs", n_blocks=7), 200, 7),
+    ],
+    ids=str,
+)
+def test_small_raw_chunks_are_joined(settings, items, n_blocks, thread_workers, monkeypatch):
+    if items is not None:
+        monkeypatch.setattr("dask_lasso.places.cluster._BLOCK_ITEMS", items)
+    X = np.random.default_rng(0).normal(size=(240, 5))
+    y = X @ [1.0, -1.0, 0.5, 0.0, 0.0]
+    chunks = da.from_array(X, chunks=(20, 5)), da.from_array(y, chunks=20)
+    model = AsyncLassoRegressor(0.1, tol=1e-4, client=thread_workers, **settings).fit(*chunks)
+    assert len(model.staleness_) == n_blocks
+    np.testing.assert_allclose(model.coef_, Lasso(0.1, tol=1e-12).fit(X, y).coef_, atol=0.05)
+
+
+class Counting:
+    """The synchronous engine, and what kinds of results it has been handed."""
+
+    def __init__(self):
+        self.kinds = Counter()
+
+    def run(self, run):
+        waiting = 0
+        for result in run.completed():
+            run.absorb(result)
+            self.kinds[result.kind] += 1
+            waiting += 1
+            if waiting == run.n_blocks:
+                waiting = 0
+                if run.update():
+                    break
+                run.submit(run.idle())
+
+
+@pytest.mark.parametrize("place", ["memory", "threads"])
+def test_answers_for_the_certificate_come_with_updates(place, request):
+    X = np.random.default_rng(0).normal(size=(400, 5))
+    y = X @ [1.0, -1.0, 0.5, 0.0, 0.0] + 1
+    rows, engine = (X, y), Counting()
+    settings = dict(engine=engine, local_solver="lbfgs", n_blocks=4, tol=1e-9)
+    if place == "threads":
+        rows = da.from_array(X, chunks=(100, 5)), da.from_array(y, chunks=100)
+        settings["client"] = request.getfixturevalue("thread_workers")
+    model = AsyncLassoRegressor(0.1, **settings).fit(*rows)
+    assert model.certificate_ == "duality gap"
+    assert model.dual_gap_ <= 1e-9 * y.var()
+    np.testing.assert_allclose(model.coef_, Lasso(0.1, tol=1e-12).fit(X, y).coef_, atol=1e-4)
+    # Several certificates, and no message for any of them.
+    assert len(model.history_["objective"]) > 1
+    assert engine.kinds == {"report": 4, "update": engine.kinds["update"]}

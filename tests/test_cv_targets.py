@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from sklearn.datasets import make_regression
 
-from dask_lasso import AsyncElasticNetCV, AsyncLassoCV, AsyncLassoRegressor, lasso_path
+from dask_lasso import (
+    AsyncElasticNetCV,
+    AsyncElasticNetRegressor,
+    AsyncLassoCV,
+    AsyncLassoRegressor,
+    lasso_path,
+)
 
 X, Y = make_regression(200, 8, n_informative=4, n_targets=3, noise=30, random_state=0)
 Y[:, 1] *= 0.01
@@ -60,7 +66,27 @@ def test_the_path_of_a_choice():
     model = AsyncLassoCV(**SETTINGS).fit(X, Y[:, 0])
     _, coefs, _ = lasso_path(X, Y[:, 0], alphas=model.alphas_, fit_intercept=True)
     np.testing.assert_allclose(model.coef_path_, coefs, rtol=1e-8, atol=1e-9)
-    assert not hasattr(model.fit(X, Y), "coef_path_")
+    assert not hasattr(AsyncLassoCV(), "coef_path_")
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, dict(one_alpha=True), dict(l1_ratio=0.5), dict(l1_ratio=[0.3, 0.9])], ids=str
+)
+def test_the_path_of_several_targets(settings):
+    make = AsyncElasticNetCV if "l1_ratio" in settings else AsyncLassoCV
+    model = make(**SETTINGS, **settings).fit(X, Y)
+    assert model.coef_path_.shape == (3, 8, 12)
+    for target, coefs in enumerate(model.coef_path_):
+        l1_ratio, alphas = 1.0, model.alphas_[target]
+        if "l1_ratio" in settings:
+            l1_ratio = model.l1_ratio_[target]
+        if alphas.ndim > 1:
+            alphas = alphas[settings["l1_ratio"].index(l1_ratio)]
+        chosen = coefs[:, alphas == model.alpha_[target]][:, 0]
+        np.testing.assert_allclose(chosen, model.coef_[target], rtol=1e-8, atol=1e-9)
+        for coef, alpha in zip(coefs.T[::4], alphas[::4], strict=True):
+            one = AsyncElasticNetRegressor(alpha, l1_ratio=l1_ratio).fit(X, Y[:, target])
+            np.testing.assert_allclose(coef, one.coef_, rtol=1e-7, atol=1e-9)
 
 
 def test_many_columns_are_of_one_target():

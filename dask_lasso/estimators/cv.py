@@ -104,7 +104,8 @@ class AsyncLassoCV(SelectionBase):
     alphas_ : ndarray of shape (n_alphas,)
 
     coef_path_ : ndarray of shape (n_features, n_alphas)
-        Coefficients on all rows at each alpha, made from `statistics_` when asked for.
+        Coefficients on all rows at each alpha, made from `statistics_` when asked for. The
+        first axis is that of the targets for penalties that join them, too.
 
     relaxed_ : float
         The chosen share of the lasso, where `relaxed` asks for it; `dual_gap_` is that of the
@@ -257,9 +258,9 @@ class AsyncElasticNetCV(SelectionBase):
     criterion_ : ndarray of shape (n_alphas,) or (n_l1_ratio, n_alphas)
         With "aic" or "bic", its values.
 
-    noise_variance_, stability_, coef_, intercept_, sparse_coef_, dual_gap_, certificate_, \
-            n_iter_, n_passes_, n_samples_seen_, history_, statistics_, train_score_, \
-            degrees_of_freedom_, n_features_in_, feature_names_in_
+    coef_path_, noise_variance_, stability_, coef_, intercept_, sparse_coef_, dual_gap_, \
+            certificate_, n_iter_, n_passes_, n_samples_seen_, history_, statistics_, \
+            train_score_, degrees_of_freedom_, n_features_in_, feature_names_in_
         As in `AsyncLassoCV`, and so is what there is not; to go on with new rows, use
         `AsyncElasticNetRegressor`.
 

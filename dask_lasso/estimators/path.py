@@ -174,13 +174,17 @@ def check_values(name: str, values: Any, **bounds: Any) -> np.ndarray:
 
 
 def path_of_fitted(
-    model: Any, alphas: int | ArrayLike, eps: float
+    model: Any, alphas: int | ArrayLike, eps: float, target: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Alphas, coefficients and gaps of the path of a fitted estimator's statistics."""
     statistics, y_ndim = from_arrays(statistics_of(model))
     grid = Grid(check_alphas(alphas), eps)
+    l1_ratio = getattr(model, "l1_ratio_", model.l1_ratio)
+    if target is not None:
+        l1_ratio = np.broadcast_to(l1_ratio, statistics.n_targets)[target]
+        statistics, y_ndim = statistics.target(target), 1
     # Without a penalty, as of alpha=0, there would be no grid.
-    penalty = model._penalty_at(1.0, getattr(model, "l1_ratio_", model.l1_ratio))
+    penalty = model._penalty_at(1.0, l1_ratio)
     problem = model._problem()._replace(penalty=penalty)
     found = path_of(statistics, problem, grid, model.max_iter)
     return _arrays(found, model, y_ndim)

@@ -29,6 +29,7 @@ from ..solvers.path import Grid
 from ..solvers.selection import Choice
 from ..solvers.selection_by_passes import fit_by_passes
 from ..solvers.width import check_width, is_wide_path
+from .arrays import statistics_of
 from .base import LinearBase
 from .callbacks import with_callbacks
 from .elastic_net import CONSTRAINTS
@@ -297,13 +298,20 @@ class SelectionBase(Selecting, LassoBase):
     def coef_path_(self) -> np.ndarray:
         """Coefficients (n_features, n_alphas) on all rows at `alphas_`, made when asked for.
 
-        From `statistics_`: no row is read again. Of one target and one l1_ratio.
+        From `statistics_`: no row is read again. Several targets are the first axis; of several
+        l1_ratios it is the chosen one.
         """
-        if not hasattr(self, "alphas_") or np.ndim(self.alphas_) > 1:
-            raise AttributeError(
-                "coef_path_ is of a fit of one target: use lasso_path for several."
-            )
-        return path_of_fitted(self, self.alphas_, self.eps)[1]
+        if not hasattr(self, "alpha_"):
+            raise AttributeError("coef_path_ is made after fit: call fit first.")
+        statistics_of(self, AttributeError)
+        is_each = np.ndim(self.alpha_) > 0
+        coefs = []
+        for target, alphas in enumerate(self.alphas_ if is_each else [self.alphas_]):
+            if alphas.ndim > 1:  # of each l1_ratio
+                chosen = np.ravel(self.l1_ratio_)[target]
+                alphas = alphas[np.flatnonzero(np.equal(self.l1_ratio, chosen))[0]]
+            coefs.append(path_of_fitted(self, alphas, self.eps, target if is_each else None)[1])
+        return np.array(coefs) if is_each else coefs[0]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

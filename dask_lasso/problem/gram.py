@@ -82,15 +82,26 @@ def solve(
         The certificate is measured, not assumed: it is up to the caller to compare it
         with a tolerance.
     """
-    k = len(problem.gram)
-    if penalty.l1 == 0 and penalty.box is None:
-        coef = penalty.rounded(_ridge(problem, penalty), k, dtype)
+    coef, reduction = _minimum(problem, penalty, max_iter, coef_init)
+    coef = penalty.rounded(coef, len(coef), dtype)
+    if reduction is None:
         value, gap = certify(problem, coef, penalty)
         return Solution(coef, gap, value)
+    return _certified(problem, penalty, coef, reduction)
+
+
+def minimum(problem: Moments, penalty: L1, coef_init: np.ndarray) -> np.ndarray:
+    """Coefficients (k, m) of `solve`, which a certificate would cost as much as they do."""
+    return _minimum(problem, penalty, 1000, coef_init)[0]
+
+
+def _minimum(problem, penalty, max_iter, coef_init):
+    """Coefficients, and the reduction that they were found by; None without an l1 term."""
+    if penalty.l1 == 0 and penalty.box is None:
+        return _ridge(problem, penalty), None
     reduction = Reduction(problem, penalty)
     start = None if coef_init is None else reduction.reduce(coef_init)
-    coef = reduction.expand(_solve_reduced(reduction, penalty, max_iter, start))
-    return _certified(problem, penalty, penalty.rounded(coef, k, dtype), reduction)
+    return reduction.expand(_solve_reduced(reduction, penalty, max_iter, start)), reduction
 
 
 def _certified(problem, penalty, coef, reduction, target=slice(None)) -> Solution:

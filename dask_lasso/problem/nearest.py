@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .gram import solve
+from .gram import minimum
 from .metric import Metric
 from .moments import Moments
 from .penalties import L1, Plugged
@@ -28,4 +28,4 @@ class Nearest:
             return penalty.prox(point, share, metric.scale) / metric.scale[:, np.newaxis]
         squares = np.einsum("ij,ij->j", point, point)
         moments = Moments(self._gram, metric.to_columns(point), squares, 1.0)
-        return solve(moments, penalty.at(penalty.alpha * share), coef_init=coef).coef
+        return minimum(moments, penalty.at(penalty.alpha * share), coef)

@@ -301,8 +301,6 @@ class SelectionBase(Selecting, LassoBase):
         From `statistics_`: no row is read again. Several targets are the first axis; of several
         l1_ratios it is the chosen one.
         """
-        if not hasattr(self, "alpha_"):
-            raise AttributeError("coef_path_ is made after fit: call fit first.")
         statistics_of(self, AttributeError)
         is_each = np.ndim(self.alpha_) > 0
         coefs = []

@@ -4,6 +4,8 @@
     python tests/properties.py --seed 1234 --problems 1 --verbose
     python tests/properties.py --only route=wide,place=dask
 
+Without arguments it goes on with those of `loss_properties`: other losses, bounds, offsets.
+
 A problem is its seed. What must hold of each is in `check`: the objective is within 1e-9 of
 the null loss above its minimum, or there is a `ConvergenceWarning`; `dual_gap_` is never less
 than the true excess; nothing else is raised, warned of, or waited for.
@@ -739,24 +741,20 @@ def check_seed(seed: int) -> Outcome:
 # -- the long command --------------------------------------------------------------------
 
 
-def _selected(seed, only):
-    problem = make(seed)
-    have = {"door": problem.door, "route": problem.route, "place": problem.place}
-    have |= problem.tags | problem.params
-    have["batches"] = bool(problem.batches)
-    return all(str(have.get(name)) == value for name, value in only.items())
+def describe_seed(seed: int) -> str:
+    return str(make(seed))
 
 
 def _check_selected(task):
-    seed, only = task
-    if only and not _selected(seed, only):
+    seed, only, describe, check = task
+    if only and not only <= set(describe(seed).split()):
         return None
-    return check_seed(seed)
+    return check(seed)
 
 
-def main(arguments=None) -> int:
+def main(arguments=None, describe=describe_seed, check=check_seed, n_problems=5000) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--problems", type=int, default=5000)
+    parser.add_argument("--problems", type=int, default=n_problems)
     parser.add_argument("--seed", type=int, default=0, help="of the first problem")
     parser.add_argument("--only", default="", help="name=value,... of what describes a problem")
     parser.add_argument("--processes", type=int, default=2)
@@ -764,8 +762,9 @@ def main(arguments=None) -> int:
     options = parser.parse_args(arguments)
     if not judge.EXTENDED:
         parser.error("the judge needs a long double of at least 64 bits of mantissa")
-    only = dict(pair.split("=") for pair in options.only.split(",") if pair)
-    tasks = [(seed, only) for seed in range(options.seed, options.seed + options.problems)]
+    only = {pair for pair in options.only.split(",") if pair}
+    seeds = range(options.seed, options.seed + options.problems)
+    tasks = [(seed, only, describe, check) for seed in seeds]
     began = time.perf_counter()
     counts, slowest = Counter(), []
     if options.processes == 1:
@@ -800,4 +799,9 @@ def main(arguments=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    failed = main()
+    if len(sys.argv) == 1:
+        import loss_properties  # which uses this module
+
+        failed |= loss_properties.main()
+    sys.exit(failed)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import judge
+import loss_judge
+import loss_properties
 import numpy as np
 import properties
 import pytest
 from scipy import linalg, optimize
 from sklearn.linear_model import ElasticNet
 
-from dask_lasso import AsyncLassoRegressor
+from dask_lasso import AsyncElasticNetRegressor, AsyncLassoRegressor
 
 pytestmark = pytest.mark.skipif(
     not judge.EXTENDED, reason="the judge needs a long double of 64 bits of mantissa"
@@ -23,6 +25,33 @@ GROUP = 20
 def test_no_wrong_number_says_that_it_is_right(first):
     outcomes = [properties.check_seed(seed) for seed in range(first, first + GROUP)]
     assert not "\n".join(map(str, (outcome for outcome in outcomes if outcome.failures)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, 60, GROUP))
+def test_no_wrong_number_of_another_loss_says_that_it_is_right(first):
+    outcomes = [loss_properties.check_seed(seed) for seed in range(first, first + GROUP)]
+    assert not "\n".join(map(str, (outcome for outcome in outcomes if outcome.failures)))
+
+
+@pytest.mark.parametrize("loss", loss_judge.LOSSES)
+def test_the_judge_of_losses_catches_wrong_coefficients(loss):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 4)), rng.integers(0, 2, size=(60, 1)) + (loss == "gamma")
+    params = {"fit_intercept": True, "bounds": (-1.0, 1.0)}
+    nothing = dict.fromkeys(["weight", "class_weight", "offset"])
+    problem = dict(nothing, X=X, y=y, loss=loss, l1_ratio=0.9, power=1.5, params=params, tol=1e-9)
+    judge_of = loss_properties.judged(problem, 0.01)
+    _, coef, intercept = judge_of.minimum()
+    model = AsyncElasticNetRegressor(0.01, l1_ratio=0.9, tol=1e-12, bounds=(-1.0, 1.0), loss=loss,
+                                     huber_delta=1.5) if loss != "logistic" else None  # fmt: skip
+    if model is not None:
+        np.testing.assert_allclose(model.fit(X, y[:, 0]).coef_, coef.astype(float), atol=1e-7)
+    for factor, is_right in ((1, True), (1 + 1e-3, False), (2, False)):
+        outcome, off = properties.Outcome(0, []), coef.astype(float) * factor
+        found = loss_properties._complaints(problem, judge_of, off, intercept, 0.0, outcome)
+        assert (not found) == is_right
+    assert loss_properties._complaints(problem, judge_of, coef + 2.0, intercept, 1.0, outcome)
 
 
 def test_problems_are_of_every_kind():

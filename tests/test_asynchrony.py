@@ -47,7 +47,7 @@ def loss(beta, X, y):
 
 def slow_gradient(beta, X, y):
     if X[0, 0] == 9.0:
-        time.sleep(0.1)
+        time.sleep(0.03)
     return X.T @ (X @ beta - y)
 
 

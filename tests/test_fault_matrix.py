@@ -8,7 +8,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 CELLS = [
-    ("killed", ["tall", "poisson", "wide logistic"]),
+    ("killed", ["poisson", "wide logistic"]),
     ("restarted", ["wide cv"]),
     ("closed", ["huber", "wide cv"]),
 ]

@@ -347,13 +347,8 @@ def test_max_time_chooses_among_what_is_done(loss, monkeypatch):
     assert model.alpha_ in model.alphas_[done]
 
 
-@pytest.mark.parametrize(
-    "model",
-    [AsyncLogisticRegressionCV(alphas=5), AsyncLassoCV(loss="poisson", alphas=5)],
-    ids=["logistic", "poisson"],
-)
-def test_check_estimator(model):
-    for result in check_estimator(model, on_skip=None):
+def test_check_estimator():
+    for result in check_estimator(AsyncLogisticRegressionCV(alphas=5), on_skip=None):
         assert result["status"] == "passed" or result["check_name"] == "check_array_api_input"
 
 

@@ -151,7 +151,7 @@ def models():
     return [AsyncLassoRegressor(ALPHA).fit(X, y), huber, AsyncLassoCV(alphas=3, cv=2).fit(X, y)]
 
 
-@pytest.mark.parametrize("rows", [pytest.param(2, marks=pytest.mark.slow), 50])
+@pytest.mark.parametrize("rows", [pytest.param(10, marks=pytest.mark.slow), 50])
 @pytest.mark.parametrize("name", BAD)
 def test_scores_of_bad_rows(name, rows, models, client):
     data, match = BAD[name]

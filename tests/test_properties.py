@@ -21,7 +21,13 @@ N_PROBLEMS = 300
 GROUP = 20
 
 
-@pytest.mark.parametrize("first", range(0, N_PROBLEMS, GROUP))
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(first, marks=[pytest.mark.slow] if first >= 100 else [])
+        for first in range(0, N_PROBLEMS, GROUP)
+    ],
+)
 def test_no_wrong_number_says_that_it_is_right(first):
     outcomes = [properties.check_seed(seed) for seed in range(first, first + GROUP)]
     assert not "\n".join(map(str, (outcome for outcome in outcomes if outcome.failures)))

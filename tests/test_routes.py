@@ -223,8 +223,11 @@ def test_a_constant_target(route, place):
     assert model.intercept_ == pytest.approx(TARGETS[route.target].link(3.7))
 
 
-@pytest.mark.parametrize("route", ROUTES, indirect=True)
-@pytest.mark.parametrize("kind", ["plain", "sparse"])
+@pytest.mark.parametrize(
+    ("route", "kind"),
+    [*((name, "plain") for name in ROUTES), ("tall", "sparse"), ("many columns", "sparse")],
+    indirect=["route"],
+)
 def test_chunks_of_unknown_sizes(route, kind, thread_workers):
     X, y, _ = PROBLEMS[kind].data(route)
     rows = [in_chunks(array, CHUNKS, known=False) for array in (X, y)]

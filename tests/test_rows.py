@@ -93,8 +93,9 @@ def fit(kind, X, y, w=None):
 ROUTES = ["fit", "huber", "cv", "path", "partial_fit"]
 
 
-@pytest.mark.parametrize("where", ["no client", "client"])
-@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize(
+    ("name", "where"), [*((name, "client") for name in FRAMES), ("shuffle", "no client")]
+)
 def test_X_and_y_of_one_frame(name, where, tmp_path, client):
     expected = Lasso(ALPHA, tol=1e-12).fit(TABLE[NAMES], TABLE.y, TABLE.w)
     frame = FRAMES[name](tmp_path)
@@ -107,10 +108,10 @@ def test_X_and_y_of_one_frame(name, where, tmp_path, client):
 
 
 @pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("name", ["parquet", "shuffle"])
-def test_every_route(route, name, tmp_path):
-    frame = FRAMES[name](tmp_path)
-    found = fit(route, frame[NAMES], frame.y, frame.w)
+def test_every_route(route, tmp_path, thread_workers):
+    frame = FRAMES["parquet" if route == "fit" else "shuffle"](tmp_path)
+    with thread_workers.as_current():
+        found = fit(route, frame[NAMES], frame.y, frame.w)
     expected = Lasso(ALPHA, tol=1e-12).fit(TABLE[NAMES], TABLE.y, TABLE.w).coef_
     np.testing.assert_allclose(found, expected, rtol=1e-5 if route == "huber" else 1e-8, atol=1e-6)
 
@@ -156,14 +157,15 @@ class Log:
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("route", ["fit", "huber", "path", "partial_fit"])
-def test_a_partition_is_read_once(route, weighted, tmp_path):
+def test_a_partition_is_read_once(route, weighted, tmp_path, thread_workers):
     log = Log(tmp_path / "log")
     frame = log.frame()
     w = frame.w if weighted else None
-    fit(route, frame[NAMES], frame.y, w)
-    assert log.taken() == [1] * 10
-    model = AsyncLassoRegressor(ALPHA).fit(TABLE[NAMES], TABLE.y)
-    model.score(frame[NAMES], frame.y, w)
+    with thread_workers.as_current():
+        fit(route, frame[NAMES], frame.y, w)
+        assert log.taken() == [1] * 10
+        model = AsyncLassoRegressor(ALPHA).fit(TABLE[NAMES], TABLE.y)
+        model.score(frame[NAMES], frame.y, w)
     assert log.taken() == [1] * 10
 
 
@@ -184,7 +186,9 @@ def test_cross_validation_of_known_sizes_reads_a_chunk_once(cv, tmp_path):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("kind", ["regressor", "admm", "cv"])
-def test_a_pass_with_many_columns_is_one_read(kind, weighted, tmp_path, monkeypatch):
+def test_a_pass_with_many_columns_is_one_read(
+    kind, weighted, tmp_path, monkeypatch, thread_workers
+):
     monkeypatch.setattr(_wide, "MAX_GRAM", 20)
     monkeypatch.setattr(_wide, "MAX_MOMENTS", 20)
     log = Log(tmp_path / "log")
@@ -193,7 +197,7 @@ def test_a_pass_with_many_columns_is_one_read(kind, weighted, tmp_path, monkeypa
         "regressor": AsyncLassoRegressor(ALPHA),
         "admm": AsyncLassoRegressor(ALPHA, polish=False),
         "cv": AsyncLassoCV(alphas=[ALPHA], cv=3),
-    }[kind]
+    }[kind].set_params(client=thread_workers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # X is not in memory
         model.fit(Z[:, :30], Z[:, 30], Z[:, 31] if weighted else None)
@@ -217,12 +221,13 @@ MIXES = {
 
 
 @pytest.mark.parametrize("name", MIXES)
-def test_a_frame_beside_something_else(name):
+def test_a_frame_beside_something_else(name, thread_workers):
     of_X, of_y = MIXES[name]
     frame = dd.from_pandas(TABLE, npartitions=10)
     expected = Lasso(ALPHA, tol=1e-12).fit(TABLE[NAMES], TABLE.y, TABLE.w)
     for weights in (frame.w, TABLE.w.to_numpy()):
-        model = AsyncLassoRegressor(ALPHA).fit(of_X(frame[NAMES]), of_y(frame.y), weights)
+        model = AsyncLassoRegressor(ALPHA, client=thread_workers)
+        model.fit(of_X(frame[NAMES]), of_y(frame.y), weights)
         np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-8, atol=1e-10)
 
 

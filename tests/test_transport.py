@@ -519,12 +519,9 @@ class _Count(distributed.diagnostics.plugin.SchedulerPlugin):
 
 def alternately(rows, client):
     """Chunks in memory, each on another worker than its neighbours."""
-    workers = sorted(client.nthreads())
-    sizes = [len(part) for part in rows]
-    parts = [
-        client.scatter(part, workers=[workers[number % 2]], hash=False)
-        for number, part in enumerate(rows)
-    ]
+    sizes, parts = [len(part) for part in rows], [None] * len(rows)
+    for first, worker in enumerate(sorted(client.nthreads())):
+        parts[first::2] = client.scatter(rows[first::2], workers=[worker], hash=False)
     return da.concatenate(
         [
             da.from_delayed(part, (size, *rows[0].shape[1:]), float)

@@ -133,8 +133,8 @@ def test_admm_on_working_sets(engine, rows):
 
 @pytest.mark.slow
 @LIBRARIES
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_chunks_of_other_libraries(library, dtype, monkeypatch):
+def test_chunks_of_other_libraries(library, monkeypatch):
+    dtype = np.float32
     X, y = dense_rows()
     X, y = X.astype(dtype), y.astype(dtype)
     library(X[:1])

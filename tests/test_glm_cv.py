@@ -348,7 +348,10 @@ def test_max_time_chooses_among_what_is_done(loss, monkeypatch):
 
 
 def test_check_estimator():
-    for result in check_estimator(AsyncLogisticRegressionCV(alphas=5), on_skip=None):
+    # At 1e-3 of the largest alpha its 45 rows of three classes are nearly separated: coefficients
+    # are large, and what is near zero beside them has fewer digits than are compared.
+    model = AsyncLogisticRegressionCV(alphas=5, eps=1e-2)
+    for result in check_estimator(model, on_skip=None):
         assert result["status"] == "passed" or result["check_name"] == "check_array_api_input"
 
 

@@ -39,6 +39,7 @@ class Contender:
     run: callable
     once: bool = False  # slow: run one time, with a time limit, in a process of its own
     limit: float = 60.0  # seconds, for a slow one
+    setup: float = 5.0  # seconds that its process may take beside
     rounds: int | None = None  # timed in so many rounds only, without a warm-up
     own_clock: bool = False  # `run` returns its own seconds and the result
     note: callable = None  # result -> what else there is to say
@@ -99,11 +100,11 @@ def run_case(case: Case, repeats: int = 5) -> dict:
     for contender in (c for c in case.contenders if c.once):
         print(f"  {contender.name} (once, at most {contender.limit:.0f} s)", flush=True)
         value = _run_with_limit(contender)
-        if value is None:
+        if value is None or (contender.own_clock and value[1] is None):
             notes[contender.name] = f"stopped after {contender.limit:.0f} s"
-            seconds[contender.name].append(float("nan"))
+            seconds[contender.name].append(contender.limit)
         else:
-            elapsed, results[contender.name] = value
+            elapsed, results[contender.name] = value[1] if contender.own_clock else value
             seconds[contender.name].append(elapsed)
     for repeat in range(repeats + 1):  # the first is a warm-up
         for contender in (c for c in case.contenders if not c.once):
@@ -125,7 +126,7 @@ def run_case(case: Case, repeats: int = 5) -> dict:
         if result is not None and case.gap is not None:
             gap = float(case.gap(*_coefficients(result)))
         note = notes.get(name, f"median of {len(values)}" if len(values) > 1 else "once")
-        if contender.note is not None:
+        if contender.note is not None and name not in notes:
             note += f"; {contender.note(result)}"
         rows.append(
             {
@@ -136,6 +137,7 @@ def run_case(case: Case, repeats: int = 5) -> dict:
                 "ratio": float(np.median(values) / bare),
                 "relative_gap": gap,
                 "note": note,
+                "is_stopped": name in notes,
             }
         )
     return {"title": case.title, "bare": case.bare, "targets": case.targets, "rows": rows}
@@ -162,6 +164,7 @@ def _run_with_limit(contender: Contender):
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
+        os.setsid()
         try:
             payload = pickle.dumps(timed(contender.run))
             with os.fdopen(writer, "wb") as pipe:
@@ -169,7 +172,7 @@ def _run_with_limit(contender: Contender):
         finally:
             os._exit(0)
     os.close(writer)
-    deadline = time.perf_counter() + contender.limit + 5
+    deadline = time.perf_counter() + contender.limit + contender.setup
     while time.perf_counter() < deadline:
         done, _ = os.waitpid(child, os.WNOHANG)
         if done:
@@ -177,7 +180,7 @@ def _run_with_limit(contender: Contender):
                 payload = pipe.read()
             return pickle.loads(payload) if payload else None
         time.sleep(0.05)
-    os.kill(child, 9)
+    os.killpg(child, 9)  # with the processes that it has started
     os.waitpid(child, 0)
     os.close(reader)
     return None
@@ -327,11 +330,13 @@ def markdown(result: dict) -> str:
     ]
     for row in result["rows"]:
         gap = "" if row["relative_gap"] is None else f"{row['relative_gap']:.1e}"
-        stopped = np.isnan(row["seconds"])
         time_text = f"{row['seconds']:.3f} ({row['min']:.3f} - {row['max']:.3f})"
+        more = ""
+        if row["is_stopped"]:
+            more, time_text = "more than ", f"{row['seconds']:.0f}"
         lines.append(
-            f"| {row['contender']} | {'' if stopped else time_text} |"
-            f" {'' if stopped else format(row['ratio'], '.2f')} | {gap} | {row['note']} |"
+            f"| {row['contender']} | {more}{time_text} | {more}{row['ratio']:.2f} | {gap} |"
+            f" {row['note']} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -369,7 +374,7 @@ def _plot(cases):
         n, 1, figsize=(8, sum(heights)), squeeze=False, height_ratios=heights
     )
     for axis, case in zip(axes[:, 0], cases.values(), strict=True):
-        rows = [row for row in case["rows"] if np.isfinite(row["ratio"])][::-1]
+        rows = [row for row in case["rows"] if not row.get("is_stopped")][::-1]
         names = [row["contender"] for row in rows]
         colors = ["C0" if name.startswith("dask_lasso") else "0.7" for name in names]
         axis.barh(names, [row["ratio"] for row in rows], color=colors)

@@ -26,7 +26,13 @@ import dask.array as da
 import numpy as np
 from distributed import Client, LocalCluster
 
-from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, AsyncLogisticRegression, lasso_path
+from dask_lasso import (
+    AsyncLassoCV,
+    AsyncLassoRegressor,
+    AsyncLogisticRegression,
+    AsyncLogisticRegressionCV,
+    lasso_path,
+)
 from dask_lasso.places.waiting import ClusterError
 
 CHUNKS, ROWS, ALPHA = 8, 100, 0.1
@@ -86,6 +92,26 @@ def logistic(client, X, y):
     return AsyncLogisticRegression(0.01, client=client).fit(X, y > 0).coef_
 
 
+def logistic_cv(client, X, y):
+    return _chosen(client, X, y > 0)
+
+
+def classes_cv(client, X, y):
+    return _chosen(client, X, (y > 0).astype(int) + (y > 2))
+
+
+def _chosen(client, X, y):
+    if client is not None:  # so many passes would take long
+        X, y = client.persist([X, y])
+    return AsyncLogisticRegressionCV(alphas=3, eps=0.1, cv=3, client=client).fit(X, y).coef_
+
+
+def huber_path(client, X, y):
+    if client is not None:
+        X, y = client.persist([X, y])
+    return lasso_path(X, y, loss="huber", alphas=5, eps=0.1, client=client, tol=1e-12)[1]
+
+
 def poisson(client, X, y):
     return AsyncLassoRegressor(0.01, loss="poisson", client=client).fit(X, abs(y)).coef_
 
@@ -110,6 +136,9 @@ FITS = {
     "huber": (partial(fit, partial(lasso, loss="huber", tol=1e-12)), K),
     "logistic": (logistic, K),
     "poisson": (poisson, K),
+    "logistic cv": (logistic_cv, K),
+    "classes cv": (classes_cv, K),
+    "huber path": (huber_path, K),
     "cv": (partial(fit, cv), K),
     "partial_fit": (partial_fit, K),
     "score": (score, K),
@@ -120,6 +149,9 @@ FITS = {
     "wide cv": (partial(fit, cv), WIDE),
     "wide path": (path, WIDE),
 }
+
+
+PERSISTED = ("persisted", "wide persisted", "logistic cv", "classes cv", "huber path")
 
 
 def kill(client, stop=False):
@@ -170,7 +202,7 @@ def outcome(client, name, fault, after):
     """What came of the fit, in a word and if it is allowed; and the seconds it took."""
     function, k = FITS[name]
     happens, allowed, _ = FAULTS[fault]
-    if fault == "once" and "persisted" in name:
+    if fault == "once" and name in PERSISTED:
         allowed = (OSError,)  # the user's own task, which nobody has asked to be tried again
     wanted = function(None, *in_memory(k))
     with tempfile.TemporaryDirectory() as folder:

@@ -74,7 +74,7 @@ class AsyncLogisticRegressionCV(Selecting, LogisticBase):
     criterion_ : ndarray of shape (n_alphas,)
         With "aic" or "bic", its values.
 
-    stability_ : ndarray of the shape of coef_
+    stability_ : ndarray, of the shape of `coef_`
         As in `AsyncLassoCV`.
 
     coef_, intercept_, sparse_coef_, dual_gap_, certificate_, n_iter_, n_passes_, \

@@ -485,6 +485,21 @@ def test_plugs_bounds_and_weights_of_classes(name, place, thread_workers):
     assert_nothing_left(thread_workers)
 
 
+@PLACES
+def test_what_is_asked_of_a_fitted_estimator(place, thread_workers):
+    model = AsyncLassoRegressor(0.1, client=thread_workers).fit(X, y)
+    data = on(place, X), on(place, y)
+    for decay in (0, -1, 2, np.nan, np.inf, "half", None):
+        assert_fails(model, lambda decay=decay: model.partial_fit(*data, decay=decay), "decay")
+    for level in (0, 1, np.nan, "most", None):
+        assert_fails(model, lambda level=level: model.inference(level), "level")
+    assert_fails(model, lambda: model.inference(y=data[1]), "y is of rows.*pass X too")
+    classes = AsyncLogisticRegression(0.01, client=thread_workers).fit(X, LABELS)
+    for weight in (-ONES, 0 * ONES, np.ones((60, 2))):
+        of = data[0], on(place, LABELS), on(place, weight)
+        assert_fails(classes, lambda of=of: classes.score(*of), "(?i)sample.weight|weight is zero")
+
+
 # -- statistics --------------------------------------------------------------------------
 
 DAMAGED = {

@@ -107,6 +107,13 @@ def test_the_columns_are_those_of_the_history():
     view.close()  # twice does no harm
 
 
+def test_a_port_that_is_taken():
+    with LiveView() as view:
+        port = int(view.url.rsplit(":", 1)[1])
+        with pytest.raises(RuntimeError, match=f"port {port}: pass one that is free"):
+            LiveView(port)
+
+
 def test_without_bokeh(monkeypatch):
     monkeypatch.setitem(sys.modules, "bokeh.server.server", None)
     with pytest.raises(ImportError, match="LiveView needs Bokeh"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg
+from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from ..rows.statistics import Statistics
@@ -17,6 +19,13 @@ _FIELDS = ("n_rows", "weight", "x_mean", "y_mean", "sxx", "sxy", "syy")
 # of y they seem to explain may be off by more, its square over that.
 _ROUNDING = 1e-5
 _Y_ROUNDING = 1e-3
+
+
+def check_number(name: str, value: Any, **bounds: Any) -> None:
+    """scikit-learn's `check_scalar` of a real number, for which NaN is within all bounds."""
+    check_scalar(value, name, Real, **bounds)
+    if np.isnan(value):
+        raise ValueError(f"{name} is NaN: pass a number.")
 
 
 def to_arrays(

@@ -15,7 +15,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from .._warn import warn
-from ..places.input import Given, fetched, is_dask, memory_features, memory_offset, per_row
+from ..places.input import (
+    Given,
+    fetched,
+    is_dask,
+    memory_features,
+    memory_offset,
+    per_row,
+    weights_beside,
+)
 from ..problem.losses import Logistic
 from ..problem.softmax import Softmax
 from .base import LinearBase
@@ -149,9 +157,10 @@ class LogisticBase(ClassifierMixin, LinearBase):
         """Share of the rows whose class is predicted; dask collections are read once."""
         check_is_fitted(self)
         if not is_dask(X):
-            given = fetched(self.client, Given(X, y, sample_weight, offset))
+            given = fetched(self.client, Given(X, y, sample_weight, offset).checked())
             y, sample_weight, offset = given[1:4]
-            return accuracy_score(y, self.predict(X, offset), sample_weight=sample_weight)
+            weights = weights_beside(X, sample_weight)
+            return accuracy_score(y, self.predict(X, offset), sample_weight=weights)
         y = _encoded(_one_column(y), self.classes_)
         return accuracy(self, Given(X, y, sample_weight, offset))
 

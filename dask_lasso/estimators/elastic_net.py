@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MultiOutputMixin
-from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -26,7 +25,7 @@ from ..rows.undoing import decayed, without
 from ..solvers import admm, exact, newton, working_set
 from ..solvers.fit import AnyPenalty, Fit
 from ..solvers.width import check_width, is_wide
-from .arrays import check_moments, feature_names, from_arrays, statistics_of
+from .arrays import check_moments, check_number, feature_names, from_arrays, statistics_of
 from .progress import opened
 from .regressor import LassoBase
 
@@ -295,7 +294,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
         with self._all_or_nothing():
             self._validate_params()
             self._check_squared("partial_fit")
-            check_scalar(decay, "decay", Real, min_val=0, max_val=1, include_boundaries="right")
+            check_number("decay", decay, min_val=0, max_val=1, include_boundaries="right")
             new, old, y_ndim, dtype = self._read_beside("partial_fit", X, y, sample_weight, offset)
             parts = [new] if old is None else [decayed(old, decay), new]
             self._fit_merged(merge_statistics(parts), y_ndim, dtype)

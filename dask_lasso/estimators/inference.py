@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
-from sklearn.utils import check_scalar
 from sklearn.utils.extmath import safe_sparse_dot
 
 from ..places.input import Given
@@ -16,7 +14,7 @@ from ..places.place import usable
 from ..problem import inference as debiasing
 from ..rows.chunk import Chunk, to_host
 from ..rows.statistics import Statistics, statistics_of_chunk, value_defect
-from .arrays import from_arrays, statistics_of
+from .arrays import check_number, from_arrays, statistics_of
 from .export import feature_names, frames
 from .progress import opened
 
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 def inference(estimator: Any, level: float, rows: Given | None) -> pd.DataFrame:
     """The table; `rows` are those of the fit where errors are to be robust."""
     pandas = frames("inference()")
-    check_scalar(level, "level", Real, min_val=0, max_val=1, include_boundaries="neither")
+    check_number("level", level, min_val=0, max_val=1, include_boundaries="neither")
     statistics, _ = from_arrays(statistics_of(estimator))
     if statistics.n_targets > 1:
         raise ValueError(

@@ -44,10 +44,16 @@ class LiveView:
             raise ImportError("LiveView needs Bokeh: pip install bokeh.") from error
         self._columns: dict[str, list] = {"time": [], "objective": [], "gap": [], "rows": []}
         started = threading.Event()
+        failed: list[Any] = []
 
         def serve():
             asyncio.set_event_loop(asyncio.new_event_loop())
-            self._server = Server({"/": self._page}, port=port, address="localhost")
+            try:
+                self._server = Server({"/": self._page}, port=port, address="localhost")
+            except Exception as error:
+                failed.append(error)
+                started.set()
+                return
             self._server.start()
             self.url = f"http://localhost:{self._server.port}"
             started.set()
@@ -56,8 +62,9 @@ class LiveView:
 
         self._thread = threading.Thread(target=serve, daemon=True, name="dask-lasso-live")
         self._thread.start()
-        if not started.wait(30):
-            raise RuntimeError(f"LiveView could not open port {port}: pass one that is free.")
+        if not started.wait(30) or failed:
+            message = f"LiveView could not open port {port}: pass one that is free."
+            raise RuntimeError(message) from (failed or [None])[0]
 
     def close(self) -> None:
         """Take the page away."""

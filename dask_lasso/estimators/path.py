@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, validate_params
 
 from .._warn import warn
 from ..problem.losses import Loss, is_squared
 from ..solvers.path import Grid, path, path_of
-from .arrays import from_arrays, statistics_of
+from .arrays import check_number, from_arrays, statistics_of
 from .lasso import AsyncLassoRegressor
 from .progress import opened
 
@@ -167,9 +166,7 @@ def check_values(name: str, values: Any, **bounds: Any) -> np.ndarray:
     if isinstance(values, str) or not is_list or len(values) == 0:
         raise ValueError(f"{name} is {values!r}: pass a list of at least one number.")
     for index, value in enumerate(values):
-        check_scalar(value, f"{name}[{index}]", Real, **bounds)
-        if np.isnan(value):
-            raise ValueError(f"{name}[{index}] is NaN: pass numbers.")
+        check_number(f"{name}[{index}]", value, **bounds)
     return np.array(values, dtype=np.float64)
 
 

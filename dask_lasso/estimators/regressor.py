@@ -181,6 +181,10 @@ class LassoBase(RegressorMixin, LinearBase):
             If the fit has no `statistics_`, several targets, or too few rows.
         """
         check_is_fitted(self)
+        given = {"y": y, "sample_weight": sample_weight, "offset": offset}
+        alone = [name for name, values in given.items() if values is not None and X is None]
+        if alone:
+            raise ValueError(f"{alone[0]} is of rows, which are not there: pass X too.")
         rows = None if X is None else self._given(X, y, sample_weight, offset)
         return inference(self, level, rows)
 

@@ -164,20 +164,24 @@ def beside(given: Given, *, client: Client | None) -> tuple[Any, Any]:
     X, y, sample_weight = fetched(client, given.checked())[:3]
     y = memory_array("y", y, ensure_2d=False)
     same_length(X=unwrap(X), y=y)
-    if sample_weight is not None:
-        sample_weight = memory_array("sample_weight", sample_weight, ensure_2d=False)
-        same_length(X=unwrap(X), sample_weight=sample_weight)
-        if sample_weight.ndim != 1:
-            raise ValueError(
-                f"Sample weights must be 1D array or scalar, got shape {sample_weight.shape}."
-            )
-        if (sample_weight < 0).any():
-            raise ValueError("sample_weight has negative values: use weights >= 0.")
-        if not sample_weight.any():
-            raise ValueError(
-                "sample_weight is zero for every row: give some row a positive weight."
-            )
-    return y, sample_weight
+    return y, weights_beside(X, sample_weight)
+
+
+def weights_beside(X: Any, sample_weight: Any) -> np.ndarray | None:
+    """The argument `sample_weight` beside an X in memory to score, checked."""
+    if sample_weight is None:
+        return None
+    sample_weight = memory_array("sample_weight", sample_weight, ensure_2d=False)
+    same_length(X=unwrap(X), sample_weight=sample_weight)
+    if sample_weight.ndim != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got shape {sample_weight.shape}."
+        )
+    if (sample_weight < 0).any():
+        raise ValueError("sample_weight has negative values: use weights >= 0.")
+    if not sample_weight.any():
+        raise ValueError("sample_weight is zero for every row: give some row a positive weight.")
+    return sample_weight
 
 
 def per_row(sample_weight: Any) -> Any:

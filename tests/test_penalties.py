@@ -121,6 +121,15 @@ def test_one_group_for_each_column_is_the_lasso():
         np.testing.assert_allclose(model.coef_, lasso, atol=1e-8)
 
 
+def test_sizes_by_rank_of_more_columns_than_rows():
+    rng = np.random.default_rng(0)
+    X, penalty = rng.normal(size=(40, 300)), SLOPE(np.linspace(2, 1, 300))
+    y = X[:, :100] @ rng.normal(size=100)
+    alpha = 0.01 * penalty.dual_norm((X - X.mean(axis=0)).T @ y / 40)
+    model = AsyncLassoRegressor(alpha, penalty=penalty).fit(X, y)
+    assert model.dual_gap_ <= 1e-9 * y.var()
+
+
 def test_other_losses_have_a_gap_too():
     from test_plugs import Logistic
 

@@ -79,8 +79,7 @@ def _by_proximal_steps(lasso, coef, max_iter):
     for weight in _WEIGHTS:
         weights = weight * np.where(squares > 0, squares, 1.0)
         at = lasso._replace(gram=lasso.gram + np.diag(weights), xy=lasso.xy + weights * near)
-        exact = active_set(at, coef)
-        coef = _one_by_one(at, coef, max_iter) if exact is None else exact
+        coef = _one_by_one(at, coef, max_iter)
         step = coef - near
         if (weights * np.abs(step) <= slack).all():
             break

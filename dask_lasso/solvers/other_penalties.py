@@ -19,8 +19,9 @@ from ..problem.moments import Moments
 from ..problem.penalties import L1, Plugged
 from .anderson import Anderson
 
-# Iterations between looks at the gap; looks without progress after which there will be none.
-_EVERY, _MOST_IDLE = 10, 10
+# Iterations between looks at the gap; looks without progress after which there will be none, near
+# the minimum (as close as that, over the null loss) and far from it.
+_EVERY, _MOST_IDLE, _NEAR, _MOST_IDLE_FAR = 10, 10, 1e-10, 200
 # The gap that is exact, over the null loss.
 _EXACT = 1e-15
 # The change of coefficients, relative to the largest, by which approximations have settled.
@@ -82,7 +83,9 @@ def _split(problem, penalty, scale, max_iter, start):
             n_idle = 0 if gap < 0.5 * least else n_idle + 1
             if gap < least:
                 best, least = coef, gap
-            if gap <= _EXACT * problem.null_loss.sum() or n_idle >= _MOST_IDLE:
+            size = problem.null_loss.sum()
+            most = _MOST_IDLE if least <= _NEAR * size else _MOST_IDLE_FAR
+            if gap <= _EXACT * size or n_idle >= most:
                 break
         x = cho_solve(factor, with_y + n * (2 * z - s), check_finite=False)
         s = anderson.next(s.ravel(), (s + x - z).ravel()).reshape(s.shape)

@@ -71,6 +71,8 @@ class Support:
         self._inverse, self._through, self._schur = np.empty((3, 0, 0))
         self._ridge = self._ridge_inside = 0.0
         self._threshold: float | None = None  # that has been solved for
+        # The last two of them, and what was left to correlate with.
+        self._trail: list[tuple[float, np.ndarray]] = []
 
     def solve(
         self, columns: Columns, threshold: float, ridge: float = 0.0, positive: bool = False
@@ -88,7 +90,7 @@ class Support:
             at = min(max(threshold, self._threshold / step), self._threshold * step)
             coef = self._solve(columns, at, positive)
             if coef is None:
-                vars(self).update(vars(before))
+                vars(self).update(vars(before), _trail=[])
                 step = np.sqrt(step)
                 continue
             self._threshold = at
@@ -104,6 +106,7 @@ class Support:
 
     def _solve(self, columns, threshold, positive):
         slack = 1e-10 * threshold + 8 * _EPS * np.sqrt(columns.squares * columns.yy)
+        self._join(columns, self._foreseen(columns, threshold), threshold + slack, positive)
         for _ in range(_MOST_ROUNDS):
             n_inside = len(self._inverse)
             n_border = len(self._active) - n_inside + np.count_nonzero(~self._stays)
@@ -122,22 +125,41 @@ class Support:
                     return None
                 continue
             coef, gradient = found
-            excess = (gradient if positive else np.abs(gradient)) - threshold - slack
-            excess[self._active[self._stays]] = -np.inf
-            new = np.flatnonzero(excess > 0)
-            if len(new) == 0:
+            are_joining = self._join(columns, gradient, threshold + slack, positive)
+            if are_joining is None:
+                self._trail = [*self._trail[-1:], (threshold, gradient)]
                 return coef
-            new = new[np.argsort(-excess[new])][: max(_FEWEST, np.count_nonzero(self._stays) // 2)]
-            back = np.isin(self._active, new)
-            self._signs[back] = np.sign(gradient[self._active[back]])
-            self._stays |= back
-            new = new[~np.isin(new, self._active)]
-            # So many at once may be combinations of each other, where fewer are not.
-            while len(new) and not self._add(columns, new, np.sign(gradient[new])):
-                new = new[: len(new) // 2]
-            if len(new) == 0 and not back.any():
+            if not are_joining:
                 break
         return None
+
+    def _foreseen(self, columns, threshold):
+        """What columns correlate with, if that goes on as from the last threshold but one."""
+        found = np.zeros(len(columns.xy))
+        if len(self._trail) == 2:
+            (first, before), (last, after) = self._trail
+            share = (threshold - last) / (last - first) if last != first else 0.0
+            share = min(max(share, 0.0), 2.0)
+            n = len(before)
+            found[:n] = after[:n] + share * (after[:n] - before)
+        return found
+
+    def _join(self, columns, gradient, limit, positive):
+        """Let columns join that pull by more than `limit`; None without any, False if none can."""
+        excess = (gradient if positive else np.abs(gradient)) - limit
+        excess[self._active[self._stays]] = -np.inf
+        new = np.flatnonzero(excess > 0)
+        if len(new) == 0:
+            return None
+        new = new[np.argsort(-excess[new])][: max(_FEWEST, np.count_nonzero(self._stays) // 2)]
+        back = np.isin(self._active, new)
+        self._signs[back] = np.sign(gradient[self._active[back]])
+        self._stays |= back
+        new = new[~np.isin(new, self._active)]
+        # So many at once may be combinations of each other, where fewer are not.
+        while len(new) and not self._add(columns, new, np.sign(gradient[new])):
+            new = new[: len(new) // 2]
+        return len(new) > 0 or bool(back.any())
 
     def _values(self, columns, threshold):
         """The coefficients (a,) of the support, zero of columns that have left."""

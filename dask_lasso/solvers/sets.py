@@ -44,9 +44,10 @@ class Sets(Protocol):
     """The training sets, all rows first; `weights` of them and of the test sets, once it has read.
 
     `read` takes the columns to solve for, and gives those there are then, which begin with what
-    the last reading gave if that is what it is asked for.
+    the last reading gave if that is what it is asked for. `at_once` is for how many alphas that is.
     """
 
+    at_once: int
     n_passes: int
     weights: np.ndarray
     test_weights: np.ndarray
@@ -74,6 +75,8 @@ def training_sets(
 
 class _CellSets:
     """Moments of the chosen columns, cell by cell."""
+
+    at_once = 10
 
     def __init__(self, place, partition, fit_intercept, centre, max_iter):
         self._place, self._partition = place, partition
@@ -110,6 +113,9 @@ class _OfMoments:
 
 class _HeldSets:
     """The rows of all columns that have ever been chosen."""
+
+    # The columns of fewer alphas are foreseen better, and to solve again takes longer than a pass.
+    at_once = 5
 
     def __init__(self, place, partition, penalty, fit_intercept, centre, max_iter):
         self._place, self._partition = place, partition

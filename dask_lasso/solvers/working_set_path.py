@@ -34,9 +34,7 @@ from .joining import FEWEST, SLACK, n_joining
 from .scoring import Point, joined_points
 from .sets import training_sets
 
-# Alphas that are solved for before their residuals are read; fewer where the correlations
-# of all their residuals would take more than 2**24 values, 128 MiB.
-_AT_ONCE = 10
+# Values, 128 MiB, of the correlations of residuals that are read at once.
 _MOST_VALUES = 2**24
 
 
@@ -150,7 +148,7 @@ class WidePath:
     def run(self, alphas: np.ndarray, penalty: L1) -> Iterator[Paths]:
         """Solve for falling `alphas`, of a penalty with this l1_ratio, a few at a time."""
         k, n_sets = self._place.n_features, len(self._train)
-        few = int(max(1, min(_AT_ONCE, _MOST_VALUES // (k * n_sets))))
+        few = int(max(1, min(self._sets.at_once, _MOST_VALUES // (k * n_sets))))
         chosen = self._first_columns(alphas[:few].min() * penalty.l1_ratio)
         for start in range(0, len(alphas), few):
             found = _Found(n_sets, alphas[start : start + few], k)

@@ -246,7 +246,8 @@ class Support:
         if info or np.diagonal(factor).min(initial=1.0) ** 2 < _PIVOT:
             return False
         lower, _ = linalg.lapack.dpotri(factor, lower=True)
-        self._inverse = np.tril(lower) + np.tril(lower, -1).T
+        self._inverse = lower + lower.T
+        np.fill_diagonal(self._inverse, np.diagonal(lower))
         return True
 
     def _take_in(self):

@@ -84,15 +84,15 @@ def test_no_solution_is_said(monkeypatch):
 def test_a_long_way_down():
     """From zero to nearly as many correlated columns as rows, and back, in one call each."""
     rng = np.random.default_rng(0)
-    A = rng.normal(size=(200, 800))
-    for j in range(1, 800):
+    A = rng.normal(size=(80, 240))
+    for j in range(1, 240):
         A[:, j] = 0.9 * A[:, j - 1] + np.sqrt(0.19) * A[:, j]
-    columns, support = Columns(A, A[:, ::16].sum(axis=1) + rng.normal(size=200)), Support()
+    columns, support = Columns(A, A[:, ::16].sum(axis=1) + rng.normal(size=80)), Support()
     largest = np.abs(columns.xy).max()
     for share in (1e-3, 0.5, 3e-4):
         coef = support.solve(columns, share * largest)
         assert_optimal(columns, coef, share * largest)
-    assert np.count_nonzero(coef) > 180
+    assert np.count_nonzero(coef) > 70
 
 
 def path(*data, held, monkeypatch, **settings):

@@ -360,9 +360,9 @@ def test_a_fit_that_is_interrupted_while_it_solves(cv, monkeypatch):
 
         def ends(self, *args, end=end, calls=calls):
             calls.append(self)
-            if len(calls) == 20 and end is KeyboardInterrupt:
+            if len(calls) == 10 and end is KeyboardInterrupt:
                 _thread.interrupt_main()
-            elif len(calls) == 20:
+            elif len(calls) == 10:
                 monkeypatch.setattr(_sets.time, "perf_counter", lambda: np.inf)
             return solve(self, *args)
 

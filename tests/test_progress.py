@@ -49,6 +49,16 @@ def test_a_bar_has_rows_objective_and_gap(name, capsys):
     assert "dual gap" in shown
 
 
+def test_the_bar_of_a_score_ends_with_all_rows(thread_workers, capsys):
+    pytest.importorskip("rich", reason="the bar is rich's")
+    rows, target = on_dask(X), on_dask(y)
+    kept = rows[:, 0] > -np.inf  # of which dask does not know how many there are
+    model = AsyncLassoRegressor(0.1, verbose=2, client=thread_workers)
+    model.fit(X, y).score(rows[kept], target[kept])
+    *_, shown = capsys.readouterr().out.split("score")
+    assert "all rows" in shown
+
+
 def test_without_rich_there_are_lines(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "rich.progress", None)
     AsyncLassoRegressor(0.1, verbose=2).fit(X, y)

@@ -73,8 +73,8 @@ class Progress:
         try:
             yield
             if self._bar is not None:
-                is_known = not (self._has_told or np.isnan(place.n_rows))
-                rows = {"rows": f"{place.n_rows:.0f} rows"} if is_known else {}
+                n_rows = "all" if np.isnan(place.n_rows) else f"{place.n_rows:.0f}"
+                rows = {} if self._has_told else {"rows": f"{n_rows} rows"}
                 self._bar.update(self._task, completed=1.0, **rows)
         finally:
             has_ended.set()

@@ -430,3 +430,12 @@ def test_a_ridge_term_alone_has_no_penalty(l1_ratio):
             model = make(l1_ratio=l1_ratio, penalty=MultiTask())
             with pytest.raises(ValueError, match="l1_ratio=0 is a ridge term alone, without the"):
                 model.fit(*rows()[:2])
+
+
+def test_a_penalty_of_the_user_beside_a_ridge_term():
+    X, y, _ = rows()
+    settings = dict(l1_ratio=0.5, tol=1e-8)
+    model = AsyncElasticNetRegressor(0.3, penalty=NoNorm(), n_blocks=3, **settings).fit(X, y)
+    assert model.certificate_ == "residuals"
+    known = AsyncElasticNetRegressor(0.3, **settings).fit(X, y)
+    np.testing.assert_allclose(model.coef_, known.coef_, atol=1e-5)

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import KFold, RepeatedKFold, ShuffleSplit, StratifiedKFold
-from test_glm import model_of
+from test_glm import model_of, sklearn_version
 from test_wide_glm import rows as wide_rows
 
 from dask_lasso import (
@@ -162,13 +162,18 @@ def _with(model, intercept):
     return model
 
 
+def l1_logistic(C, **settings):
+    of_version = {"l1_ratio": 1.0} if sklearn_version >= (1, 8) else {"penalty": "l1"}
+    return LogisticRegression(C=C, **of_version, **settings)
+
+
 def test_classes_as_scikit_learn_has_them():
     X, y, loss = problem("classes")
     model = chooser(loss).fit(X, y)
     for fold, (train, test) in enumerate(splits(loss, X, y)):
         for number in (1, ALPHAS - 1):
             C = 1 / (len(train) * model.alphas_[number])
-            other = LogisticRegression(C=C, l1_ratio=1.0, solver="saga", tol=1e-9, max_iter=100_000)
+            other = l1_logistic(C, solver="saga", tol=1e-9, max_iter=100_000)
             expected = 2 * log_loss(y[test], other.fit(X[train], y[train]).predict_proba(X[test]))
             assert model.deviance_path_[number, fold] == pytest.approx(expected, rel=1e-4)
 
@@ -180,8 +185,8 @@ def test_many_columns_as_liblinear_has_them(limit):
     for fold, (train, test) in enumerate(splits(loss, X, y)):
         for number in (1, ALPHAS - 1):
             C = 1 / (len(train) * model.alphas_[number])
-            other = LogisticRegression(C=C, l1_ratio=1.0, solver="liblinear", tol=1e-8)
-            other.set_params(fit_intercept=False, max_iter=10_000)
+            settings = dict(fit_intercept=False, tol=1e-8, max_iter=10_000)
+            other = l1_logistic(C, solver="liblinear", **settings)
             expected = 2 * log_loss(y[test], other.fit(X[train], y[train]).predict_proba(X[test]))
             assert model.deviance_path_[number, fold] == pytest.approx(expected, rel=1e-4)
 

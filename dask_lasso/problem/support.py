@@ -71,8 +71,6 @@ class Support:
         self._inverse, self._through, self._schur = np.empty((3, 0, 0))
         self._ridge = self._ridge_inside = 0.0
         self._threshold: float | None = None  # that has been solved for
-        # The last two of them, and what was left to correlate with.
-        self._trail: list[tuple[float, np.ndarray]] = []
 
     def solve(
         self, columns: Columns, threshold: float, ridge: float = 0.0, positive: bool = False
@@ -81,16 +79,18 @@ class Support:
 
         None where columns are nearly combinations of others, or come and go without end.
         """
-        self._ridge = ridge
+        if self._threshold is not None and threshold > _STEP * self._threshold:
+            # The way back may begin where columns cannot leave one by one.
+            vars(self).update(vars(Support()))
         if self._threshold is None:
             self._threshold = max(threshold, np.abs(columns.xy).max(initial=0.0))
-        step = _STEP
+        self._ridge, step = ridge, _STEP
         while step > _LEAST_STEP:
             before = self.copy()
             at = min(max(threshold, self._threshold / step), self._threshold * step)
             coef = self._solve(columns, at, positive)
             if coef is None:
-                vars(self).update(vars(before), _trail=[])
+                vars(self).update(vars(before))
                 step = np.sqrt(step)
                 continue
             self._threshold = at
@@ -106,7 +106,6 @@ class Support:
 
     def _solve(self, columns, threshold, positive):
         slack = 1e-10 * threshold + 8 * _EPS * np.sqrt(columns.squares * columns.yy)
-        self._join(columns, self._foreseen(columns, threshold), threshold + slack, positive)
         for _ in range(_MOST_ROUNDS):
             n_inside = len(self._inverse)
             n_border = len(self._active) - n_inside + np.count_nonzero(~self._stays)
@@ -127,22 +126,10 @@ class Support:
             coef, gradient = found
             are_joining = self._join(columns, gradient, threshold + slack, positive)
             if are_joining is None:
-                self._trail = [*self._trail[-1:], (threshold, gradient)]
                 return coef
             if not are_joining:
                 break
         return None
-
-    def _foreseen(self, columns, threshold):
-        """What columns correlate with, if that goes on as from the last threshold but one."""
-        found = np.zeros(len(columns.xy))
-        if len(self._trail) == 2:
-            (first, before), (last, after) = self._trail
-            share = (threshold - last) / (last - first) if last != first else 0.0
-            share = min(max(share, 0.0), 2.0)
-            n = len(before)
-            found[:n] = after[:n] + share * (after[:n] - before)
-        return found
 
     def _join(self, columns, gradient, limit, positive):
         """Let columns join that pull by more than `limit`; None without any, False if none can."""

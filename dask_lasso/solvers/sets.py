@@ -114,11 +114,11 @@ class _OfMoments:
 class _HeldSets:
     """The rows of all columns that have ever been chosen."""
 
-    # The columns of fewer alphas are foreseen better, and to solve again takes longer than a pass.
-    at_once = 5
-
     def __init__(self, place, partition, penalty, fit_intercept, centre, max_iter):
         self._place, self._partition = place, partition
+        # The columns of fewer alphas are foreseen better. To solve for all sets again takes longer
+        # than a pass.
+        self.at_once = 3 if partition.splits else 5
         self._centre, self._weights = centre, penalty.column_weights(place.n_features)
         self._settings = fit_intercept, max_iter, place.deadline
         self._held, self._sets = Held(), []

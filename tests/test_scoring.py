@@ -212,3 +212,9 @@ def test_pictures_say_what_they_show():
     assert label(AsyncLassoCV(alphas=ALPHAS, scoring="r2").fit(X, y)) == "r2"
     classes = AsyncLogisticRegressionCV(alphas=[0.1, 0.01]).fit(X, LABELS)
     assert label(classes) == "Mean deviance"
+
+
+def test_an_information_criterion_has_no_scoring():
+    X, y = np.eye(4), np.arange(4.0)
+    with pytest.raises(ValueError, match="scoring needs criterion=\"cv\", got 'bic'"):
+        AsyncLassoCV(scoring="r2", criterion="bic").fit(X, y)

@@ -96,8 +96,10 @@ class Selecting(LinearBase):
         grid = Grid(check_alphas(self.alphas), self.eps)
         l1_ratios = np.atleast_1d(self.l1_ratio)
         choice = Choice(grid, l1_ratios, self.rule, self.criterion, self._shares(), self.one_alpha)
-        if self.one_alpha and self.criterion != "cv":
-            raise ValueError(f'one_alpha needs criterion="cv", got {self.criterion!r}.')
+        of_cv = {"one_alpha": self.one_alpha, "scoring": self.scoring is not None}
+        for name, is_given in of_cv.items():
+            if is_given and self.criterion != "cv":
+                raise ValueError(f'{name} needs criterion="cv", got {self.criterion!r}.')
         is_wide = (
             is_wide_path(place)
             and self.criterion == "cv"

@@ -332,7 +332,7 @@ def markdown(result: dict) -> str:
         gap = "" if row["relative_gap"] is None else f"{row['relative_gap']:.1e}"
         time_text = f"{row['seconds']:.3f} ({row['min']:.3f} - {row['max']:.3f})"
         more = ""
-        if row["is_stopped"]:
+        if row.get("is_stopped"):
             more, time_text = "more than ", f"{row['seconds']:.0f}"
         lines.append(
             f"| {row['contender']} | {more}{time_text} | {more}{row['ratio']:.2f} | {gap} |"

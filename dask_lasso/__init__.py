@@ -11,8 +11,7 @@ from .estimators.elastic_net import AsyncElasticNetRegressor
 from .estimators.equivalent import equivalent_rows
 from .estimators.lasso import AsyncLassoRegressor
 from .estimators.live import LiveView
-from .estimators.logistic import AsyncLogisticRegression
-from .estimators.logistic_cv import AsyncLogisticRegressionCV
+from .estimators.logistic import AsyncLogisticRegression, AsyncLogisticRegressionCV
 from .estimators.path import lasso_path
 from .places.reuse import reuse_statistics
 from .problem.losses import Loss

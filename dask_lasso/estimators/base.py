@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,13 +33,14 @@ from .arrays import to_arrays
 from .callbacks import Callbacks, CallbackSupport
 from .convergence import why_not_converged
 from .export import coefficients, save, to_sklearn
+from .parameters import CONSTRAINTS, Shared
 from .progress import opened
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class LinearBase(CallbackSupport, BaseEstimator):
+class LinearBase(CallbackSupport, Shared, BaseEstimator):
     """What all estimators share: a fit that leaves all or nothing behind."""
 
     coef_: np.ndarray
@@ -54,7 +56,7 @@ class LinearBase(CallbackSupport, BaseEstimator):
     staleness_: np.ndarray
     statistics_: dict[str, np.ndarray]
 
-    penalty: Any = "l1"
+    _parameter_constraints: dict = CONSTRAINTS
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -153,7 +155,7 @@ class LinearBase(CallbackSupport, BaseEstimator):
     def _validate_params(self) -> None:
         # As scikit-learn's, but for the look at the signature: a tenth of a fit of 400 rows.
         constraints = self._parameter_constraints
-        given = {name: getattr(self, name) for name in constraints}
+        given = {parameter.name: getattr(self, parameter.name) for parameter in fields(self)}
         validate_parameter_constraints(constraints, given, caller_name=type(self).__name__)
         for name in ("engine", "loss", "penalty"):
             if isinstance(given.get(name), type):

@@ -36,8 +36,9 @@ class LogisticBase(ClassifierMixin, LinearBase):
     """What the classifiers share."""
 
     classes_: np.ndarray
-    fit_intercept: bool
 
+    penalty = "l1"
+    local_solver = "auto"
     polish = True
 
     def _given(self, X: Any, y: Any, sample_weight: Any, offset: Any) -> Given:

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from numbers import Real
-from typing import TYPE_CHECKING, Any
+from dataclasses import KW_ONLY, dataclass, field
 
-import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils._param_validation import Interval
 
-from ..engines.schedules import Engine
-from ..problem.concave import MCP, SCAD
-from ..problem.losses import Loss
-from ..problem.penalties import Penalty
 from .selection import SelectionBase
 
-if TYPE_CHECKING:
-    from distributed import Client
 
-
+@dataclass(eq=False, repr=False)
 class AsyncLassoCV(SelectionBase):
     """Lasso whose alpha is chosen by cross-validation, in one pass over the rows.
 
@@ -160,72 +150,13 @@ class AsyncLassoCV(SelectionBase):
     (100, 5)
     """
 
-    l1_ratio = 1.0
-
-    relaxed_: float
-
-    _parameter_constraints: dict = {
-        **SelectionBase._parameter_constraints,
-        "relaxed": ["boolean", "array-like"],
-        "one_alpha": ["boolean"],
-    }
-
-    def __init__(
-        self,
-        *,
-        eps: float = 1e-3,
-        alphas: int | ArrayLike = 100,
-        cv: Any = None,
-        scoring: str | Callable | None = None,
-        rule: str = "min",
-        criterion: str = "cv",
-        relaxed: bool | ArrayLike = False,
-        one_alpha: bool = False,
-        loss: str | Loss = "squared",
-        huber_delta: float = 1.35,
-        tweedie_power: float = 1.5,
-        engine: str | Engine = "batched",
-        fit_intercept: bool = True,
-        positive: bool = False,
-        bounds: tuple | None = None,
-        penalty_weights: ArrayLike | None = None,
-        standardize: bool = False,
-        penalty: str | Penalty | MCP | SCAD = "l1",
-        tol: float = 1e-6,
-        max_iter: int = 1000,
-        max_time: float | None = None,
-        n_blocks: int | str = "auto",
-        client: Client | None = None,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
-    ) -> None:
-        self.eps = eps
-        self.alphas = alphas
-        self.cv = cv
-        self.scoring = scoring
-        self.rule = rule
-        self.criterion = criterion
-        self.relaxed = relaxed
-        self.one_alpha = one_alpha
-        self.loss = loss
-        self.huber_delta = huber_delta
-        self.tweedie_power = tweedie_power
-        self.engine = engine
-        self.fit_intercept = fit_intercept
-        self.positive = positive
-        self.bounds = bounds
-        self.penalty_weights = penalty_weights
-        self.standardize = standardize
-        self.penalty = penalty
-        self.tol = tol
-        self.max_iter = max_iter
-        self.max_time = max_time
-        self.n_blocks = n_blocks
-        self.client = client
-        self.random_state = random_state
-        self.verbose = verbose
+    _: KW_ONLY
+    l1_ratio: float = field(default=1.0, init=False)
+    relaxed: bool | ArrayLike = False
+    one_alpha: bool = False
 
 
+@dataclass(eq=False, repr=False)
 class AsyncElasticNetCV(SelectionBase):
     """Elastic net whose alpha and l1_ratio are chosen by cross-validation, in one pass.
 
@@ -273,63 +204,3 @@ class AsyncElasticNetCV(SelectionBase):
     >>> model.mse_path_.shape
     (2, 100, 5)
     """
-
-    _parameter_constraints: dict = {
-        **SelectionBase._parameter_constraints,
-        "l1_ratio": [Interval(Real, 0, 1, closed="both"), "array-like"],
-    }
-
-    l1_ratio_: float
-
-    def __init__(
-        self,
-        *,
-        l1_ratio: float | Sequence[float] = 0.5,
-        eps: float = 1e-3,
-        alphas: int | ArrayLike = 100,
-        cv: Any = None,
-        scoring: str | Callable | None = None,
-        rule: str = "min",
-        criterion: str = "cv",
-        loss: str | Loss = "squared",
-        huber_delta: float = 1.35,
-        tweedie_power: float = 1.5,
-        engine: str | Engine = "batched",
-        fit_intercept: bool = True,
-        positive: bool = False,
-        bounds: tuple | None = None,
-        penalty_weights: ArrayLike | None = None,
-        standardize: bool = False,
-        penalty: str | Penalty | MCP | SCAD = "l1",
-        tol: float = 1e-6,
-        max_iter: int = 1000,
-        max_time: float | None = None,
-        n_blocks: int | str = "auto",
-        client: Client | None = None,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
-    ) -> None:
-        self.l1_ratio = l1_ratio
-        self.eps = eps
-        self.alphas = alphas
-        self.cv = cv
-        self.scoring = scoring
-        self.rule = rule
-        self.criterion = criterion
-        self.loss = loss
-        self.huber_delta = huber_delta
-        self.tweedie_power = tweedie_power
-        self.engine = engine
-        self.fit_intercept = fit_intercept
-        self.positive = positive
-        self.bounds = bounds
-        self.penalty_weights = penalty_weights
-        self.standardize = standardize
-        self.penalty = penalty
-        self.tol = tol
-        self.max_iter = max_iter
-        self.max_time = max_time
-        self.n_blocks = n_blocks
-        self.client = client
-        self.random_state = random_state
-        self.verbose = verbose

@@ -12,7 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..places.input import memory_array
 from .axes import axes
-from .path import GRID_CONSTRAINTS, path_of_fitted
+from .parameters import CONSTRAINTS
+from .path import path_of_fitted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,7 +127,7 @@ class PathDisplay:
                 " PathDisplay(alphas, coefs).plot()."
             )
         grid = {"alphas": alphas, "eps": eps}
-        validate_parameter_constraints(GRID_CONSTRAINTS, grid, "PathDisplay.from_estimator")
+        validate_parameter_constraints(CONSTRAINTS, grid, "PathDisplay.from_estimator")
         alphas, coefs, _ = path_of_fitted(estimator, alphas, eps)
         if coefs.ndim != 2:
             raise ValueError(

@@ -3,69 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MultiOutputMixin
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._warn import warn
-from ..engines.record import Observer
-from ..engines.schedules import ENGINES, Engine
-from ..places.input import Given
-from ..places.place import Place, usable
-from ..problem.concave import MCP, SCAD, Concave
-from ..problem.losses import Loss, Pair, is_squared, loss_of
-from ..problem.penalties import Penalty
+from ..places.place import usable
+from ..problem.concave import Concave
 from ..rows.statistics import Statistics, merge_statistics
 from ..rows.undoing import decayed, without
-from ..solvers import admm, exact, newton, working_set
-from ..solvers.fit import AnyPenalty, Fit
-from ..solvers.width import check_width, is_wide
+from ..solvers import exact
+from ..solvers.fit import AnyPenalty
+from ..solvers.width import check_width
 from .arrays import check_moments, check_number, feature_names, from_arrays, statistics_of
+from .at_alpha import AtAlpha
 from .progress import opened
 from .regressor import LassoBase
 
-if TYPE_CHECKING:
-    from distributed import Client
 
-CONSTRAINTS = {
-    "alpha": [Interval(Real, 0, None, closed="left")],
-    "engine": [StrOptions(set(ENGINES)), HasMethods("run")],
-    "fit_intercept": ["boolean"],
-    "positive": ["boolean"],
-    "bounds": [tuple, list, None],
-    "penalty_weights": [StrOptions({"adaptive"}), "array-like", None],
-    "standardize": ["boolean"],
-    "penalty": [StrOptions({"l1"}), HasMethods(["value", "prox"]), MCP, SCAD],
-    "loss": [
-        StrOptions({"squared", "huber", "poisson", "gamma", "tweedie"}),
-        tuple,
-        list,
-        HasMethods(["value", "derivative", "curvature"]),
-    ],
-    "huber_delta": [Interval(Real, 0, None, closed="neither")],
-    "tweedie_power": [Interval(Real, 1, 2, closed="both")],
-    "local_solver": [StrOptions({"auto", "gram", "lbfgs"})],
-    "tol": [Interval(Real, 0, None, closed="left")],
-    "max_iter": [Interval(Integral, 1, None, closed="left")],
-    "max_time": [Interval(Real, 0, None, closed="neither"), None],
-    "rho": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
-    "over_relaxation": [Interval(Real, 0, 2, closed="neither")],
-    "n_blocks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-    "max_staleness": [Interval(Integral, 1, None, closed="left"), None],
-    "polish": ["boolean"],
-    "warm_start": ["boolean"],
-    "client": "no_validation",  # checked where it is used; importing it costs
-    "random_state": ["random_state"],
-    "verbose": ["verbose"],
-}
-
-
-class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
+@dataclass(eq=False, repr=False)
+class AsyncElasticNetRegressor(MultiOutputMixin, AtAlpha, LassoBase):
     """Elastic net for data larger than one machine's memory.
 
     Minimises over the coefficients w and the intercept b::
@@ -122,65 +82,8 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
     [True, False, False, False, False]
     """
 
-    _parameter_constraints: dict = {
-        **CONSTRAINTS,
-        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
-    }
-
-    def __init__(
-        self,
-        alpha: float = 1.0,
-        *,
-        l1_ratio: float = 0.5,
-        engine: str | Engine = "batched",
-        fit_intercept: bool = True,
-        positive: bool = False,
-        bounds: tuple | None = None,
-        penalty_weights: ArrayLike | None = None,
-        standardize: bool = False,
-        penalty: str | Penalty | MCP | SCAD = "l1",
-        loss: str | tuple | Loss = "squared",
-        huber_delta: float = 1.35,
-        tweedie_power: float = 1.5,
-        local_solver: str = "auto",
-        tol: float = 1e-6,
-        max_iter: int = 1000,
-        max_time: float | None = None,
-        rho: float | str = "auto",
-        over_relaxation: float = 1.6,
-        n_blocks: int | str = "auto",
-        max_staleness: int | None = None,
-        polish: bool = True,
-        warm_start: bool = False,
-        client: Client | None = None,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
-    ) -> None:
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.engine = engine
-        self.fit_intercept = fit_intercept
-        self.positive = positive
-        self.bounds = bounds
-        self.penalty_weights = penalty_weights
-        self.standardize = standardize
-        self.penalty = penalty
-        self.loss = loss
-        self.huber_delta = huber_delta
-        self.tweedie_power = tweedie_power
-        self.local_solver = local_solver
-        self.tol = tol
-        self.max_iter = max_iter
-        self.max_time = max_time
-        self.rho = rho
-        self.over_relaxation = over_relaxation
-        self.n_blocks = n_blocks
-        self.max_staleness = max_staleness
-        self.polish = polish
-        self.warm_start = warm_start
-        self.client = client
-        self.random_state = random_state
-        self.verbose = verbose
+    _: KW_ONLY
+    local_solver: str = "auto"
 
     def _validate_params(self) -> None:
         super()._validate_params()
@@ -191,11 +94,6 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
                 UserWarning,
             )
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.positive_only = self.loss in ("poisson", "gamma", "tweedie")
-        return tags
-
     def _penalty(self) -> AnyPenalty:
         penalty = super()._penalty()
         by_rows = self.loss != "squared" or self.local_solver == "lbfgs"
@@ -205,65 +103,6 @@ class AsyncElasticNetRegressor(MultiOutputMixin, LassoBase):
                 " and local_solver='auto' or 'gram'."
             )
         return penalty
-
-    def _loss(self) -> Loss | Pair:
-        return loss_of(self.loss, self.huber_delta, self.tweedie_power)
-
-    def _solve(self, place: Place, observe: Observer, *, given: Given) -> Fit:
-        """Choose a solver by the problem and the width of the rows, and let it run."""
-        problem = self._problem()
-        settings = self._settings(
-            place.dtype,
-            max_staleness=self.max_staleness,
-            rho=self.rho,
-            over_relaxation=self.over_relaxation,
-            coef_init=self._coef_init(place.n_targets),
-        )
-        if self.local_solver == "lbfgs" or not is_squared(problem.loss):
-            self._check_raw_rows(problem.loss, place.n_targets, given)
-            newton_will_do = self.polish and self.local_solver == "auto" and self.penalty == "l1"
-            if newton_will_do and newton.has_newton(problem.loss):
-                return newton.fit(place, problem, settings, observe)
-            return admm.fit(place, problem, settings, observe, by_rows=True)
-        if problem.penalty.is_sparse and is_wide(place):
-            by_admm = not self.polish
-            return working_set.fit(place, problem, settings, observe, by_admm=by_admm)
-        check_width(place)
-        if self.polish and exact.knows(problem.penalty):
-            return exact.fit(place, problem, settings, observe)
-        return admm.fit(place, problem, settings, observe)
-
-    def _check_raw_rows(self, loss, n_targets: int, given: Given) -> None:
-        """Raise where a fit from raw rows cannot be."""
-        if self.local_solver == "gram":
-            raise ValueError(
-                "local_solver='gram' needs loss='squared', the only loss with sufficient"
-                " statistics: use local_solver='lbfgs' or 'auto'."
-            )
-        for name in given.named if isinstance(loss, Pair) else ():
-            if name == "y":
-                continue
-            raise ValueError(
-                f"{name} cannot be used with loss=(f, fprime): f is summed over the rows"
-                " of a chunk. Put it into X or y, or use a loss of a row."
-            )
-        if isinstance(loss, Pair) and n_targets != 1:
-            raise ValueError(
-                f"y has {n_targets} targets; loss=(f, fprime) is of one: fit each by itself."
-            )
-
-    def _coef_init(self, n_targets: int) -> np.ndarray | None:
-        if not (self.warm_start and hasattr(self, "coef_")):
-            return None
-        before, now = np.atleast_2d(self.coef_).shape, (n_targets, self.n_features_in_)
-        for of, was, is_now in zip(("y", "X"), before, now, strict=True):
-            if was != is_now:
-                what = "targets" if of == "y" else "features"
-                raise ValueError(
-                    f"warm_start=True, but the previous fit had {was} {what} and {of} has"
-                    f" {is_now}: use a new estimator or warm_start=False."
-                )
-        return np.atleast_2d(self.coef_).T.astype(np.float64)
 
     def partial_fit(
         self,

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import ArrayLike
-
-from ..engines.schedules import Engine
-from ..problem.concave import MCP, SCAD
-from ..problem.losses import Loss
-from ..problem.penalties import Penalty
-from .elastic_net import CONSTRAINTS, AsyncElasticNetRegressor
-
-if TYPE_CHECKING:
-    from distributed import Client
+from .elastic_net import AsyncElasticNetRegressor
 
 
+@dataclass(eq=False, repr=False)
 class AsyncLassoRegressor(AsyncElasticNetRegressor):
     """Lasso for data larger than one machine's memory.
 
@@ -226,60 +217,4 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
     array([ 2.9, -1.9,  0. ,  0. ,  0. ])
     """
 
-    _parameter_constraints: dict = CONSTRAINTS
-
-    def __init__(
-        self,
-        alpha: float = 1.0,
-        *,
-        engine: str | Engine = "batched",
-        fit_intercept: bool = True,
-        positive: bool = False,
-        bounds: tuple | None = None,
-        penalty_weights: ArrayLike | None = None,
-        standardize: bool = False,
-        penalty: str | Penalty | MCP | SCAD = "l1",
-        loss: str | tuple | Loss = "squared",
-        huber_delta: float = 1.35,
-        tweedie_power: float = 1.5,
-        local_solver: str = "auto",
-        tol: float = 1e-6,
-        max_iter: int = 1000,
-        max_time: float | None = None,
-        rho: float | str = "auto",
-        over_relaxation: float = 1.6,
-        n_blocks: int | str = "auto",
-        max_staleness: int | None = None,
-        polish: bool = True,
-        warm_start: bool = False,
-        client: Client | None = None,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
-    ) -> None:
-        super().__init__(
-            alpha,
-            l1_ratio=1.0,
-            engine=engine,
-            fit_intercept=fit_intercept,
-            positive=positive,
-            bounds=bounds,
-            penalty_weights=penalty_weights,
-            standardize=standardize,
-            penalty=penalty,
-            loss=loss,
-            huber_delta=huber_delta,
-            tweedie_power=tweedie_power,
-            local_solver=local_solver,
-            tol=tol,
-            max_iter=max_iter,
-            max_time=max_time,
-            rho=rho,
-            over_relaxation=over_relaxation,
-            n_blocks=n_blocks,
-            max_staleness=max_staleness,
-            polish=polish,
-            warm_start=warm_start,
-            client=client,
-            random_state=random_state,
-            verbose=verbose,
-        )
+    l1_ratio: float = field(default=1.0, init=False)

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
-from numbers import Real
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
-from sklearn.utils._param_validation import Interval, StrOptions
 
-from ..engines.record import Observer
-from ..engines.schedules import Engine
-from ..solvers import admm, newton
-from ..solvers.fit import Fit
-from .callbacks import with_callbacks
+from .at_alpha import AtAlpha
 from .classifier import LogisticBase
-from .elastic_net import CONSTRAINTS
-
-if TYPE_CHECKING:
-    from distributed import Client
+from .selection import Selecting
 
 
-class AsyncLogisticRegression(LogisticBase):
+@dataclass(eq=False, repr=False)
+class AsyncLogisticRegression(AtAlpha, LogisticBase):
     """Logistic regression with an l1 penalty, of data larger than one machine's memory.
 
     Minimises over the coefficients w and the intercept b, with y_i 1 for the second class
@@ -93,119 +84,94 @@ class AsyncLogisticRegression(LogisticBase):
     (array([False,  True]), [True, True, False, False, False])
     """
 
-    _parameter_constraints: dict = {
-        **{
-            name: constraint
-            for name, constraint in CONSTRAINTS.items()
-            if name not in ("loss", "huber_delta", "tweedie_power", "local_solver")
-        },
-        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
-    }
+    alpha: float = 1e-4
+    _: KW_ONLY
+    l1_ratio: float = 1.0
+    class_weight: dict | str | None = None
 
-    def __init__(
-        self,
-        alpha: float = 1e-4,
-        *,
-        l1_ratio: float = 1.0,
-        class_weight: dict | str | None = None,
-        engine: str | Engine = "batched",
-        fit_intercept: bool = True,
-        positive: bool = False,
-        bounds: tuple | None = None,
-        penalty_weights: ArrayLike | None = None,
-        standardize: bool = False,
-        tol: float = 1e-6,
-        max_iter: int = 1000,
-        max_time: float | None = None,
-        rho: float | str = "auto",
-        over_relaxation: float = 1.6,
-        n_blocks: int | str = "auto",
-        max_staleness: int | None = None,
-        polish: bool = True,
-        warm_start: bool = False,
-        client: Client | None = None,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
-    ):
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.class_weight = class_weight
-        self.engine = engine
-        self.fit_intercept = fit_intercept
-        self.positive = positive
-        self.bounds = bounds
-        self.penalty_weights = penalty_weights
-        self.standardize = standardize
-        self.tol = tol
-        self.max_iter = max_iter
-        self.max_time = max_time
-        self.rho = rho
-        self.over_relaxation = over_relaxation
-        self.n_blocks = n_blocks
-        self.max_staleness = max_staleness
-        self.polish = polish
-        self.warm_start = warm_start
-        self.client = client
-        self.random_state = random_state
-        self.verbose = verbose
+    def _coef_init(self, n_targets: int) -> np.ndarray | None:
+        start = super()._coef_init(len(getattr(self, "coef_", ())))
+        of_these = start is not None and start.shape[1] in (1, len(self.classes_))
+        return start if of_these else None
 
-    @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> Self:
-        """Fit the model in a handful of passes over the rows.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
-                (n_samples, n_features)
-        y : {array-like, dask Array, dask Series} of shape (n_samples,)
-            Labels of any kind. Which they are is read first, of y alone.
-        sample_weight : float or array-like of shape (n_samples,), default=None
-        offset : array-like of shape (n_samples,), default=None
-            What is added to the log-odds of each row, of two classes.
+@dataclass(eq=False, repr=False)
+class AsyncLogisticRegressionCV(Selecting, LogisticBase):
+    """Logistic regression whose alpha and l1_ratio are chosen by cross-validation.
 
-        Returns
-        -------
-        self : object
+    `sklearn.linear_model.LogisticRegressionCV` for data larger than one machine's memory, by
+    the deviance of the test sets. All folds and ten alphas at a time share their passes over
+    the rows, of which there are about eight (`n_passes_`); of more than two classes, or with more
+    than 10,000 columns, all folds share about five for each alpha. Every point has a duality gap.
 
-        Raises
-        ------
-        ValueError
-            For parameters or data that cannot be used; what the estimator had from an
-            earlier fit is kept.
-        TimeoutError
-            If there was nothing to estimate from after `max_time`.
-        RuntimeError
-            If the cluster went away, or cancelled what the fit needs.
-        """
-        with self._all_or_nothing():
-            self._validate_params()
-            start = self._start()
-            given = self._given(X, y, sample_weight, offset)
-            self._fit(given, partial(self._solve, start))
-        return self
+    Parameters
+    ----------
+    l1_ratio : float or list of float, default=1.0
+        Share of the l1 term in the penalty; of a list, the best is chosen.
 
-    def _start(self):
-        """Coefficients to start from."""
-        return self.coef_.T if self.warm_start and hasattr(self, "coef_") else None
+    eps, alphas, rule, engine, fit_intercept, positive, bounds, penalty_weights, standardize, \
+            tol, max_iter, n_blocks, client, random_state, verbose
+        As in `AsyncLassoCV`.
 
-    def _solve(self, start, place, observe: Observer) -> Fit:
-        """Newton, or consensus ADMM on raw rows."""
-        problem = self._problem()
-        if start is not None and len(start) != place.n_features:
-            raise ValueError(
-                f"warm_start=True, but the previous fit had {len(start)} features and X has"
-                f" {place.n_features}: use a new estimator or warm_start=False."
-            )
-        if start is not None and len(start.T) not in (1, len(self.classes_)):
-            start = None  # of other classes
-        settings = self._settings(
-            place.dtype,
-            max_staleness=self.max_staleness,
-            rho=self.rho,
-            over_relaxation=self.over_relaxation,
-            coef_init=start,
-        )
-        if self.polish:
-            return newton.fit(place, problem, settings, observe)
-        return admm.fit(place, problem, settings, observe, by_rows=True)
+    scoring : str or callable, default=None
+        What chooses alpha in place of the deviance, as "accuracy" or "roc_auc"; as in
+        `AsyncLassoCV`. "neg_log_loss" takes no further pass.
+
+    cv : int, splitter or iterable of (train, test), default=None
+        None is 5; an integer is as many folds of `sklearn.model_selection.StratifiedKFold`.
+        For them, and for a splitter, the labels of a dask collection come to this process,
+        a byte for each row.
+
+    criterion : {"cv", "aic", "bic"}, default="cv"
+        What chooses alpha. "aic" and "bic" are of ``l1_ratio=1``, with as many degrees of
+        freedom as there are coefficients that are not zero.
+
+    class_weight : dict or "balanced", default=None
+        As in `AsyncLogisticRegression`; of all rows, in each fold too.
+
+    max_time : float, default=None
+        Seconds after which alpha is chosen among those that are done, from the largest down.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+
+    alpha_, l1_ratio_ : float
+        The chosen penalty.
+
+    alphas_ : ndarray of shape (n_alphas,) or (n_l1_ratio, n_alphas)
+
+    deviance_path_ : ndarray of shape (n_alphas, n_folds) or (n_l1_ratio, n_alphas, n_folds)
+        Mean deviance, twice the log-loss, on each test set.
+
+    score_path_ : ndarray, of the same shape
+        With `scoring`, the scores in place of these.
+
+    criterion_ : ndarray of shape (n_alphas,)
+        With "aic" or "bic", its values.
+
+    stability_ : ndarray, of the shape of `coef_`
+        As in `AsyncLassoCV`.
+
+    coef_, intercept_, sparse_coef_, dual_gap_, certificate_, n_iter_, n_passes_, \
+            n_samples_seen_, history_, n_features_in_, feature_names_in_
+        Of the fit on all rows at `alpha_`, as in `AsyncLogisticRegression`.
+
+    See Also
+    --------
+    sklearn.linear_model.LogisticRegressionCV : The same choice on data in memory.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dask_lasso import AsyncLogisticRegressionCV
+    >>> X = da.random.default_rng(0).normal(size=(1000, 5), chunks=(100, 5)).persist()
+    >>> y = (X[:, 0] + da.random.default_rng(1).normal(size=1000, chunks=100) > 0).persist()
+    >>> model = AsyncLogisticRegressionCV(alphas=20).fit(X, y)
+    >>> model.deviance_path_.shape
+    (20, 5)
+    """
+
+    _: KW_ONLY
+    l1_ratio: float | Sequence[float] = 1.0
+    class_weight: dict | str | None = None

@@ -2,53 +2,27 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import validate_params
 
 from .._warn import warn
 from ..problem.losses import Loss, is_squared
 from ..solvers.path import Grid, path, path_of
 from .arrays import check_number, from_arrays, statistics_of
 from .lasso import AsyncLassoRegressor
+from .parameters import CONSTRAINTS
 from .progress import opened
 
 if TYPE_CHECKING:
     from distributed import Client
 
-# What makes a grid, wherever one is asked for.
-GRID_CONSTRAINTS = {
-    "eps": [Interval(Real, 0, 1, closed="right")],
-    "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
-}
 
-
-@validate_params(
-    {
-        **GRID_CONSTRAINTS,
-        **{
-            name: AsyncLassoRegressor._parameter_constraints[name]
-            for name in (
-                "fit_intercept",
-                "positive",
-                "bounds",
-                "penalty_weights",
-                "standardize",
-                "loss",
-                "huber_delta",
-                "tweedie_power",
-                "tol",
-                "max_iter",
-                "verbose",
-            )
-        },
-    },
-    prefer_skip_nested_validation=True,
-)
+@validate_params(CONSTRAINTS, prefer_skip_nested_validation=True)
 def lasso_path(
     X: Any,
     y: Any,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from sklearn import metrics
@@ -14,65 +14,29 @@ from sklearn.utils.validation import check_is_fitted
 from ..places.input import Given, beside, is_dask, memory_features, memory_offset
 from ..problem.degrees import degrees_of_freedom
 from ..problem.first import adapted
-from ..problem.losses import Mean, Residual
+from ..problem.losses import Loss, Mean, Pair, Residual, loss_of
 from ..problem.penalties import L1
 from ..rows.statistics import Statistics
 from .arrays import from_arrays, statistics_of
 from .base import LinearBase
-from .callbacks import with_callbacks
 from .inference import inference
+from .parameters import OfLoss
 from .predict import d2_score, predict_dask, predict_rows, r2_score
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class LassoBase(RegressorMixin, LinearBase):
+class LassoBase(RegressorMixin, LinearBase, OfLoss):
     """What the regressors share."""
 
-    @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> Self:
-        """Fit the model in one pass over the rows.
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = self.loss in ("poisson", "gamma", "tweedie")
+        return tags
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
-                (n_samples, n_features)
-            Any chunking; chunks may be NumPy or SciPy sparse, and of unknown size.
-        y : {array-like, dask Array, dask Series, dask DataFrame} of shape (n_samples,) or \
-                (n_samples, n_targets)
-            Each target is a lasso of its own.
-        sample_weight : float or array-like of shape (n_samples,), default=None
-            Non-negative weights; only their ratios matter. A float is no weights.
-        offset : array-like of shape (n_samples,), default=None
-            What is added to the linear predictor of each row, with a coefficient of one: with
-            counts and a log link, the logarithm of the exposure. Of dask collections as
-            `sample_weight`. For the squared loss and Huber's it is taken from y.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            For parameters or data that cannot be used; what the estimator had from an
-            earlier fit is kept.
-        TimeoutError
-            If there was nothing to estimate from after `max_time`.
-        RuntimeError
-            If the cluster went away, or cancelled what the fit needs.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If the duality gap is above `tol`, or `max_iter` or `max_time` ended the fit.
-        """
-        with self._all_or_nothing():
-            self._validate_params()
-            given = self._given(X, y, sample_weight, offset)
-            self._fit(given, partial(self._solve, given=given))
-        return self
+    def _loss(self) -> Loss | Pair:
+        return loss_of(self.loss, self.huber_delta, self.tweedie_power)
 
     def _given(self, X: Any, y: Any, sample_weight: Any, offset: Any) -> Given:
         return Given(X, y, sample_weight, offset, isinstance(self._loss(), Residual))

@@ -7,19 +7,17 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
-from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.model_selection import KFold as SklearnKFold
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from .._warn import warn
 from ..engines.record import Estimate, Observer
-from ..places.input import Given, is_dask
+from ..places.input import Given, fetched, is_dask
 from ..places.place import Place
-from ..problem.losses import Logistic, Poisson, is_squared, loss_of
+from ..problem.losses import Logistic, Poisson, is_squared
 from ..problem.penalties import L1
 from ..problem.softmax import Softmax
 from ..rows.cells import Partition, consecutive_folds, one_cell, partition_of
@@ -32,13 +30,13 @@ from ..solvers.width import check_width, is_wide_path
 from .arrays import statistics_of
 from .base import LinearBase
 from .callbacks import with_callbacks
-from .elastic_net import CONSTRAINTS
-from .path import GRID_CONSTRAINTS, check_alphas, check_values, path_of_fitted
+from .parameters import CONSTRAINTS, OfGrid
+from .path import check_alphas, check_values, path_of_fitted
 from .regressor import LassoBase
 from .scoring import Scoring
 
 
-class Selecting(LinearBase):
+class Selecting(LinearBase, OfGrid):
     """What the estimators that choose their penalty share."""
 
     alpha_: float
@@ -49,35 +47,12 @@ class Selecting(LinearBase):
     criterion_: np.ndarray
     noise_variance_: float
     stability_: np.ndarray
-
-    relaxed: bool | ArrayLike = False
-    one_alpha: bool = False
+    l1_ratio_: float
+    relaxed_: float
 
     _parameter_constraints: dict = {
-        **GRID_CONSTRAINTS,
+        **CONSTRAINTS,
         "l1_ratio": [Interval(Real, 0, 1, closed="both"), "array-like"],
-        "cv": ["cv_object"],
-        "scoring": [StrOptions(set(get_scorer_names())), callable, None],
-        "rule": [StrOptions({"min", "1se"})],
-        "criterion": [StrOptions({"cv", "aic", "bic"})],
-        **{
-            name: CONSTRAINTS[name]
-            for name in (
-                "engine",
-                "fit_intercept",
-                "positive",
-                "bounds",
-                "penalty_weights",
-                "standardize",
-                "tol",
-                "max_iter",
-                "max_time",
-                "n_blocks",
-                "client",
-                "random_state",
-                "verbose",
-            )
-        },
     }
 
     def _validate_params(self) -> None:
@@ -85,6 +60,63 @@ class Selecting(LinearBase):
         check_alphas(self.alphas)
         if not isinstance(self.l1_ratio, Real):
             check_values("l1_ratio", self.l1_ratio, min_val=0.0, max_val=1.0)
+
+    @with_callbacks
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        offset: Any = None,
+        groups: Any = None,
+    ) -> Self:
+        """Choose the penalty and fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
+                (n_samples, n_features)
+        y : {array-like, dask Array, dask Series} of shape (n_samples,)
+            For a classifier labels of any kind, which are read first.
+        sample_weight : float or array-like of shape (n_samples,), default=None
+            Non-negative weights, for the fits and for the error on each test set. Folds
+            count the same, whatever the weights in them, as in scikit-learn.
+        offset : array-like of shape (n_samples,), default=None
+            As in `AsyncLassoRegressor`.
+        groups : array-like of shape (n_samples,), default=None
+            Given to the splitter. With an integer `cv`, the folds are those of
+            `sklearn.model_selection.GroupKFold`.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            For parameters or data that cannot be used, as a class that is missing in a
+            training set; what the estimator had from an earlier fit is kept.
+        TimeoutError
+            If there was nothing to choose from after `max_time`.
+        RuntimeError
+            If the cluster went away, or cancelled what the fit needs.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the duality gap is above `tol`, or `max_iter` or `max_time` ended the fit.
+        """
+        with self._all_or_nothing():
+            self._validate_params()
+            given = self._given(X, y, sample_weight, offset)
+            is_counted = not is_squared(self._loss()) or self.scoring is not None
+            rows = given = given._replace(is_counted=is_counted)
+            if is_classifier(self) and self.criterion == "cv" and is_dask(given.y):
+                codes = fetched(self.client, Given(None, given.y.astype(np.uint8))).y
+                rows = given._replace(y=codes)  # by which splitters stratify
+            self._fit(given, partial(self._choose, rows, groups))
+        return self
 
     def _choose(self, rows: Given, groups: Any, place: Place, observe: Observer) -> Fit:
         """Choose a solver by the loss and the width of the rows, and let it run."""
@@ -235,66 +267,11 @@ class SelectionBase(Selecting, LassoBase):
 
     _parameter_constraints: dict = {
         **Selecting._parameter_constraints,
-        "penalty": CONSTRAINTS["penalty"],
         "loss": [
             StrOptions({"squared", "huber", "poisson", "gamma", "tweedie"}),
             HasMethods(["conjugate"]),
         ],
-        **{name: CONSTRAINTS[name] for name in ("huber_delta", "tweedie_power")},
     }
-
-    @with_callbacks
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        offset: Any = None,
-        groups: Any = None,
-    ) -> Self:
-        """Choose the penalty and fit the model, in one pass over the rows.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
-                (n_samples, n_features)
-        y : {array-like, dask Array, dask Series} of shape (n_samples,)
-        sample_weight : float or array-like of shape (n_samples,), default=None
-            Non-negative weights, for the fits and for the error on each test set. Folds
-            count the same, whatever the weights in them, as in scikit-learn.
-        offset : array-like of shape (n_samples,), default=None
-            As in `AsyncLassoRegressor`.
-        groups : array-like of shape (n_samples,), default=None
-            Given to the splitter. With an integer `cv`, the folds are those of
-            `sklearn.model_selection.GroupKFold`.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            For parameters or data that cannot be used; what the estimator had from an
-            earlier fit is kept.
-        TimeoutError
-            If there was nothing to choose from after `max_time`.
-        RuntimeError
-            If the cluster went away, or cancelled what the fit needs.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If the duality gap is above `tol`, or `max_iter` or `max_time` ended the fit.
-        """
-        with self._all_or_nothing():
-            self._validate_params()
-            given = self._given(X, y, sample_weight, offset)
-            is_counted = not is_squared(self._loss()) or self.scoring is not None
-            given = given._replace(is_counted=is_counted)
-            self._fit(given, partial(self._choose, given, groups))
-        return self
 
     @property
     def coef_path_(self) -> np.ndarray:
@@ -312,14 +289,6 @@ class SelectionBase(Selecting, LassoBase):
                 alphas = alphas[np.flatnonzero(np.equal(self.l1_ratio, chosen))[0]]
             coefs.append(path_of_fitted(self, alphas, self.eps, target if is_each else None)[1])
         return np.array(coefs) if is_each else coefs[0]
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.positive_only = self.loss in ("poisson", "gamma", "tweedie")
-        return tags
-
-    def _loss(self) -> Any:
-        return loss_of(self.loss, self.huber_delta, self.tweedie_power)
 
 
 def _consecutive_folds(n_rows, n_splits):

@@ -44,7 +44,7 @@ _DIGITS = 8 * np.finfo(np.float64).eps
 
 def has_newton(loss: object) -> bool:
     """Whether a loss has what a certified Newton's method needs."""
-    return isinstance(loss, Loss) and hasattr(loss, "conjugate")
+    return isinstance(loss, Softmax) or (isinstance(loss, Loss) and hasattr(loss, "conjugate"))
 
 
 def fit(place: Place, problem: Problem, settings: Settings, observe: Observer) -> Fit:

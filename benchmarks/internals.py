@@ -23,8 +23,9 @@ from dask_lasso.places.input import part_of
 from dask_lasso.places.joined import Joined
 from dask_lasso.places.memory import InMemory
 from dask_lasso.places.waiting import TimeIsUp, Waiting
+from dask_lasso.rows.chunk import read
 from dask_lasso.rows.statistics import merge_statistics as merge
-from dask_lasso.rows.statistics import statistics_of_rows as from_rows
+from dask_lasso.rows.statistics import statistics_of_chunk
 from dask_lasso.solvers import fit as _fit
 from dask_lasso.solvers import path as _path
 from dask_lasso.solvers import width as _width
@@ -43,6 +44,11 @@ __all__ = [
     "widest_gram",
     "without_acceleration",
 ]
+
+
+def from_rows(X, y):
+    """`Statistics` of rows in any collection."""
+    return statistics_of_chunk(read(X, y))
 
 
 def bare_pass(X, y):

@@ -8,6 +8,14 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_sample_images, make_regression
 
+from dask_lasso.rows.chunk import read
+from dask_lasso.rows.statistics import statistics_of_chunk
+
+
+def from_rows(X, y, sample_weight=None):
+    """`Statistics` of rows in any collection."""
+    return statistics_of_chunk(read(X, y, sample_weight))
+
 
 @cache
 def photographs(step=1):

@@ -7,13 +7,13 @@ import time
 import dask.array as da
 import numpy as np
 import pytest
+from datasets import from_rows
 from distributed import get_worker
 from sklearn.linear_model import Lasso
 
 from dask_lasso import AsyncLassoRegressor
 from dask_lasso.engines.schedules import AsyncEngine, BatchedEngine
 from dask_lasso.problem.penalties import L1
-from dask_lasso.rows.statistics import statistics_of_rows as from_rows
 from dask_lasso.solvers.admm import Consensus
 from dask_lasso.solvers.blocks import FromStatistics
 from dask_lasso.solvers.fit import Problem, Settings

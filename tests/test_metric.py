@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import ENGINES
-from datasets import photographs
+from datasets import from_rows, photographs
 from scipy.special import expit
 from sklearn.preprocessing import PolynomialFeatures
 
@@ -15,7 +15,6 @@ from dask_lasso.problem.metric import Metric
 from dask_lasso.rows.chunk import read
 from dask_lasso.rows.losses import ChunkLoss
 from dask_lasso.rows.raw import raw_rows
-from dask_lasso.rows.statistics import statistics_of_rows
 from dask_lasso.solvers.likeness import Likeness
 
 
@@ -204,7 +203,7 @@ def test_the_spread_of_blocks(n_alone, expected):
     likeness = Likeness()
     for block in range(8):
         rows = slice(40 * block, 40 * block + 40)
-        likeness.add(block, statistics_of_rows(X[rows], X[rows, 0]))
+        likeness.add(block, from_rows(X[rows], X[rows, 0]))
     metric = Metric(0, X.mean(axis=0), np.zeros(1), X.std(axis=0), True)
     found = likeness.spread(metric.turned(np.cov(X.T, bias=True)))
     assert found == pytest.approx(expected, rel=0.1)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import dask.array as da
 import numpy as np
 import pytest
-from datasets import LIBRARIES
+from datasets import LIBRARIES, from_rows
 from scipy import sparse
 from sklearn.model_selection import KFold
 
@@ -17,7 +17,6 @@ from dask_lasso.places.joined import Joined as Rows
 from dask_lasso.rows import tiles as _tiles
 from dask_lasso.rows.statistics import merge_statistics as merge
 from dask_lasso.rows.statistics import statistics_of_chunk
-from dask_lasso.rows.statistics import statistics_of_rows as from_rows
 
 
 def reference(X, y, weights=None):

@@ -389,10 +389,6 @@ class Run:
         return self.n_blocks - self._n_reported
 
     @property
-    def history(self) -> dict[str, np.ndarray]:
-        return self._record.history
-
-    @property
     def staleness(self) -> np.ndarray:
         """Per block, the most updates by which the estimate was ahead of the one it was sent."""
         return self._staleness

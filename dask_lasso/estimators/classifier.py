@@ -24,6 +24,7 @@ from ..places.input import (
     per_row,
     weights_beside,
 )
+from ..problem.box import real_array
 from ..problem.losses import Logistic
 from ..problem.softmax import Softmax
 from .base import LinearBase
@@ -189,10 +190,7 @@ def _log_probabilities(eta):
 
 
 def _check_class_weight(values):
-    try:
-        weights = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"class_weight must be real numbers, got {values!r}.") from error
+    weights = real_array("class_weight", values)
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError("class_weight has negative or non-finite values: use weights >= 0.")
 

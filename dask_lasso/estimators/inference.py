@@ -12,8 +12,8 @@ from sklearn.utils.extmath import safe_sparse_dot
 from ..places.input import Given
 from ..places.place import usable
 from ..problem import inference as debiasing
-from ..rows.chunk import Chunk, to_host
-from ..rows.statistics import Statistics, statistics_of_chunk, value_defect
+from ..rows.chunk import to_host
+from ..rows.statistics import Statistics, statistics_made_of
 from .arrays import check_number, from_arrays, statistics_of
 from .export import feature_names, frames
 from .progress import opened
@@ -75,7 +75,7 @@ def _squares_by_row(estimator, rows, statistics: Statistics, coef) -> np.ndarray
     centre = statistics.x_mean if estimator.fit_intercept else np.zeros(len(coef))
     intercept = statistics.y_mean[0] - centre @ coef if estimator.fit_intercept else 0.0
     with opened(estimator, rows, what="inference", reset=False) as (place, _):
-        task = partial(_of_squares, coef=coef, intercept=intercept)
+        task = partial(statistics_made_of, partial(_squared, coef=coef, intercept=intercept))
         found = usable(place.merged_statistics(task), place)
     if found.n_rows != statistics.n_rows:
         raise ValueError(
@@ -86,15 +86,10 @@ def _squares_by_row(estimator, rows, statistics: Statistics, coef) -> np.ndarray
     return found.sxx + found.weight * np.outer(off, off)
 
 
-def _of_squares(chunk, coef, intercept):
-    """Statistics of a chunk whose weights are the squared residuals."""
-    if chunk.defect is not None:
-        return statistics_of_chunk(chunk)
+def _squared(chunk, coef, intercept):
+    """A chunk's rows, weighted by the squares of their residuals."""
     X, y, sample_weight = chunk.arrays()
     residual = y[:, 0] - safe_sparse_dot(to_host(X), coef) - intercept
     if sample_weight is not None:
         residual = residual * sample_weight
-    found = statistics_of_chunk(Chunk(X, y, residual**2, chunk.n_rows))
-    if found.defect is not None:  # what is wrong is in the rows, not in the residuals
-        return found._replace(defect=value_defect(to_host(X), y, sample_weight))
-    return found
+    return X, y, residual**2

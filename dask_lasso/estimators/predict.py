@@ -16,9 +16,9 @@ from ..places.input import Given, dask_features, dask_offset
 from ..places.place import usable
 from ..places.reuse import reusing
 from ..problem.losses import Mean
-from ..rows.chunk import Chunk, Declared, Unreadable, read_features, read_offset, to_host
+from ..rows.chunk import Declared, Unreadable, read_features, read_offset, to_host
 from ..rows.newton import Points, merge_newton, newton_pass
-from ..rows.statistics import statistics_of_chunk, value_defect
+from ..rows.statistics import statistics_made_of
 from ..solvers.width import is_wide
 from .progress import opened
 
@@ -218,17 +218,21 @@ def r2_score(estimator: Any, given: Given) -> float:
             merged = usable(place.merged_statistics(), place)
             of_residual = merged.squared_residuals(coef.T, intercept)
         else:
-            task = partial(_of_residuals, coef=coef, intercept=intercept)
+            residuals = partial(_residuals, coef=coef, intercept=intercept)
+            task = partial(statistics_made_of, residuals)
             merged = usable(place.merged_statistics(task), place)
             of_residual = np.diagonal(merged.sxx) + merged.weight * merged.x_mean**2
     if merged.n_rows < 2:
         warn("R^2 is not defined with less than two rows: it is NaN.", UndefinedMetricWarning)
         return float("nan")
-    flat = merged.syy == 0
-    scores = 1 - of_residual / np.where(flat, 1.0, merged.syy)
-    # scikit-learn's convention for a target that does not vary.
-    scores[flat] = np.where(of_residual[flat] == 0, 1.0, 0.0)
-    return float(scores.mean())
+    return float(r2_of(of_residual, merged.syy).mean())
+
+
+def r2_of(squares: np.ndarray, variation: np.ndarray) -> np.ndarray:
+    """R^2 of squared residuals; of a target that does not vary as scikit-learn has it."""
+    flat = variation == 0
+    score = 1 - squares / np.where(flat, 1.0, variation)
+    return np.where(flat, np.where(squares == 0, 1.0, 0.0), score)
 
 
 def d2_score(estimator: Any, given: Given, loss: Mean) -> float:
@@ -251,22 +255,16 @@ def accuracy(estimator: Any, given: Given) -> float:
     """Weighted share of the rows whose class, a code, is predicted; in one pass."""
     coef, intercept = estimator.coef_, estimator.intercept_
     with opened(estimator, given, what="score", reset=False) as (place, _):
-        task = partial(_of_hits, coef=coef, intercept=intercept)
+        task = partial(statistics_made_of, partial(_hits, coef=coef, intercept=intercept))
         return float(usable(place.merged_statistics(task), place).y_mean[0])
 
 
-def _of_hits(chunk, coef, intercept):
-    """Statistics of whether predictions hit."""
-    if chunk.defect is not None:
-        return statistics_of_chunk(chunk)
+def _hits(chunk, coef, intercept):
+    """Whether predictions hit, as y."""
     X, y, sample_weight = chunk.arrays()
     eta = predict_rows(_host_floats(X), chunk.offset, coef, intercept)
     codes = eta > 0 if eta.shape[1] == 1 else eta.argmax(axis=1, keepdims=True)
-    hits = (codes == y) * 1.0
-    found = statistics_of_chunk(Chunk(eta, hits, sample_weight, chunk.n_rows))
-    if found.defect is not None:  # what is wrong is in the rows
-        return found._replace(defect=value_defect(to_host(X), y, sample_weight))
-    return found
+    return eta, (codes == y) * 1.0, sample_weight
 
 
 def _check_targets(place, coef):
@@ -276,14 +274,7 @@ def _check_targets(place, coef):
         )
 
 
-def _of_residuals(chunk, coef, intercept):
-    """Statistics of a chunk's residuals as features, and of y."""
-    if chunk.defect is not None:
-        return statistics_of_chunk(chunk)
+def _residuals(chunk, coef, intercept):
+    """A chunk's residuals as features, and y."""
     X, y, sample_weight = chunk.arrays()
-    residual = y - predict_rows(_host_floats(X), chunk.offset, coef, intercept)
-    found = statistics_of_chunk(Chunk(residual, y, sample_weight, chunk.n_rows))
-    if found.defect is not None:  # what is wrong is in the rows, not in the residuals
-        defect = value_defect(to_host(X), y, sample_weight)
-        return found._replace(defect=defect)
-    return found
+    return y - predict_rows(_host_floats(X), chunk.offset, coef, intercept), y, sample_weight

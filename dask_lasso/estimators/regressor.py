@@ -21,7 +21,7 @@ from .arrays import from_arrays, statistics_of
 from .base import LinearBase
 from .inference import inference
 from .parameters import OfLoss
-from .predict import d2_score, predict_dask, predict_rows, r2_score
+from .predict import d2_score, predict_dask, predict_rows, r2_of, r2_score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,10 +157,7 @@ class LassoBase(RegressorMixin, LinearBase, OfLoss):
         """R^2 on the rows of the fit, averaged over the targets."""
         statistics, coef = self._training()
         residual = statistics.squared_residuals(coef, np.atleast_1d(self.intercept_))
-        flat = statistics.syy == 0
-        scores = 1 - residual / np.where(flat, 1.0, statistics.syy)
-        scores[flat] = np.where(residual[flat] == 0, 1.0, 0.0)
-        return float(scores.mean())
+        return float(r2_of(residual, statistics.syy).mean())
 
     @property
     def degrees_of_freedom_(self) -> float | np.ndarray:

@@ -13,12 +13,13 @@ from sklearn.metrics import check_scoring
 
 from ..problem.losses import Gamma, Logistic, Poisson, is_squared
 from ..problem.softmax import Softmax
+from .predict import r2_of
 
 # Scores that are functions of the mean squared error, or of the mean deviance of a loss.
 _OF_SQUARES: dict[str, Callable] = {
     "neg_mean_squared_error": lambda mse, variance: -mse,
     "neg_root_mean_squared_error": lambda mse, variance: -np.sqrt(mse),
-    "r2": lambda mse, variance: _r2(mse, variance),
+    "r2": r2_of,
 }
 _OF_DEVIANCES: dict[str, tuple[Any, Callable]] = {
     "neg_log_loss": (Logistic | Softmax, lambda deviance, _: -deviance / 2),
@@ -35,12 +36,6 @@ _MEANS = {
     "neg_mean_poisson_deviance",
     "neg_mean_gamma_deviance",
 }
-
-
-def _r2(mse, variance):
-    flat = variance == 0
-    score = 1 - mse / np.where(flat, 1.0, variance)
-    return np.where(flat, np.where(mse == 0, 1.0, 0.0), score)  # as scikit-learn has it
 
 
 class Scoring:

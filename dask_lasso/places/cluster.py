@@ -337,16 +337,14 @@ def _as_one_block(blocks):
     return [rows for block in blocks for rows in block]
 
 
-def fetch(waiting: Waiting, values: Sequence) -> list:
-    """The same values, those of dask collections computed and in this process."""
-    lazy = [number for number, value in enumerate(values) if hasattr(value, "__dask_graph__")]
+def fetch(waiting: Waiting, collections: Sequence) -> list:
+    """Dask collections, computed and in this process."""
     futures = []
-    for value in (values[number] for number in lazy):
-        is_frame = hasattr(value, "expr")
-        ready = value if is_frame else optimised(value)
+    for collection in collections:
+        is_frame = hasattr(collection, "expr")
+        ready = collection if is_frame else optimised(collection)
         futures += waiting.compute([ready], optimize_graph=is_frame)
     try:
-        computed = dict(zip(lazy, waiting.gather(futures), strict=True))
+        return waiting.gather(futures)
     finally:
         waiting.release_all()
-    return [computed.get(number, value) for number, value in enumerate(values)]

@@ -8,6 +8,7 @@ and every route reads the joined collection.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -115,16 +116,14 @@ class Joined:
 
     def with_features(self, n_features: int, function: Callable, *args: Any) -> Joined:
         """The same rows, whose X is ``function(chunk, *args)`` of each `Chunk`."""
-        new = object.__new__(Joined)
-        vars(new).update(vars(self))
+        new = copy.copy(self)
         new.n_features = n_features
         new._pack = partial(_with_features, self._pack, function, args)
         return new
 
     def of_chunks(self, numbers: np.ndarray) -> Joined:
         """The rows of some chunks alone."""
-        new = object.__new__(Joined)
-        vars(new).update(vars(self))
+        new = copy.copy(self)
         new._values = [values.blocks[numbers] for values in self._values]
         new.parts = [part.of_chunks(numbers) for part in self.parts]
         new.sizes = tuple(self.sizes[number] for number in numbers)

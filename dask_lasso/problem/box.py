@@ -137,13 +137,18 @@ def box_of(bounds: tuple | list | None, positive: bool, n_features: int) -> Box 
     return box if box.bounded.any() else None
 
 
-def _side(name: str, values: ArrayLike, n_features: int) -> np.ndarray:
+def real_array(name: str, values: ArrayLike) -> np.ndarray:
+    """The argument of this name as float64."""
     try:
         if np.iscomplexobj(values):
             raise TypeError("complex values")
-        side = np.asarray(values, dtype=np.float64)
+        return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"bounds: {name} must be real numbers, got {values!r}.") from error
+        raise ValueError(f"{name} must be real numbers, got {values!r}.") from error
+
+
+def _side(name: str, values: ArrayLike, n_features: int) -> np.ndarray:
+    side = real_array(f"bounds: {name}", values)
     if side.shape not in ((), (n_features,)):
         raise ValueError(
             f"bounds: {name} has shape {side.shape}, and X has {n_features} features: pass a"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .box import Box, Pulls
+from .box import Box, Pulls, real_array
 
 
 @runtime_checkable
@@ -315,12 +315,7 @@ def penalty_weights(values: ArrayLike | None, n_features: int) -> np.ndarray | N
     """The argument `penalty_weights`, checked; None where all weights are one."""
     if values is None or isinstance(values, str):
         return None
-    try:
-        if np.iscomplexobj(values):
-            raise TypeError("complex values")
-        weights = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"penalty_weights must be real numbers, got {values!r}.") from error
+    weights = real_array("penalty_weights", values)
     if weights.shape != (n_features,):
         raise ValueError(
             f"penalty_weights has shape {weights.shape}, and X has {n_features} features: pass"

@@ -7,14 +7,14 @@ certificate, cross-validation) sees only the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from ..problem.moments import Moments, is_rounding
-from .chunk import Chunk, Defect, namespace, read, to_device, to_host
+from .chunk import Chunk, Defect, namespace, to_device, to_host
 from .merging import merge_counts, merge_means
 from .tiles import BUFFER_ITEMS, CACHE_ITEMS, aligned, on_device
 
@@ -110,11 +110,6 @@ class Statistics(NamedTuple):
         return self.syy.shape[0]
 
 
-def statistics_of_rows(X: Any, y: Any, sample_weight: Any = None) -> Statistics:
-    """Statistics of rows in any collection that `read` knows."""
-    return statistics_of_chunk(read(X, y, sample_weight))
-
-
 def statistics_of_chunk(chunk: Chunk) -> Statistics:
     """Statistics of the rows of one chunk.
 
@@ -136,6 +131,22 @@ def statistics_of_chunk(chunk: Chunk) -> Statistics:
     if not finite or (sample_weight is not None and not (sample_weight >= 0).all()):
         return _defective(chunk, value_defect(to_host(X), y, sample_weight))
     return statistics
+
+
+def statistics_made_of(
+    function: Callable[[Chunk], tuple[Any, np.ndarray, np.ndarray | None]], chunk: Chunk
+) -> Statistics:
+    """Statistics of other rows: the X, y and weights that ``function(chunk)`` returns.
+
+    What is wrong is looked for in the rows that they are made of.
+    """
+    if chunk.defect is not None:
+        return statistics_of_chunk(chunk)
+    found = statistics_of_chunk(Chunk(*function(chunk), chunk.n_rows))
+    if found.defect is not None:
+        X, y, sample_weight = chunk.arrays()
+        return found._replace(defect=value_defect(to_host(X), y, sample_weight))
+    return found
 
 
 def merge_statistics(parts: Iterable[Statistics]) -> Statistics:

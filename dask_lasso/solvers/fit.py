@@ -143,7 +143,7 @@ def drive(place: Place, blocks: Blocks, model: Model, settings: Settings, record
         model.samples_seen,
         n_passes=1,  # every chunk is read once
         n_updates=run.n_updates,
-        history=run.history,
+        history=record.history,
         staleness=run.staleness,
         stopped_by=run.stopped_by,
         n_missing=run.n_missing,

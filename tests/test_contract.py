@@ -15,7 +15,7 @@ import sklearn
 from datasets import load
 from sklearn.base import clone
 from sklearn.linear_model import Lasso
-from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
@@ -23,7 +23,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from dask_lasso import AsyncLassoRegressor
 
-X, y, WEIGHTS, ALPHA = load("diabetes")
+X, y, _, ALPHA = load("diabetes")
 SETTINGS = [
     {"engine": "sync"},
     {"engine": "async"},
@@ -121,28 +121,6 @@ def test_set_output_of_a_pipeline():
     assert pipeline[-1].feature_names_in_.tolist() == frame.columns.tolist()
     expected = make_pipeline(StandardScaler(), AsyncLassoRegressor(ALPHA)).fit(X, y)
     np.testing.assert_allclose(pipeline.predict(frame), expected.predict(X))
-
-
-def test_metadata_routing_of_weights():
-    with sklearn.config_context(enable_metadata_routing=True):
-        regressor = AsyncLassoRegressor(ALPHA)
-        regressor.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
-        scaler = StandardScaler().set_fit_request(sample_weight=False)
-        pipeline = make_pipeline(scaler, regressor)
-        pipeline.set_score_request(sample_weight=True)  # not needed after scikit-learn 1.6
-        routed = cross_validate(
-            pipeline,
-            X,
-            y,
-            cv=3,
-            params={"sample_weight": WEIGHTS},
-            return_estimator=True,
-        )
-    folds = [(np.setdiff1d(np.arange(442), test), test) for test in np.array_split(range(442), 3)]
-    for fitted, (train, _) in zip(routed["estimator"], folds, strict=True):
-        scaled = StandardScaler().fit_transform(X[train])
-        expected = AsyncLassoRegressor(ALPHA).fit(scaled, y[train], WEIGHTS[train])
-        np.testing.assert_allclose(fitted[-1].coef_, expected.coef_, rtol=1e-8)
 
 
 def test_tags_and_feature_names():

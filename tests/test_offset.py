@@ -5,11 +5,9 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 import pytest
-import sklearn
 from scipy import sparse
 from scipy.special import expit
 from sklearn.metrics import accuracy_score, d2_tweedie_score, r2_score
-from sklearn.model_selection import cross_validate
 from test_glm import ALPHA, LOSSES, POWERS, K, N, coefficients, model_of, rows
 
 from dask_lasso import AsyncElasticNetCV, AsyncLassoCV, AsyncLassoRegressor, AsyncLogisticRegression
@@ -245,19 +243,3 @@ def test_a_loss_of_chunks_has_none():
     pair = (lambda beta, X, y: 0.0, lambda beta, X, y: np.zeros_like(beta))
     with pytest.raises(ValueError, match="offset cannot be used with"):
         AsyncLassoRegressor(loss=pair).fit(X, y, offset=OFFSET)
-
-
-@pytest.mark.parametrize("loss", ["poisson", "logistic"])
-def test_it_is_routed(loss):
-    X, y = rows_of(loss)
-    model = model_of(loss)
-    with sklearn.config_context(enable_metadata_routing=True):
-        model.set_fit_request(offset=True).set_score_request(offset=True)
-        routed = cross_validate(
-            model, X, y, cv=3, params={"offset": OFFSET}, return_estimator=True, return_indices=True
-        )
-    for number, (train, test) in enumerate(zip(*routed["indices"].values(), strict=True)):
-        one = model_of(loss).fit(X[train], y[train], offset=OFFSET[train])
-        np.testing.assert_allclose(routed["estimator"][number].coef_, one.coef_)
-        score = one.score(X[test], y[test], offset=OFFSET[test])
-        assert routed["test_score"][number] == pytest.approx(score)

@@ -118,6 +118,15 @@ class Selecting(LinearBase, OfGrid):
             self._fit(given, partial(self._choose, rows, groups))
         return self
 
+    def get_metadata_routing(self) -> Any:
+        """As of any estimator; and `fit` asks for groups where its splitter does."""
+        request = super().get_metadata_routing()
+        of_splitter = getattr(self.cv, "get_metadata_routing", None)
+        asks = of_splitter is not None and of_splitter().split.requests.get("groups")
+        if asks and request.fit.requests["groups"] is None:
+            request.fit.add_request(param="groups", alias=asks)
+        return request
+
     def _choose(self, rows: Given, groups: Any, place: Place, observe: Observer) -> Fit:
         """Choose a solver by the loss and the width of the rows, and let it run."""
         partition, loss = self._split(rows, groups, place), self._loss()

@@ -31,7 +31,6 @@ from dask_lasso import (
     lasso_path,
     reuse_statistics,
 )
-from dask_lasso.places import input as _input
 from dask_lasso.places import joined as _rows
 from dask_lasso.places import reading as _reading
 from dask_lasso.places import sending as _sending
@@ -199,7 +198,7 @@ def in_column_chunks(rows, columns=1):
     ],
 )
 def test_long_column_chunks_are_joined_in_pieces(rows, loss, weights, thread_workers, monkeypatch):
-    monkeypatch.setattr(_input, "_JOINED_BYTES", 4096)  # 51 rows
+    monkeypatch.setattr(_rows, "_JOINED_BYTES", 4096)  # 51 rows
     joined = []
     monkeypatch.setattr(_chunk, "read", lambda *args: joined.append(args[0].nbytes) or read(*args))
     monkeypatch.setattr(_rows, "read", _chunk.read)
@@ -221,7 +220,7 @@ def test_long_column_chunks_are_joined_in_pieces(rows, loss, weights, thread_wor
 
 def test_ordinary_column_chunks_keep_their_rows(thread_workers):
     X_by_columns = da.from_array(X, chunks=(150, 4))
-    assert _input._one_column_chunk(X_by_columns).chunks == ((150, 150, 142), (10,))
+    assert _rows.one_column_chunk(X_by_columns).chunks == ((150, 150, 142), (10,))
     unknown = X_by_columns[X_by_columns[:, 0] > -np.inf]
     model = AsyncLassoRegressor(ALPHA, client=thread_workers).fit(unknown, da.from_array(y, 150))
     assert_same(model.coef_)

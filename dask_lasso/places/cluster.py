@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from contextlib import contextmanager
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -17,7 +18,21 @@ from dask.core import flatten
 from .._warn import warn
 from ..rows.cells import Partition, cells_of_chunk, collect_cells, consecutive_folds, merge_cells
 from ..rows.chunk import Defect
-from ..rows.passes import take_columns
+from ..rows.column_chunks import (
+    OF_RESIDUALS,
+    OF_SOME,
+    Placed,
+    by_column,
+    correlations_of_parts,
+    joined_moments,
+    merge_correlations,
+    merge_moments,
+    merge_residuals,
+    moments_of_parts,
+    residuals_of_rows,
+)
+from ..rows.columns import column_moments
+from ..rows.passes import Chosen, take_columns
 from ..rows.raw import raw_rows
 from ..rows.statistics import Statistics, merge_statistics, statistics_of_chunk
 from .client import check_package
@@ -60,6 +75,7 @@ class OnCluster:
         self._joined = rows
         self._futures = self._waiting.futures
         self._reading: Reading | None = None  # the rows as passes read them
+        self._in_columns = rows.in_column_chunks(waiting)  # the same, in chunks of columns too
         self._advised = False
         # Passes that were begun, and the keys of the tasks that read the chunks now.
         self._n_begun = 0
@@ -191,10 +207,19 @@ class OnCluster:
         return merge_statistics(self._waiting.gather(reports))
 
     def of_columns(self, columns: np.ndarray) -> OnCluster:
-        rows = self._joined if self._reading is None else self._reading.rows
-        rows = rows.with_features(len(columns), _columns_of, columns)
-        self._inner = OnCluster(Waiting(self._client, self.deadline), rows, self._n_blocks)
+        waiting = Waiting(self._client, self.deadline)
+        if self._in_columns is not None:
+            rows = self._parts.rows.of_columns(columns, waiting)
+        else:
+            rows = self._joined if self._reading is None else self._reading.rows
+            rows = rows.with_features(len(columns), _columns_of, columns)
+        self._inner = OnCluster(waiting, rows, self._n_blocks)
         return self._inner
+
+    @cached_property
+    def _parts(self):
+        """The chunks of columns as passes read them."""
+        return Reading(self._waiting, self._in_columns)
 
     def reduce(
         self,
@@ -204,23 +229,57 @@ class OnCluster:
         in_order: bool = False,
         partition: Partition | None = None,
     ) -> Any:
+        if self._in_columns is not None:
+            if task is column_moments:
+                found = self._read(
+                    self._parts, self._in_columns.corners(), moments_of_parts, merge_moments
+                )
+                return joined_moments(found)
+            if task in OF_RESIDUALS:
+                return self._residuals(OF_RESIDUALS[task], *args, partition=partition)
+            if task in OF_SOME:
+                with self._of_chosen(args[0]) as (place, chosen):
+                    return place.reduce(task, merge, chosen, *args[1:], partition=partition)
         return self._reduce(task, merge, args, in_order, partition)
 
+    def _residuals(self, of_rows, chosen, *args, partition):
+        """Of rows whose columns are in chunks: the residuals first, then what they correlate to."""
+        with self._of_chosen(chosen) as (place, of_few):
+            args = of_rows, of_few, *args
+            found, vectors = place.reduce(
+                residuals_of_rows, merge_residuals, *args, partition=Placed(partition)
+            )
+        vectors = np.concatenate([vectors[start] for start in sorted(vectors)])
+        args = correlations_of_parts, merge_correlations, vectors
+        correlations = by_column(self._read(self._parts, self._in_columns.corners(), *args))
+        return found._replace(correlations=np.concatenate(correlations))
+
+    @contextmanager
+    def _of_chosen(self, chosen):
+        """The place of some columns, and their numbers there."""
+        columns = chosen.columns if isinstance(chosen, Chosen) else chosen
+        every = np.arange(len(columns))
+        with self.of_columns(columns) as place:
+            yield place, chosen._replace(columns=every) if isinstance(chosen, Chosen) else every
+
     def _reduce(self, task, merge, args, in_order=False, partition=None, at_once=1):
-        # The order of the fewest transfers is that of the workers that have the chunks.
-        first = self._reading is None
-        if first:
+        if self._reading is None:
             self._reading = Reading(self._waiting, self._joined)
-        reading = self._reading
-        held = reading.held()
-        if not first and held is None:
+        labels = _labels(partition, self._joined.sizes)
+        how = dict(in_order=in_order, at_once=at_once)
+        return self._read(self._reading, labels, task, merge, *args, **how)
+
+    def _read(self, reading, labels, task, merge, *args, in_order=False, at_once=1):
+        """A pass over the rows of a reading."""
+        held, n_chunks = reading.held(), reading.rows.n_chunks
+        if reading.tasks and held is None:
             self._advise_to_persist()
+        # The order of the fewest transfers is that of the workers that have the chunks.
         if in_order:
-            chains = [Chain([[chunk] for chunk in range(self._joined.n_chunks)], None)]
+            chains = [Chain([[chunk] for chunk in range(n_chunks)], None)]
         else:
             room = np.inf if held is None else reading.room
-            chains = in_chains(self._waiting, self._joined.n_chunks, held, room, at_once)
-        labels = _labels(partition, self._joined.sizes)
+            chains = in_chains(self._waiting, n_chunks, held, room, at_once)
         futures = self._waiting.compute(reading.reduction(labels, chains, task, merge, args))
         self._begin_pass(reading.tasks)
         return reading.merged(self._waiting.gather(futures), merge, labels is not None)

@@ -24,15 +24,12 @@ from sklearn.utils.validation import (
 
 from ..rows.chunk import check_mask, is_table, library_of, numbers
 from ..rows.words import not_numbers, not_real
-from .joined import Joined, Part
+from .joined import Joined, Part, one_column_chunk
 from .place import Place
 from .waiting import Waiting
 
 if TYPE_CHECKING:
     from distributed import Client
-
-# Bytes that are joined of column chunks in one task.
-_JOINED_BYTES = 2**27
 
 
 def is_dask(*objects: Any) -> bool:
@@ -365,9 +362,10 @@ def part_of(name: str, values: Any) -> Part:
             name, values, accept_sparse="csr", dtype=None, ensure_2d=False, ensure_all_finite=False
         )
     _check_real(name, values.dtype)
-    if is_dask(values) and values.ndim == 2:
-        values = _one_column_chunk(values)
-    return Part(name, values, values.shape, values.dtype)
+    in_columns = None
+    if is_dask(values) and values.ndim == 2 and values.numblocks[1] > 1:
+        in_columns, values = values, one_column_chunk(values)
+    return Part(name, values, values.shape, values.dtype, in_columns=in_columns)
 
 
 def _check_real(name, dtype):
@@ -396,25 +394,3 @@ def _is_real(dtype):
 
     kind = getattr(dtype, "kind", "O")
     return kind in "buif" or (kind == "O" and is_numeric_dtype(dtype))
-
-
-def _one_column_chunk(array):
-    """Rechunk along the columns; rows stay where they are, if a chunk of them is not too long."""
-    if array.numblocks[1] == 1:
-        return array
-    if sparse.issparse(array._meta):
-        # Dask joins SciPy's matrices along columns, and its arrays not in all versions.
-        meta = sparse.csr_matrix((0, 0), dtype=array.dtype)
-        array = array.map_blocks(sparse.csr_matrix, dtype=array.dtype, meta=meta)
-        return array.rechunk({1: -1})
-    longest = max(1, _JOINED_BYTES // (array.shape[1] * array.dtype.itemsize))
-    rows = [size for n in array.chunks[0] for size in _pieces(n, longest)]
-    return array.rechunk({0: tuple(rows), 1: -1}, method="tasks")
-
-
-def _pieces(n_rows, longest):
-    """A chunk of rows in equal pieces that are not longer; whole where its size is unknown."""
-    if not n_rows > longest:
-        return [n_rows]
-    n_pieces = -(-n_rows // longest)
-    return [n_rows // n_pieces + (i < n_rows % n_pieces) for i in range(n_pieces)]

@@ -14,12 +14,18 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
-from ..rows.chunk import Chunk, Declared, Defect, read
+from ..rows.chunk import Chunk, Declared, Defect, read, read_features
+from ..rows.column_chunks import Corner
+from ..rows.passes import take_columns, take_sparse
 from .graphs import optimised
 from .sending import send_rows
 from .tasks import keys_before, rename_aliases
 from .waiting import Waiting
+
+# Bytes that are joined of column chunks in one task.
+_JOINED_BYTES = 2**27
 
 
 class Part(NamedTuple):
@@ -31,6 +37,7 @@ class Part(NamedTuple):
     dtype: np.dtype
     is_frame: bool = False
     columns: tuple | None = None  # names, of a data frame
+    in_columns: Any = None  # the same dask array, while its columns are in chunks too
 
     @property
     def ndim(self) -> int:
@@ -100,15 +107,44 @@ class Joined:
         self.parts, self.sizes = [in_chunks[part.name] for part in parts], sizes
         # What is of data frames comes as one argument, and first.
         self._values = [*([] if joined is None else [joined]), *(part.values for part in arrays)]
-        declared = Declared(
-            self.n_features, y.shape[1] if y.ndim > 1 else None, X.columns, y.columns
-        )
+        width = None if len(self._widths) > 1 else self.n_features
+        declared = Declared(width, y.shape[1] if y.ndim > 1 else None, X.columns, y.columns)
         self.of_residual = of_residual
         self._pack = partial(_pack, list(in_chunks), len(frames), declared, of_residual)
 
     @property
     def n_chunks(self) -> int:
-        return len(self.sizes)
+        """Of X, those of all columns if these are in chunks too."""
+        return len(self.sizes) * len(self._widths)
+
+    @property
+    def _widths(self):
+        X = self.parts[0]
+        return (self.n_features,) if X.is_frame else X.values.chunks[1]
+
+    def in_column_chunks(self, waiting: Waiting) -> Joined | None:
+        """The same rows in chunks of columns too, if X came so and in no frames."""
+        X, *others = self.parts
+        if X.in_columns is None or any(part.is_frame for part in others):
+            return None
+        if _is_unknown(X.in_columns.chunks[0]):
+            return None
+        there = np.flatnonzero(X.in_columns.chunks[1])
+        parts = [X._replace(values=X.in_columns.blocks[:, there], in_columns=None), *others]
+        return Joined(parts, waiting, self.of_residual)
+
+    def corners(self) -> list[Corner]:
+        """Where each chunk begins, row by row."""
+        rows, columns = (np.r_[0, np.cumsum(n)][:-1].tolist() for n in (self.sizes, self._widths))
+        return [Corner(row, column, chunk) for chunk, row in enumerate(rows) for column in columns]
+
+    def of_columns(self, columns: np.ndarray, waiting: Waiting) -> Joined:
+        """The same rows, of an X in chunks of columns: these columns together, without others."""
+        X, order = self.parts[0], np.argsort(columns)
+        values = one_column_chunk(_of_columns(X.values, columns[order]))
+        values = values.map_blocks(_few_of_block, np.argsort(order), dtype=values.dtype)
+        parts = [X._replace(values=values, shape=values.shape), *self.parts[1:]]
+        return Joined(parts, waiting, self.of_residual)
 
     @property
     def n_rows(self) -> float:
@@ -140,7 +176,7 @@ class Joined:
         Returns
         -------
         dask Array of shape (n_chunks, 1)
-            Of one object each.
+            Of one object each; of X in chunks of columns too, one for each of these.
         """
         import dask.array as da
         from dask.base import tokenize
@@ -148,7 +184,7 @@ class Joined:
 
         # Two-dimensional, with one chunk along the columns: dask does not fuse what makes
         # the chunks into a task that contracts an index.
-        chunks = ((1,) * self.n_chunks, (1,))
+        chunks = ((1,) * len(self.sizes), (1,))
         args = []
         for of_chunks in [self.sizes] if labels is None else [self.sizes, labels]:
             by_key = {(chunk, 0): value for chunk, value in enumerate(of_chunks)}
@@ -162,7 +198,7 @@ class Joined:
             name=f"lasso-{name}-{tokenize(self._values, self.sizes, self._pack, function, labels)}",
             dtype=object,
             meta=np.empty((0, 0), dtype=object),
-            adjust_chunks={"i": chunks[0], "j": chunks[1]},
+            adjust_chunks={"i": chunks[0], "j": (1,) * len(self._widths)},
             align_arrays=False,
         )
 
@@ -276,6 +312,57 @@ def _in_chunks(part, sizes, lead_name):
             f" {lead_name} has {sum(sizes)}, {part.name} has {part.shape[0]}."
         )
     return values.rechunk({0: sizes}) if part.is_dask else values
+
+
+def _of_columns(array, columns):
+    """Columns of a dask array in chunks of columns, in their order; each from where it is."""
+    import dask.array as da
+    from dask.layers import ArrayValuesDep
+
+    edges = np.r_[0, np.cumsum(array.chunks[1])]
+    which = np.searchsorted(edges, columns, side="right") - 1
+    used = np.unique(which) if len(columns) else np.zeros(1, dtype=int)
+    local = [columns[which == chunk] - edges[chunk] for chunk in used]
+    by_key = {(0, chunk): of_chunk for chunk, of_chunk in enumerate(local)}
+    return da.blockwise(
+        _few_of_block,
+        "ij",
+        array.blocks[:, used],
+        "ij",
+        ArrayValuesDep(((1,), (1,) * len(used)), by_key),
+        "ij",
+        dtype=array.dtype,
+        meta=array._meta,
+        adjust_chunks={"j": tuple(map(len, local))},
+        align_arrays=False,
+    )
+
+
+def _few_of_block(block, columns):
+    X = read_features(block)
+    return take_sparse(X, columns) if sparse.issparse(X) else take_columns(X, columns)
+
+
+def one_column_chunk(array: Any) -> Any:
+    """Rechunk along the columns; rows stay where they are, if a chunk of them is not too long."""
+    if array.numblocks[1] == 1:
+        return array
+    if sparse.issparse(array._meta):
+        # Dask joins SciPy's matrices along columns, and its arrays not in all versions.
+        meta = sparse.csr_matrix((0, 0), dtype=array.dtype)
+        array = array.map_blocks(sparse.csr_matrix, dtype=array.dtype, meta=meta)
+        return array.rechunk({1: -1})
+    longest = max(1, _JOINED_BYTES // (array.shape[1] * array.dtype.itemsize))
+    rows = [size for n in array.chunks[0] for size in _pieces(n, longest)]
+    return array.rechunk({0: tuple(rows), 1: -1}, method="tasks")
+
+
+def _pieces(n_rows, longest):
+    """A chunk of rows in equal pieces that are not longer; whole where its size is unknown."""
+    if not n_rows > longest:
+        return [n_rows]
+    n_pieces = -(-n_rows // longest)
+    return [n_rows // n_pieces + (i < n_rows % n_pieces) for i in range(n_pieces)]
 
 
 def _unmatched(name, count, other, other_count):

@@ -80,6 +80,7 @@ class Reading:
         self.rows = rows
         self.tasks: list = []
         self._chunks = optimised(rows.each())
+        self._keys = list(flatten(self._chunks.__dask_keys__()))
         self._annotations = by_key(self._chunks.dask)
         self._graph = tasks_of(self._chunks.dask)
         self._sources = _sources(client, rows)
@@ -158,9 +159,7 @@ class Reading:
             where = self._where(chain)
             for links in chain.tasks:
                 before = None if found is None else result(found)
-                recipes = [
-                    _recipe(graph, (self._chunks.name, int(chunk), 0), in_memory) for chunk in links
-                ]
+                recipes = [_recipe(graph, self._keys[chunk], in_memory) for chunk in links]
                 of_links = None if labels is None else [labels[chunk] for chunk in links]
                 keys = [result(key) for recipe in recipes for key in recipe.keys]
                 found = add(_link, where, before, _Links(recipes, of_links), *keys)
@@ -187,8 +186,7 @@ class Reading:
         """Annotations of the tasks of a chain, which make the chunks if these are in memory."""
         if chain.worker is None:
             return {}
-        chunks = (int(chunk) for chunks in chain.tasks for chunk in chunks)
-        keys = ((self._chunks.name, chunk, 0) for chunk in chunks)
+        keys = (self._keys[chunk] for chunks in chain.tasks for chunk in chunks)
         return at_home(chain.worker, [self._annotations.get(key, {}) for key in keys])
 
 

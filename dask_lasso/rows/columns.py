@@ -54,12 +54,14 @@ class ColumnMoments(NamedTuple):
     defect: Defect | None = None
 
 
-def column_moments(chunks: Iterable[Chunk]) -> ColumnMoments:
+def column_moments(chunks: Iterable[Chunk], first: int = 0) -> ColumnMoments:
     """Moments of the columns of some chunks.
 
     Parameters
     ----------
     chunks : iterable of Chunk
+    first : int
+        The number of their first column, which a defect names.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def column_moments(chunks: Iterable[Chunk]) -> ColumnMoments:
                     finite = all(np.isfinite(part).all() for part in parts[-1][5:8])
             if finite and (sample_weight is None or (sample_weight >= 0).all()):
                 continue
-            defect = value_defect(to_host(X), y, sample_weight)
+            defect = value_defect(to_host(X), y, sample_weight, first)
         none = np.empty(0)
         return ColumnMoments(chunk.n_rows, 1, 0.0, none, none, none, none, none, defect=defect)
     if sums is not None:

@@ -147,28 +147,44 @@ def residuals(
     chunks: Iterable[Chunk], chosen: Chosen, coef: np.ndarray, y_mean: np.ndarray
 ) -> Residuals:
     """Correlate the residual of `coef` (c, m), both of `chosen`, with every column."""
-    correlations = total = squares = with_y = of_all = None
-    for chunk in chunks:
-        X, y, sample_weight = chunk.arrays()
-        y = y - y_mean
-        if sparse.issparse(X):
-            if of_all is None:
-                of_all = np.zeros((X.shape[1], coef.shape[1]))
-                of_all[chosen.columns] = coef
-            r = y - (X @ of_all - chosen.x_mean @ coef)
-        else:
-            r = y.copy()
-            for rows, tile in _tiles(X, chosen):
-                r[rows] -= _apply(tile, coef)
-        weighted = r if sample_weight is None else sample_weight[:, np.newaxis] * r
+    args = chosen, coef, y_mean
+    return _correlated((chunk.X, *rows_of_residuals(chunk, None, *args)) for chunk in chunks)
+
+
+def rows_of_residuals(
+    chunk: Chunk, _: None, chosen: Chosen, coef: np.ndarray, y_mean: np.ndarray
+) -> tuple[Residuals, np.ndarray]:
+    """Sums of `residuals` over the rows of a chunk, and its weighted residuals (n, m)."""
+    X, y, sample_weight = chunk.arrays()
+    y = y - y_mean
+    if sparse.issparse(X):
+        of_all = np.zeros((X.shape[1], coef.shape[1]))
+        of_all[chosen.columns] = coef
+        r = y - (X @ of_all - chosen.x_mean @ coef)
+    else:
+        r = y.copy()
+        for rows, tile in _tiles(X, chosen):
+            r[rows] -= _apply(tile, coef)
+    weighted = r if sample_weight is None else sample_weight[:, np.newaxis] * r
+    return _sums(weighted, r, y), weighted
+
+
+def _sums(weighted, r, y, errors=0.0):
+    """`Residuals` of rows, without correlations."""
+    squares, with_y = (np.einsum("ip,ip->p", weighted, np.broadcast_to(v, r.shape)) for v in (r, y))
+    return Residuals(0.0, weighted.sum(axis=0), squares, with_y, errors)
+
+
+def _correlated(of_chunks):
+    """The sums over all rows, from X, the sums and the weighted residuals of chunks."""
+    parts, correlations = [], None
+    for X, part, weighted in of_chunks:
+        parts.append(part)
         if correlations is None:
-            correlations = np.zeros((X.shape[1], y.shape[1]))
-            total, squares, with_y = np.zeros((3, y.shape[1]))
-        correlate(X, weighted, correlations)
-        total += weighted.sum(axis=0)
-        squares += np.einsum("it,it->t", weighted, r)
-        with_y += np.einsum("it,it->t", weighted, y)
-    return Residuals(correlations, total, squares, with_y)
+            correlations = np.zeros((X.shape[1], weighted.shape[1]), order="F")
+        if len(weighted):
+            correlate(X, weighted, correlations)
+    return merge_sums(parts)._replace(correlations=correlations)
 
 
 def cells_of_columns(
@@ -190,57 +206,56 @@ def cells_of_columns(
     return found
 
 
-def path_residuals(
-    chunks: Iterable[tuple[Chunk, list[np.ndarray]]],
-    chosen: Chosen,
-    coef: np.ndarray,
-    intercepts: np.ndarray,
-    y_mean: np.ndarray,
-    train: list,
-    test: list,
-) -> Residuals:
+def path_residuals(chunks: Iterable[tuple[Chunk, list[np.ndarray]]], *args: Any) -> Residuals:
     """Correlate the residuals of p solutions on several sets of rows with every column.
 
     Parameters
     ----------
     chunks : iterable of (Chunk, labels)
         The labels are those of `Partition.between`.
+    *args
+        As of `rows_of_path`.
+    """
+    return _correlated((chunk.X, *rows_of_path(chunk, labels, *args)) for chunk, labels in chunks)
+
+
+def rows_of_path(
+    chunk: Chunk,
+    labels: list[np.ndarray],
+    chosen: Chosen,
+    coef: np.ndarray,
+    intercepts: np.ndarray,
+    y_mean: np.ndarray,
+    train: list,
+    test: list,
+) -> tuple[Residuals, np.ndarray]:
+    """Sums of `path_residuals` over the rows of a chunk, and its weighted residuals (n, p).
+
+    Parameters
+    ----------
     coef : ndarray of shape (c, p)
     intercepts : ndarray of shape (p,)
         About the means in `chosen`.
     train, test : list of (labelling, ndarray)
         Of each solution, how often the rows of each cell are in its sets.
     """
-    correlations: Any = 0.0
-    position, p = None, coef.shape[1]
-    total, squares, with_y, errors = np.zeros((4, p))
-    for chunk, labels in chunks:
-        X, y, sample_weight = chunk.arrays()
-        if len(y) == 0:
-            continue
-        if sparse.issparse(X):
-            position = _positions(X, chosen) if position is None else position
-            fitted = _take(X, chosen, position) @ coef - chosen.x_mean @ coef
-        else:
-            fitted = np.empty((len(y), p))
-            for part, tile in _tiles(X, chosen):
-                fitted[part] = _apply(tile, coef)
-        r = y - intercepts - fitted
-        codes = [codes_of(cells, len(y)) for cells in labels]
-        weights = np.ones(len(y)) if sample_weight is None else sample_weight
-        in_train, in_test = (
-            np.column_stack([weights * counts[codes[which]] for which, counts in sets])
-            for sets in (train, test)
-        )
-        errors += np.einsum("ip,ip,ip->p", in_test, r, r)
-        weighted = in_train * r
-        total += weighted.sum(axis=0)
-        squares += np.einsum("ip,ip->p", weighted, r)
-        with_y += np.einsum("ip,it->p", weighted, y - y_mean)
-        if np.ndim(correlations) == 0:
-            correlations = np.zeros((X.shape[1], p), order="F")
-        correlate(X, weighted, correlations)
-    return Residuals(correlations, total, squares, with_y, errors)
+    X, y, sample_weight = chunk.arrays()
+    if sparse.issparse(X):
+        fitted = take_sparse(X, chosen.columns) @ coef - chosen.x_mean @ coef
+    else:
+        fitted = np.empty((len(y), coef.shape[1]))
+        for part, tile in _tiles(X, chosen):
+            fitted[part] = _apply(tile, coef)
+    r = y - intercepts - fitted
+    codes = [codes_of(cells, len(y)) for cells in labels]
+    weights = np.ones(len(y)) if sample_weight is None else sample_weight
+    in_train, in_test = (
+        np.column_stack([weights * counts[codes[which]] for which, counts in sets])
+        for sets in (train, test)
+    )
+    weighted = in_train * r
+    errors = np.einsum("ip,ip,ip->p", in_test, r, r)
+    return _sums(weighted, r, y - y_mean, errors), weighted
 
 
 def _tiles(X, chosen, scale=None):

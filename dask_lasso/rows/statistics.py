@@ -403,7 +403,7 @@ def _n_weighted(n, sample_weight) -> int:
     return n if sample_weight is None else int(np.count_nonzero(sample_weight))
 
 
-def value_defect(X: Any, y: Any, sample_weight: Any) -> Defect:
+def value_defect(X: Any, y: Any, sample_weight: Any, first_column: int = 0) -> Defect:
     """Find what made the moments non-finite; runs only after something has."""
     if sample_weight is not None:
         for bad, problem in (
@@ -413,12 +413,12 @@ def value_defect(X: Any, y: Any, sample_weight: Any) -> Defect:
             if bad.any():
                 return Defect("sample_weight", problem, int(np.argmax(bad)), 0)
     largest = 0.0, "X", 0
-    for name, values in (("X", X), ("y", y)):
+    for name, values, first in (("X", X, first_column), ("y", y, 0)):
         for entries, rows, columns in _entries(values):
             bad = np.flatnonzero(~np.isfinite(entries))
             if len(bad):
                 what = "NaN" if np.isnan(entries[bad[0]]) else "infinity"
-                problem = f"contains {what} in column {columns[bad[0]]}"
+                problem = f"contains {what} in column {first + columns[bad[0]]}"
                 return Defect(name, problem, int(rows[bad[0]]), 0)
             if len(entries):
                 at = np.abs(entries).argmax()

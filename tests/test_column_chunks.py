@@ -1,0 +1,162 @@
+"""Rows whose columns are in chunks too, as genotypes come: no row is ever put together."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from conftest import assert_nothing_left
+from numpy.testing import assert_allclose
+from routes import BORDER, MANY_COLUMNS, N_ROWS
+from scipy import sparse
+
+from dask_lasso import (
+    AsyncElasticNetCV,
+    AsyncElasticNetRegressor,
+    AsyncLassoCV,
+    AsyncLassoRegressor,
+    lasso_path,
+)
+from dask_lasso.places import joined as _joined
+from dask_lasso.rows.chunk import read
+from dask_lasso.solvers import width as _width
+
+KINDS = {
+    "int8": lambda X: X.astype(np.int8),
+    "bool": lambda X: X > 0,
+    "float32, by columns": lambda X: np.asfortranarray(X, dtype=np.float32),
+    "float64, by columns": np.asfortranarray,
+    "CSR": sparse.csr_array,
+    "CSC": sparse.csc_array,
+}
+FITS = {
+    "fit": AsyncLassoRegressor(0.1),
+    "no intercept": AsyncElasticNetRegressor(0.1, l1_ratio=0.5, fit_intercept=False),
+    "ADMM": AsyncLassoRegressor(0.3, polish=False, tol=1e-8, n_blocks=2),
+    "folds": AsyncLassoCV(alphas=[0.3, 0.2, 0.1], cv=3),
+    "mixed folds": AsyncElasticNetCV(alphas=[0.3, 0.2], l1_ratio=0.7, cv=3),
+}
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:fit reads the rows")
+
+
+@pytest.fixture
+def widths(monkeypatch):
+    """How many columns each chunk had that was read; many are few here."""
+    monkeypatch.setattr(_width, "MAX_GRAM", BORDER)
+    found = []
+    monkeypatch.setattr(
+        _joined, "read", lambda X, *args: found.append(X.shape[1]) or read(X, *args)
+    )
+    return found
+
+
+def dosages():
+    rng = np.random.default_rng(0)
+    X = rng.binomial(2, rng.uniform(0.05, 0.5, MANY_COLUMNS), (N_ROWS, MANY_COLUMNS)).astype(float)
+    y = X[:, ::40] @ np.array([1.0, -1, 1, -1, 1, -1, 1]) + 0.3 * rng.normal(size=N_ROWS)
+    return X, y, rng.uniform(0.5, 2, N_ROWS)
+
+
+def in_chunks(X, rows, columns=(60, 50, 0, 100, 50)):
+    """Of rows and of columns, of which one is empty."""
+    if not sparse.issparse(X):
+        return da.from_array(X, chunks=(rows, columns), asarray=False)
+    starts = np.cumsum([0, *columns])[:-1]
+    return da.concatenate(
+        [
+            da.from_array(X[:, start : start + n], chunks=(rows, n), asarray=False)
+            for start, n in zip(starts, columns, strict=True)
+            if n
+        ],
+        axis=1,
+    )
+
+
+def assert_close(found, expected):
+    assert_allclose(found, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
+
+
+SEVERAL = (40, 70, 0, 40)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [
+        ("int8", SEVERAL),
+        ("bool", N_ROWS),
+        ("float32, by columns", SEVERAL),
+        ("float64, by columns", N_ROWS),
+        ("CSR", N_ROWS),
+        ("CSC", SEVERAL),
+    ],
+)
+def test_a_path_is_that_of_joined_columns(kind, rows, widths, thread_workers):
+    X, y, _ = dosages()
+    X = KINDS[kind](X)
+    settings = dict(alphas=6, eps=0.1, fit_intercept=True)
+    _, expected, _ = lasso_path(X, y, **settings)
+    widths.clear()
+    with thread_workers.as_current():
+        _, found, gaps = lasso_path(in_chunks(X, rows), y, **settings)
+    assert_close(found, expected)
+    assert gaps.max() <= 1e-6 * y.var()
+    assert max(widths) < MANY_COLUMNS
+    assert_nothing_left(thread_workers)
+
+
+@pytest.mark.parametrize(
+    ("fit", "is_persisted"),
+    [(fit, fit not in ("fit", "folds")) for fit in FITS] + [("fit", True)],
+)
+def test_fits_are_those_of_joined_columns(fit, is_persisted, widths, thread_workers):
+    X, y, weights = dosages()
+    expected = FITS[fit].fit(X, y, weights)
+    coef, gap = expected.coef_, np.max(expected.dual_gap_)
+    widths.clear()
+    there = in_chunks(X.astype(np.int8), 70)
+    there = thread_workers.persist(there) if is_persisted else there
+    model = FITS[fit].set_params(client=thread_workers).fit(there, y, weights)
+    model.set_params(client=None)
+    within = 1e-8 if fit != "ADMM" else 1e-4
+    assert_allclose(model.coef_, coef, rtol=0, atol=within * np.abs(coef).max())
+    assert np.max(model.dual_gap_) <= max(10 * gap, 1e-9)
+    assert max(widths) < MANY_COLUMNS
+    del there
+    assert_nothing_left(thread_workers)
+
+
+def test_several_targets(widths, thread_workers):
+    X, y, _ = dosages()
+    Y = np.column_stack([y, y[::-1]])
+    expected = AsyncLassoRegressor(0.1).fit(X, Y).coef_
+    widths.clear()
+    model = AsyncLassoRegressor(0.1, client=thread_workers).fit(in_chunks(X, 70), Y)
+    assert_close(model.coef_, expected)
+    assert max(widths) < MANY_COLUMNS
+
+
+def test_an_offset_and_far_columns_of_a_path(widths, thread_workers):
+    X, y, offset = dosages()
+    X = X + 1e6
+    grid = dict(alphas=[0.3, 0.1], cv=3)
+    expected = AsyncLassoCV(**grid).fit(X, y, offset=offset)
+    widths.clear()
+    model = AsyncLassoCV(**grid, client=thread_workers).fit(in_chunks(X, 70), y, offset=offset)
+    assert_close(model.coef_, expected.coef_)
+    assert max(widths) < MANY_COLUMNS
+
+
+@pytest.mark.parametrize("argument", ["X", "y"])
+def test_a_bad_value_is_located(argument, widths, thread_workers):
+    X, y, _ = dosages()
+    if argument == "X":
+        X[101, 137] = np.nan
+    else:
+        y[101] = np.nan
+    where = "column 137, row 101" if argument == "X" else "column 0, row 101"
+    with pytest.raises(ValueError, match=rf"Input {argument} contains NaN in {where} \(chunk 1\)"):
+        AsyncLassoRegressor(0.1, client=thread_workers).fit(in_chunks(X, 70), y)
+    assert max(widths) < MANY_COLUMNS
+    assert_nothing_left(thread_workers)

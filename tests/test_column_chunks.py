@@ -26,8 +26,8 @@ KINDS = {
     "bool": lambda X: X > 0,
     "float32, by columns": lambda X: np.asfortranarray(X, dtype=np.float32),
     "float64, by columns": np.asfortranarray,
-    "CSR": sparse.csr_array,
-    "CSC": sparse.csc_array,
+    "CSR": sparse.csr_matrix,
+    "CSC": sparse.csc_matrix,
 }
 FITS = {
     "fit": AsyncLassoRegressor(0.1),

@@ -105,3 +105,19 @@ def _is_husk(key, task):
     """
     wanted = task.who_wants or task.waiters or task.who_has
     return task.state == "released" and not wanted and "lasso" not in str(key)
+
+
+def reads(path):
+    """How often each chunk was read."""
+    return {file.name: len(file.read_text()) for file in path.iterdir()}
+
+
+def logged(path, array):
+    """The array, whose chunks write down when they are made."""
+
+    def log(block, block_info=None):
+        with open(path / str(block_info[0]["chunk-location"][0]), "a") as file:
+            file.write(".")
+        return block
+
+    return array.map_blocks(log, dtype=array.dtype, meta=array._meta)

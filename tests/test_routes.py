@@ -210,6 +210,8 @@ def test_above_and_just_below_alpha_max(route, place):
     # Of as many of each class, log odds of zero, which has no relative error.
     assert model.intercept_ == pytest.approx(null, rel=1e-6 if route.exact else 1e-3, abs=1e-8)
     assert model.dual_gap_ == pytest.approx(0, abs=1e-9 * y.var())
+    if route.target == "number":
+        assert model.n_passes_ == 1
     model = place.fit(model.set_params(alpha=(1 - 1e-3) * largest), X, y)
     assert np.count_nonzero(model.coef_) == 1
 

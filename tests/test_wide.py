@@ -18,12 +18,10 @@ from numpy.testing import assert_allclose
 from routes import BORDER, MANY_COLUMNS, alpha_max, gap_on_rows
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import ElasticNetCV, Lasso, LassoCV
+from sklearn.linear_model import Lasso, LassoCV
 from sklearn.linear_model import lasso_path as sklearn_path
-from sklearn.model_selection import ShuffleSplit
 
 from dask_lasso import (
-    AsyncElasticNetCV,
     AsyncElasticNetRegressor,
     AsyncLassoCV,
     AsyncLassoRegressor,
@@ -115,10 +113,9 @@ def test_few_columns_are_one_pass(monkeypatch):
     assert AsyncLassoRegressor(0.1).fit(X, y).n_passes_ > 1
 
 
-@pytest.mark.parametrize("engine", ["sync", "async", "batched"])
-@pytest.mark.parametrize("rows", [dense_rows, sparse_rows])
-def test_admm_on_working_sets(engine, rows):
-    X, y = rows()
+@pytest.mark.parametrize("engine", ["sync", "async"])
+def test_admm_on_working_sets(engine):
+    X, y = dense_rows()
     alpha = 0.3 * alpha_max(X, y)
     model = AsyncLassoRegressor(alpha, engine=engine, polish=False, tol=1e-12, n_blocks=3)
     model.fit(X, y)
@@ -127,8 +124,6 @@ def test_admm_on_working_sets(engine, rows):
     assert model.n_iter_ > 1  # sweeps over blocks, not solutions
     assert len(model.staleness_) == 3
     assert np.nanmax(model.history_["rho"]) > 0
-    assert (np.diff(model.history_["n_updates"]) >= 0).all()
-    assert (np.diff(model.history_["time"]) >= 0).all()
 
 
 @pytest.mark.slow
@@ -162,15 +157,11 @@ def test_chunks_of_other_libraries(library, monkeypatch):
         AsyncLassoRegressor(alpha).fit(there, chunked(y))
 
 
-def test_warm_start_begins_at_the_last_fit():
+def test_a_warm_start_saves_passes():
     X, y = dense_rows()
-    alpha = 0.05 * alpha_max(X, y)
-    model = AsyncLassoRegressor(alpha, warm_start=True).fit(X, y)
+    model = AsyncLassoRegressor(0.05 * alpha_max(X, y), warm_start=True).fit(X, y)
     first = model.n_passes_
-    coef = model.coef_.copy()
-    model.fit(X, y)
-    assert model.n_passes_ < first
-    assert_allclose(model.coef_, coef, atol=1e-10)
+    assert model.fit(X, y).n_passes_ < first
 
 
 # -- choice of alpha -------------------------------------------------------------------
@@ -193,9 +184,10 @@ def n_alphas():
     return {"alphas" if "n_alphas" not in LassoCV().get_params() else "n_alphas": 12}
 
 
-@pytest.mark.parametrize("rows", [dense_rows, sparse_rows])
 @pytest.mark.parametrize(
-    "settings", [{}, {"fit_intercept": False}, {"positive": True}], ids=["", "raw", "positive"]
+    ("rows", "settings"),
+    [(dense_rows, {}), (sparse_rows, {"fit_intercept": False}), (sparse_rows, {"positive": True})],
+    ids=["dense", "sparse, raw", "sparse, positive"],
 )
 def test_cross_validation_equals_scikit_learns(rows, settings, n_alphas):
     X, y = rows()
@@ -209,28 +201,6 @@ def test_cross_validation_equals_scikit_learns(rows, settings, n_alphas):
     r = dense @ model.coef_ + model.intercept_ - y
     objective = r @ r / (2 * len(y)) + model.alpha_ * np.abs(model.coef_).sum()
     assert model.history_["objective"][-1] == pytest.approx(objective, rel=1e-9)
-
-
-def test_cross_validation_with_weights_and_l1_ratios(n_alphas):
-    X, y = dense_rows()
-    settings = dict(l1_ratio=[0.5, 0.9])
-    weight = np.random.default_rng(1).uniform(0, 2, len(y))
-    model = AsyncElasticNetCV(alphas=12, **GRID, **settings).fit(X, y, weight)
-    expected = ElasticNetCV(**n_alphas, **GRID, **TIGHT, **settings)
-    # scikit-learn weighs the errors of a fold as we do.
-    selected(model, expected.fit(X, y, sample_weight=weight))
-    assert model.l1_ratio_ == expected.l1_ratio_
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("rows", [dense_rows, sparse_rows])
-def test_cross_validation_of_chunks_reads_a_few_passes(client, rows):
-    X, y = rows()
-    cv = ShuffleSplit(3, random_state=0)
-    settings = dict(alphas=12, eps=0.1, cv=cv)
-    expected = AsyncLassoCV(**settings).fit(X, y)
-    dX, dy = client.persist([chunked(X), chunked(y)])
-    selected(AsyncLassoCV(**settings, client=client).fit(dX, dy), expected)
 
 
 @pytest.mark.parametrize("settings", [{}, {"positive": True}, {"fit_intercept": True}])
@@ -374,10 +344,9 @@ def test_a_fit_that_is_interrupted_while_it_solves(cv, monkeypatch):
         assert len(calls) < 12 * (cv + 1)
 
 
-@pytest.mark.parametrize("model", [AsyncLassoRegressor(), AsyncLassoCV(**GRID)])
-def test_out_of_time_in_the_first_pass(model, monkeypatch):
+def test_out_of_time_in_the_first_pass(monkeypatch):
     X, y = dense_rows()
-    model.set_params(max_time=1e6).fit(X, y)
+    model = AsyncLassoCV(**GRID, max_time=1e6).fit(X, y)
     before = dict(vars(model))
     out_of_time_after(monkeypatch, 0)
     with pytest.raises(TimeoutError, match=r"max_time=1000000\.0 before there was any estimate"):
@@ -427,14 +396,6 @@ def test_cross_validation_of_many_columns_needs_chunk_sizes():
 
 
 # -- the border ------------------------------------------------------------------------
-
-
-def test_above_alpha_max_one_pass_and_no_coefficient():
-    X, y = dense_rows()
-    model = AsyncLassoRegressor(1.0001 * alpha_max(X, y)).fit(X, y)
-    assert not model.coef_.any()
-    assert model.n_passes_ == 1
-    assert model.dual_gap_ == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("as_sparse", [True, False])

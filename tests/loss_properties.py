@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import itertools
 import sys
-import time
-import traceback
-import warnings
 from contextlib import nullcontext
 
 import loss_judge
@@ -22,7 +19,6 @@ import numpy as np
 import properties
 from properties import Outcome, border, client
 from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning
 
 import dask_lasso
 
@@ -222,23 +218,10 @@ def check_seed(seed: int) -> Outcome:
     p = make(seed)
     outcome = Outcome(seed, [], description=describe(p))
     alpha = _largest(p) * p["alpha"] / p["l1_ratio"]
-    began, solutions = time.perf_counter(), []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            many = border(p["X"].shape[1]) if p["route"] == "wide" else nullcontext()
-            with properties._patience(properties.PATIENCE), many:
-                solutions = _fit(p, alpha)
-        except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
-            outcome.failures.append(f"{type(error).__name__} at {where}: {error}"[:300])
-    outcome.seconds = time.perf_counter() - began
-    for warning in caught:
-        if issubclass(warning.category, ConvergenceWarning):
-            outcome.warned = True
-        else:
-            outcome.failures.append(f"{warning.category.__name__}: {warning.message}"[:300])
+    solutions = []
+    many = border(p["X"].shape[1]) if p["route"] == "wide" else nullcontext()
+    with properties.noted(outcome), many:
+        solutions = _fit(p, alpha)
     for target, at, coef, intercept, gap in solutions:
         outcome.failures += _complaints(p, judged(p, at, target), coef, intercept, gap, outcome)
     return outcome

@@ -24,6 +24,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -477,13 +478,21 @@ def attempt(problem: Problem):
     outcome = Outcome(problem.seed, [], description=str(problem))
     if problem.place == "dask":
         client()
-    began = time.perf_counter()
     solutions = model = None
+    with noted(outcome, "With alpha=0" if problem.alpha == 0 else None):
+        solutions, model = fit(problem)
+    return outcome, solutions, model
+
+
+@contextmanager
+def noted(outcome: Outcome, expected: str | None = None) -> Iterator[None]:
+    """Note the time of the body, and its errors and warnings, but for an expected one."""
+    began = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             with _patience(PATIENCE):
-                solutions, model = fit(problem)
+                yield
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
@@ -492,9 +501,8 @@ def attempt(problem: Problem):
     for warning in caught:
         if issubclass(warning.category, ConvergenceWarning):
             outcome.warned = True
-        elif not (problem.alpha == 0 and "With alpha=0" in str(warning.message)):
+        elif expected is None or expected not in str(warning.message):
             outcome.failures.append(f"{warning.category.__name__}: {warning.message}"[:300])
-    return outcome, solutions, model
 
 
 def check(problem: Problem) -> Outcome:

@@ -48,11 +48,7 @@ class CoefficientDisplay:
     errorbar_: ErrorbarContainer
 
     def __init__(
-        self,
-        coefficients: ArrayLike,
-        names: Sequence[str],
-        *,
-        intervals: ArrayLike | None = None,
+        self, coefficients: ArrayLike, names: Sequence[str], *, intervals: ArrayLike | None = None
     ) -> None:
         self.coefficients = memory_array(
             "coefficients", coefficients, ensure_2d=False, dtype=np.float64

@@ -309,10 +309,7 @@ class CVDisplay:
             label=self.label,
         )
         self.errorbar_ = ax.errorbar(
-            self.alphas[inside],
-            mse.mean(axis=1),
-            yerr=error,
-            **{**style, **errorbar_kw},
+            self.alphas[inside], mse.mean(axis=1), yerr=error, **{**style, **errorbar_kw}
         )
         if self.alpha:
             ax.axvline(self.alpha, color="0.3", linestyle="--", linewidth=1, label="chosen")

@@ -105,13 +105,7 @@ class AsyncElasticNetRegressor(MultiOutputMixin, AtAlpha, LassoBase):
         return penalty
 
     def partial_fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        offset: Any = None,
-        decay: float = 1.0,
+        self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None, decay: float = 1.0
     ) -> Self:
         """Fit all rows seen so far and these: the statistics merge, which is exact.
 

@@ -63,13 +63,7 @@ class Selecting(LinearBase, OfGrid):
 
     @with_callbacks
     def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        offset: Any = None,
-        groups: Any = None,
+        self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None, groups: Any = None
     ) -> Self:
         """Choose the penalty and fit the model.
 

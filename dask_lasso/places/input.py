@@ -15,12 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    _num_samples,
-    check_array,
-    validate_data,
-)
+from sklearn.utils.validation import _check_sample_weight, _num_samples, check_array, validate_data
 
 from ..rows.chunk import check_mask, is_table, library_of, numbers
 from ..rows.words import not_numbers, not_real
@@ -200,12 +195,7 @@ def memory_rows(estimator: Any, given: Given, *, reset: bool = True) -> Given:
         raise ValueError(_no_target(estimator))
     X = memory_features(estimator, X, reset=reset, accept_sparse="csr", ensure_all_finite=False)
     y = memory_array(
-        "y",
-        y,
-        accept_sparse="csr",
-        ensure_2d=False,
-        ensure_all_finite=False,
-        estimator=estimator,
+        "y", y, accept_sparse="csr", ensure_2d=False, ensure_all_finite=False, estimator=estimator
     )
     same_length(X=X, y=y)
     if sparse.issparse(y):

@@ -108,8 +108,7 @@ class Waiting:
         with in_our_words(self.client):
             check(self.client)
             answer = asyncio.run_coroutine_threadsafe(
-                getattr(self.client.scheduler, question)(**message),
-                self.client.loop.asyncio_loop,
+                getattr(self.client.scheduler, question)(**message), self.client.loop.asyncio_loop
             )
             try:
                 while not answer.done():

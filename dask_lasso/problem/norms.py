@@ -46,10 +46,7 @@ class SparseGroupLasso:
     """
 
     def __init__(
-        self,
-        groups: ArrayLike,
-        share: float = 0.5,
-        weights: Mapping | ArrayLike | None = None,
+        self, groups: ArrayLike, share: float = 0.5, weights: Mapping | ArrayLike | None = None
     ) -> None:
         self.groups, self.share, self.weights = groups, share, weights
         labels = np.asarray(groups)

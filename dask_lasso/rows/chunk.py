@@ -111,11 +111,7 @@ class Chunk(NamedTuple):
 
 
 def read(
-    X: Any,
-    y: Any,
-    sample_weight: Any = None,
-    declared: Declared = _NOTHING,
-    offset: Any = None,
+    X: Any, y: Any, sample_weight: Any = None, declared: Declared = _NOTHING, offset: Any = None
 ) -> Chunk:
     """The rows of one chunk, in whatever collection they came.
 

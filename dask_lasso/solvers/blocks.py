@@ -130,13 +130,7 @@ class FromStatistics:
         return metric.turned(moments.about_zero().gram)
 
     def task(
-        self,
-        block: int,
-        data: Future,
-        metric: Metric,
-        start: Moved,
-        centre: np.ndarray,
-        rho: float,
+        self, block: int, data: Future, metric: Metric, start: Moved, centre: np.ndarray, rho: float
     ) -> tuple[Callable, tuple]:
         """`gram_update`, after a `factorize` where the metric is new."""
         epoch, factor = self._factors.get(block, (None, None))
@@ -260,13 +254,7 @@ class FromRows:
         return metric.turned(moments.about_zero().gram)
 
     def task(
-        self,
-        block: int,
-        data: Future,
-        metric: Metric,
-        start: Moved,
-        centre: np.ndarray,
-        rho: float,
+        self, block: int, data: Future, metric: Metric, start: Moved, centre: np.ndarray, rho: float
     ) -> tuple[Callable, tuple]:
         """`rows_update` from the block's last solution."""
         curvature = self.curvature * self._weights[block] / self.statistics.weight

@@ -10,16 +10,15 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from ..places.input import memory_array
-from .axes import axes
+from .display import Display
 from .export import feature_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.container import ErrorbarContainer
-    from matplotlib.figure import Figure, SubFigure
 
 
-class CoefficientDisplay:
+class CoefficientDisplay(Display):
     """The largest coefficients, sorted, by name, with their intervals where there are any.
 
     Parameters
@@ -43,8 +42,6 @@ class CoefficientDisplay:
     >>> display = CoefficientDisplay.from_estimator(model, level=0.95)
     """
 
-    ax_: Axes
-    figure_: Figure | SubFigure
     errorbar_: ErrorbarContainer
 
     def __init__(
@@ -125,7 +122,7 @@ class CoefficientDisplay:
         -------
         CoefficientDisplay
         """
-        ax = axes(ax)
+        ax = self._axes(ax)
         largest = np.argsort(-np.abs(self.coefficients), kind="stable")[:most]
         shown = largest[np.argsort(self.coefficients[largest], kind="stable")]
         values, error = self.coefficients[shown], None
@@ -138,5 +135,4 @@ class CoefficientDisplay:
         ax.set_yticks(places, [str(self.names[column]) for column in shown])
         ax.axvline(0.0, color="0.7", linewidth=0.8, zorder=0)
         ax.set(xlabel="Coefficient")
-        self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .axes import axes
+from .display import Display
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
     from matplotlib.lines import Line2D
 
 
-class ConvergenceDisplay:
+class ConvergenceDisplay(Display):
     """One quantity of `history_` over time, updates or rows.
 
     Parameters
@@ -44,8 +43,6 @@ class ConvergenceDisplay:
     >>> display = ConvergenceDisplay.from_estimator(model, x="samples_seen")
     """
 
-    ax_: Axes
-    figure_: Figure | SubFigure
     line_: Line2D
 
     _LABELS = {
@@ -135,7 +132,7 @@ class ConvergenceDisplay:
         -------
         ConvergenceDisplay
         """
-        ax = axes(ax)
+        ax = self._axes(ax)
         x, y = self.history[self.x], self.history[self.y]
         known = np.isfinite(y)
         style = {"marker": ".", "linewidth": 1.2, "label": self.label, **line_kw}
@@ -145,5 +142,4 @@ class ConvergenceDisplay:
             ax.set_yscale("log")
         if self.label is not None:
             ax.legend(frameon=False)
-        self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -11,14 +11,13 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
 from ..places.input import memory_array
-from .axes import axes
+from .display import Display
 from .parameters import CONSTRAINTS
 from .path import path_of_fitted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.container import ErrorbarContainer
-    from matplotlib.figure import Figure, SubFigure
     from matplotlib.lines import Line2D
 
 
@@ -37,7 +36,7 @@ def _grid_and_values(alphas, name, values, axis):
     return alphas, values
 
 
-class PathDisplay:
+class PathDisplay(Display):
     """Coefficients along the regularization path.
 
     Make one with `from_estimator`, or of the arrays that `lasso_path` returns.
@@ -65,8 +64,6 @@ class PathDisplay:
     >>> display = PathDisplay(alphas, coefs).plot()
     """
 
-    ax_: Axes
-    figure_: Figure | SubFigure
     lines_: list[Line2D]
 
     def __init__(
@@ -155,7 +152,7 @@ class PathDisplay:
         -------
         PathDisplay
         """
-        ax = axes(ax)
+        ax = self._axes(ax)
         inside = self.alphas > 0
         self.lines_ = ax.plot(
             self.alphas[inside], self.coefs[:, inside].T, **{"linewidth": 1.2, **line_kw}
@@ -169,11 +166,10 @@ class PathDisplay:
             for line, name in zip(self.lines_, self.feature_names, strict=True):
                 line.set_label(str(name))
             ax.legend(fontsize="small", loc="best")
-        self.ax_, self.figure_ = ax, ax.figure
         return self
 
 
-class CVDisplay:
+class CVDisplay(Display):
     """Cross-validation error, or score, over alpha, with one standard error above and below.
 
     Parameters
@@ -207,8 +203,6 @@ class CVDisplay:
     >>> display = CVDisplay.from_estimator(model)
     """
 
-    ax_: Axes
-    figure_: Figure | SubFigure
     errorbar_: ErrorbarContainer
     one_se_alpha_: float
 
@@ -293,7 +287,7 @@ class CVDisplay:
         -------
         CVDisplay
         """
-        ax = axes(ax)
+        ax = self._axes(ax)
         known = np.isfinite(self.mse_path)
         inside = (self.alphas > 0) & known.any(axis=1)
         mse = self.mse_path[inside][:, known.any(axis=0)]
@@ -323,5 +317,4 @@ class CVDisplay:
         ax.invert_xaxis()
         if ax.get_legend_handles_labels()[0]:
             ax.legend(frameon=False)
-        self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 
 import dask
 import dask.array as da
@@ -132,6 +133,19 @@ def test_sparse_blocks_in_columns(thinned):
         as_sparse, sparse.csr_array, dtype=float, meta=sparse.csr_array((0, 0), dtype=float)
     )
     assert_same(AsyncLassoRegressor(ALPHA).fit(blocks, y, WEIGHTS), expected)
+
+
+@pytest.mark.parametrize("shape", [(100_000, 20), (100, 20_000)])
+@pytest.mark.parametrize("dtype", [np.int8, bool])
+def test_narrow_rows_are_never_widened_whole(shape, dtype):
+    rows = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
+    model = AsyncLassoRegressor(0.1)
+    model.fit(rows[:, :10], rows[:, 0])
+    tracemalloc.start()
+    model.fit(rows, rows[:, 0])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * rows.nbytes
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint16, bool, np.float32, np.float16])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Number, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -193,7 +193,11 @@ def memory_rows(estimator: Any, given: Given, *, reset: bool = True) -> Given:
     X, y, sample_weight, offset, of_residual, _ = given
     if y is None:
         raise ValueError(_no_target(estimator))
-    X = memory_features(estimator, X, reset=reset, accept_sparse="csr", ensure_all_finite=False)
+    as_they_are = []
+    if isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and X.dtype.itemsize < 8:
+        as_they_are = [X.dtype]  # widened a tile at a time
+    checks = dict(accept_sparse="csr", ensure_all_finite=False)
+    X = memory_features(estimator, X, as_they_are, reset=reset, **checks)
     y = memory_array(
         "y", y, accept_sparse="csr", ensure_2d=False, ensure_all_finite=False, estimator=estimator
     )
@@ -225,9 +229,15 @@ def memory_offset(X: Any, offset: Any) -> np.ndarray:
     return offset.astype(np.float64, copy=False)
 
 
-def memory_features(estimator: Any, X: Any, *, reset: bool, **checks: Any) -> Any:
-    """An X in memory as an array; its names and width are remembered (`reset`) or compared."""
-    values = memory_array("X", X, dtype=[np.float64, np.float32], estimator=estimator, **checks)
+def memory_features(
+    estimator: Any, X: Any, dtypes: Sequence = (), *, reset: bool, **checks: Any
+) -> Any:
+    """An X in memory as an array; its names and width are remembered (`reset`) or compared.
+
+    It is of float64, unless it is of float32 or of one of the `dtypes`.
+    """
+    dtypes = [np.float64, np.float32, *dtypes]
+    values = memory_array("X", X, dtype=dtypes, estimator=estimator, **checks)
     names = X if hasattr(X, "shape") else values
     validate_data(estimator, names, reset=reset, skip_check_array=True)
     return values

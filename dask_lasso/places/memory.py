@@ -55,7 +55,8 @@ class InMemory:
         self.deadline = deadline
         self._given = given
         self._X, self._y, self._beside = X, y, (sample_weight, offset)
-        self.dtype, self.y_ndim = X.dtype, y.ndim
+        self.dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+        self.y_ndim = y.ndim
         self.n_targets = 1 if y.ndim == 1 else y.shape[1]
         n, k = X.shape
         self.n_rows, self.n_features = n, k

@@ -24,11 +24,12 @@ _MOST_ROUNDS = 40
 _FEWEST = 64
 # Share of a column, squared, that the others must leave for it to join.
 _PIVOT = 1e-10
-# What a linear system may leave, relatively, before its solution is improved.
-_LEFT = 1e-9
-# Share of what is left that a correction may leave: an inverse that has lost more digits, or has
-# been made with quite another ridge term, is made anew.
-_SHRINKS = 0.1
+# What a linear system may leave of its right-hand side; and the one of a last step, which is of
+# what rounding and the first have left.
+_LEFT, _LEFT_OF_STEP = 1e-9, 1e-4
+# Corrections of a solution: an inverse that takes more has lost too many digits, or has been made
+# with quite another ridge term, and is made anew.
+_MOST_CORRECTIONS = 10
 # Columns in the border before it is taken in: so many, or a share of those that are inside.
 _BORDER, _SHARE = 32, 0.125
 _EPS = np.finfo(np.float64).eps
@@ -154,23 +155,32 @@ class Support:
             if is_new and not self._renew():
                 return None
             rhs = columns.xy[self._active] - threshold * self._signs
-            values = self._corrected(rhs * self._units * self._stays)
+            values = self._corrected(rhs * self._units * self._stays, _LEFT)
             if values is not None:
                 return values * self._units
         return None
 
-    def _corrected(self, rhs):
-        """What the Gram matrix maps to `rhs`, in units; None where the inverse is too far off."""
-        values, before = self._solved(rhs), np.linalg.norm(rhs)
-        enough = _LEFT * before
-        while True:
-            left = rhs - self._applied(values)
-            size = np.linalg.norm(left)
-            if size <= enough:
+    def _corrected(self, rhs, share):
+        """What the Gram matrix maps to `rhs`, in units, but for a share of it.
+
+        By conjugate gradients with the inverse; None where that is too far off.
+        """
+        values = direction = np.zeros(len(rhs))
+        left, enough, before = rhs, share * np.linalg.norm(rhs), 1.0
+        for _ in range(_MOST_CORRECTIONS):
+            if np.linalg.norm(left) <= enough:
                 return values
-            if not size <= _SHRINKS * before:
+            step = self._solved(left)
+            size = left @ step
+            direction = step + size / before * direction
+            image = self._applied(direction)
+            along = direction @ image
+            if not along > 0:
                 return None
-            values, before = values + self._solved(left), size
+            length = size / along
+            values = values + length * direction
+            left, before = left - length * image, size
+        return None
 
     def _applied(self, values):
         """The Gram matrix times `values`, in units."""
@@ -209,7 +219,7 @@ class Support:
         coef[self._active] = values
         gradient = columns.correlations(coef)
         left = gradient[self._active] - threshold * self._signs - self._ridge * values
-        step = self._corrected(left * self._units * self._stays)
+        step = self._corrected(left * self._units * self._stays, _LEFT_OF_STEP)
         if step is None:
             return None
         values = values + step * self._units

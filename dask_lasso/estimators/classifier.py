@@ -21,6 +21,7 @@ from ..places.input import (
     is_dask,
     memory_features,
     memory_offset,
+    no_target,
     per_row,
     weights_beside,
 )
@@ -45,10 +46,7 @@ class LogisticBase(ClassifierMixin, LinearBase):
     def _given(self, X: Any, y: Any, sample_weight: Any, offset: Any) -> Given:
         """The rows, with codes for the labels, which are found here."""
         if y is None:
-            raise ValueError(
-                "requires y to be passed, but the target y is None: call"
-                f" {type(self).__name__}.fit(X, y)."
-            )
+            raise ValueError(no_target(self))
         y = _one_column(y)
         labels, counts = self._labels(y)
         _check_classes(labels, offset, self.polish)
@@ -200,20 +198,15 @@ def _check_class_weight(values):
 
 def _one_column(y):
     """y in one dimension, an array or a dask collection."""
-    if is_dask(y) and getattr(y, "ndim", 1) == 2:
-        raise ValueError(
-            f"y should be a 1d array, got an array of shape {y.shape} instead: pass one column."
-        )
-    if is_dask(y):
-        return y
-    y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] == 1:
-        warn(
-            "A column-vector y was passed when a 1d array was expected: the column is taken.",
-            DataConversionWarning,
-        )
-        return y[:, 0]
-    if y.ndim != 1:
+    if not is_dask(y):
+        y = np.asarray(y)
+        if y.ndim == 2 and y.shape[1] == 1:
+            warn(
+                "A column-vector y was passed when a 1d array was expected: the column is taken.",
+                DataConversionWarning,
+            )
+            return y[:, 0]
+    if getattr(y, "ndim", 1) != 1:
         raise ValueError(
             f"y should be a 1d array, got an array of shape {y.shape} instead: pass one column."
         )

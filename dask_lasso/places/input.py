@@ -192,7 +192,7 @@ def memory_rows(estimator: Any, given: Given, *, reset: bool = True) -> Given:
     """In-memory input as arrays; finiteness is left to the pass over the rows."""
     X, y, sample_weight, offset, of_residual, _ = given
     if y is None:
-        raise ValueError(_no_target(estimator))
+        raise ValueError(no_target(estimator))
     as_they_are = []
     if isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and X.dtype.itemsize < 8:
         as_they_are = [X.dtype]  # widened a tile at a time
@@ -280,7 +280,8 @@ def memory_numbers(name: str, values: Any) -> Any:
     return values
 
 
-def _no_target(estimator):
+def no_target(estimator: Any) -> str:
+    """What is to be said where y is None."""
     return (
         f"requires y to be passed, but the target y is None: call"
         f" {type(estimator).__name__}.fit(X, y)."
@@ -290,7 +291,7 @@ def _no_target(estimator):
 def dask_parts(estimator: Any, given: Given, *, reset: bool = True) -> list[Part]:
     """Dask input as parts that `Joined` can join, X and y first; nothing is computed."""
     if given.y is None:
-        raise ValueError(_no_target(estimator))
+        raise ValueError(no_target(estimator))
     parts = [dask_features(estimator, given.X, reset=reset), part_of("y", given.y)]
     if parts[1].ndim not in (1, 2):
         raise ValueError(f"y should be a 1d or 2d array, got an array of shape {parts[1].shape}.")

@@ -8,11 +8,12 @@ import numpy as np
 from scipy import sparse
 
 from ..problem.moments import is_rounding
-from .chunk import Defect
+from .chunk import Chunk, Defect
+from .columns import column_moments
 from .losses import ChunkLoss, RowLoss
 from .merging import merge_counts, merge_means
 from .raw import Rows, moments_of
-from .statistics import Statistics, merge_statistics, value_defect
+from .statistics import Statistics, merge_statistics
 from .tiles import CACHE_ITEMS
 
 
@@ -57,22 +58,17 @@ def summarise(
 def _summarise_chunk(rows, loss, free, with_sample):
     n, width = rows.X.shape
     k, m = width - loss.has_ones, rows.y.shape[1]
-    weight = None if rows.weight is None else rows.weight[:, 0]
     defect = rows.defect
     if defect is None and n:
-        with np.errstate(invalid="ignore", over="ignore"):
-            total = float(n) if weight is None else float(weight.sum())
-            x_mean, x_square = _column_moments(rows.X[:, :k], weight)
-            shares = np.full(n, 1.0 / n) if weight is None else weight / (total or 1.0)
-            y_mean = shares @ rows.y
-            finite = np.isfinite(x_square).all() and np.isfinite(y_mean).all()
-            if not (finite and (shares >= 0).all()):
-                defect = value_defect(rows.X, rows.y, weight)
+        weight = None if rows.weight is None else rows.weight[:, 0]
+        columns = column_moments([Chunk(rows.X[:, :k], rows.y, weight, n)])
+        defect = columns.defect
     if defect is not None or n == 0:
         none, nothing = np.zeros(k), np.zeros(m)
         return Summary(n, 1, 0.0, none, none, nothing, nothing, nothing, 0.0, defect)
-    start = loss.start(rows, y_mean, (x_mean, x_square))
-    found = Summary(n, 1, total, x_mean, x_square, y_mean, *start)
+    means = columns.weight, columns.x_mean, columns.xx, columns.y_mean
+    start = loss.start(rows, columns.y_mean, (columns.x_mean, columns.xx))
+    found = Summary(n, 1, *means, *start)
     if with_sample:
         found = found._replace(sample=moments_of(rows.sample(k)))
     return found._replace(free=_free_moments(rows, found, free)) if len(free) else found
@@ -94,33 +90,6 @@ def _free_moments(rows, summary, free):
         x += (X[tile, :k].T @ weighted).T - np.outer(weighted.sum(axis=0), summary.x_mean)
         y += weighted.T @ (rows.y[tile] - summary.y_mean)
     return Free(x, y, largest)
-
-
-def _column_moments(X, weight):
-    """Weighted means of the columns and sums of squares about them, in row tiles."""
-    n = X.shape[0]
-    weight = np.ones(n) if weight is None else weight
-    total = weight.sum() or 1.0
-    if sparse.issparse(X):
-        if not X.has_canonical_format:
-            X = X.copy()
-            X.sum_duplicates()
-        k, column, values = X.shape[1], X.indices, X.data.astype(np.float64)
-        weight = np.repeat(weight, np.diff(X.indptr))
-        mean = np.bincount(column, weight * values, k) / total
-        square = np.bincount(column, weight * (values - mean[column]) ** 2, k)
-        beside = np.maximum(total - np.bincount(column, weight, k), 0.0)  # of the zeros
-        beside[np.bincount(column, minlength=k) == n] = 0.0
-        return mean, square + beside * mean**2
-    shift = X[:: max(1, n // 256)].mean(axis=0, dtype=np.float64)
-    first, second = np.zeros(X.shape[1]), np.zeros(X.shape[1])
-    step = max(1, CACHE_ITEMS // max(1, X.shape[1]))
-    for start in range(0, n, step):
-        tile = X[start : start + step] - shift
-        w = weight[start : start + step]
-        first += w @ tile
-        second += np.einsum("i,ij,ij->j", w, tile, tile)
-    return shift + first / total, np.maximum(second - first**2 / total, 0.0)
 
 
 def merge_summaries(parts: list[Summary], free: np.ndarray | tuple = ()) -> Summary:

@@ -11,14 +11,13 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from ..problem.dual import Quadratic, Sampled, dual_of
 from ..problem.losses import Loss, Pair, Residual
 from ..problem.metric import Metric
 from .raw import Rows, moments_of
 from .statistics import Statistics, merge_statistics
-from .tiles import CACHE_ITEMS, aligned
+from .tiles import CACHE_ITEMS
 
 # Newton steps to the best constant.
 _STEPS = 30
@@ -80,8 +79,8 @@ class RowLoss:
     def value_and_gradient(self, beta: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
         """The loss, summed over rows and targets, and its gradient, shaped as `beta` (d, m)."""
         value, gradient = 0.0, np.zeros(beta.shape)
-        for tile, X, eta in _tiles(rows, beta):
-            y, weight = rows.y[tile], _weight(rows, tile)
+        for tile in _tiles(rows):
+            X, y, weight, eta = tile.X, tile.y, tile.times, tile.predictor(beta)
             with np.errstate(over="ignore", invalid="ignore"):  # of a step that is too long
                 value += (weight * self.loss.value(eta, y)).sum()
                 _add_products(X, weight * self.loss.derivative(eta, y), gradient)
@@ -95,8 +94,8 @@ class RowLoss:
         theta = np.zeros((k + 1, m))
         is_along = self.fit_intercept and not isinstance(self.dual, Quadratic | None)
         along = np.zeros((k + 1, m)) if is_along else None
-        for tile, X, eta in _tiles(rows, beta):
-            y, weight = rows.y[tile], _weight(rows, tile)
+        for tile in _tiles(rows):
+            X, y, weight, eta = tile.X, tile.y, tile.times, tile.predictor(beta)
             with np.errstate(over="ignore", invalid="ignore"):  # infinite, of one too far out
                 loss += (weight * self.loss.value(eta, y)).sum(axis=0)
                 of_rows, curvature = -self.loss.derivative(eta, y), self.loss.curvature(eta, y)
@@ -105,8 +104,8 @@ class RowLoss:
             if is_along:
                 _add_products(X, weight * curvature, along)
             if self.dual is not None:
-                beside = rows.weight_of(tile), rows.offset_of(tile)
-                dual = dual + self.dual.sums(eta, y, of_rows, curvature, *beside)
+                args = of_rows, curvature, tile.weight, tile.offset
+                dual = dual + self.dual.sums(eta, y, *args)
         if np.isnan(loss).any():
             raise ValueError(_undefined("value returned NaN"))
         if self.dual is None:
@@ -122,7 +121,7 @@ class RowLoss:
     def curved(self, beta: np.ndarray, rows: Rows) -> Statistics:
         """Of a sample of rows, weighted by the curvature of the loss at `beta`."""
         rows = rows.sample(rows.X.shape[1])
-        eta = np.concatenate([eta for *_, eta in _tiles(rows, beta)])
+        eta = np.concatenate([tile.predictor(beta) for tile in _tiles(rows)])
         curvature = self.loss.curvature(eta, rows.y).mean(axis=1, keepdims=True)
         # Huber's loss has none on most rows of large residuals: the few that have one would not
         # tell how far to go along the directions of the others.
@@ -136,20 +135,21 @@ class RowLoss:
         found = np.zeros((len(shares), beta.shape[1]))
         ends = np.hstack([beta, other - beta])
         m = beta.shape[1]
-        for tile, _, eta in _tiles(rows._replace(offset=None), ends):
+        for tile in _tiles(rows):
+            eta = tile._replace(offset=None).predictor(ends)
             start, way = eta[:, :m], eta[:, m:]
-            if rows.offset is not None:
-                start += rows.offset[tile]
+            if tile.offset is not None:
+                start += tile.offset
             for values, share in zip(found, shares, strict=True):
-                at = self.loss.value(start + share * way, rows.y[tile])
-                values += (_weight(rows, tile) * at).sum(axis=0)
+                at = self.loss.value(start + share * way, tile.y)
+                values += (tile.times * at).sum(axis=0)
         return found
 
     def start(
         self, rows: Rows, y_mean: np.ndarray, of_columns: tuple[np.ndarray, np.ndarray]
     ) -> Start:
         """The loss of the best constant, or of zero without an intercept."""
-        weight = _weight(rows, slice(None))
+        weight = rows.times
         eta = self._constant(rows.y, weight, y_mean)
         at = np.broadcast_to(eta, rows.y.shape)
         null = weight * self.loss.value(at, rows.y)
@@ -310,32 +310,8 @@ def _undefined(what):
     return f"loss: {what}: it must be defined for every beta."
 
 
-def _weight(rows, tile):
-    return 1.0 if rows.weight is None else rows.weight[tile]
-
-
-def _tiles(rows, beta):
-    """Tiles of rows: where they are, their X in float64, their linear predictors (n, m).
-
-    A row of `beta` beyond the columns of X is an intercept.
-    """
-    n, k = rows.X.shape
-    is_sparse = sparse.issparse(rows.X)
-    step = max(1, n if is_sparse else min(n, CACHE_ITEMS // k))
-    aligns = is_sparse or rows.X.flags.aligned
-    buffer = None if aligns else np.empty(step * k, rows.X.dtype)
-    for start in range(0, n, step):
-        tile = slice(start, min(start + step, n))
-        X = rows.X
-        if not is_sparse:
-            # Float32 in tiles: a mixed product would copy all of X.
-            X = aligned(X, tile, slice(0, k), buffer).astype(np.float64, copy=False)
-        eta = X @ beta[:k]
-        if len(beta) > k:
-            eta += beta[k]
-        if rows.offset is not None:
-            eta += rows.offset[tile]
-        yield tile, X, eta
+def _tiles(rows):
+    return rows.tiles(max(1, CACHE_ITEMS // rows.X.shape[1]))
 
 
 def _add_products(X, values, into):

@@ -9,7 +9,7 @@ section 3), and beside them what the certificate of the estimate needs.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -24,7 +24,6 @@ from .raw import Rows, raw_rows
 from .statistics import (
     Statistics,
     TileSums,
-    dense_tiles,
     merge_statistics,
     near_means,
     statistics_of_chunk,
@@ -216,8 +215,8 @@ def _of_rows(rows, loss, points, light, x_shift=None):
         x_shift = near_means(rows.X) if x_shift is None else x_shift
         tiles, squares = TileSums(x_shift, 1, tile_rows(k)), np.zeros(1)
     for tile in _tiles(rows):
-        X, y, weight = tile.X, tile.y, 1.0 if tile.weight is None else tile.weight
-        eta = _predictor(tile, points.beta)
+        X, y, weight = tile.X, tile.y, tile.times
+        eta = tile.predictor(points.beta)
         found.weight += float(len(y)) if tile.weight is None else float(weight.sum())
         found.y += (weight * y).sum()
         found.loss += (weight * loss.value(eta, y)).sum()
@@ -263,19 +262,18 @@ def _working(loss, eta, y, weight, theta):
 def working_rows(chunk: Chunk, loss: Certified, beta: np.ndarray) -> list[Chunk]:
     """Of each target the rows whose `Statistics` those of a pass at `beta` are."""
     rows, found = raw_rows(chunk), []
-    weight = 1.0 if rows.weight is None else rows.weight
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for target in range(rows.y.shape[1]):
-            eta, y = _predictor(rows, beta[:, [target]]), rows.y[:, [target]]
-            theta = -weight * loss.derivative(eta, y)
-            curvature, response = _working(loss, eta, y, weight, theta)
+            eta, y = rows.predictor(beta[:, [target]]), rows.y[:, [target]]
+            theta = -rows.times * loss.derivative(eta, y)
+            curvature, response = _working(loss, eta, y, rows.times, theta)
             found.append(Chunk(rows.X, response, curvature, chunk.n_rows))
     return found
 
 
 def slopes(rows: Rows, loss: Certified, beta: np.ndarray) -> np.ndarray:
     """Minus the loss' derivative (n, m) in some rows, not weighted."""
-    return -loss.derivative(_predictor(rows, beta), rows.y)
+    return -loss.derivative(rows.predictor(beta), rows.y)
 
 
 def duals(rows: Rows, loss: Certified, points: Points) -> np.ndarray:
@@ -285,32 +283,14 @@ def duals(rows: Rows, loss: Certified, points: Points) -> np.ndarray:
         of_target, start = points.of_target(target), 0
         for tile in _tiles(rows._replace(y=rows.y[:, [target]])):
             stop = start + len(tile.y)
-            eta = _predictor(tile, of_target.beta)
+            eta = tile.predictor(of_target.beta)
             found[start:stop, [target]] = _dual_point(loss, tile, eta, of_target)
             start = stop
-    return found if rows.weight is None else rows.weight * found
+    return rows.times * found
 
 
-def _tiles(rows: Rows) -> Iterator[Rows]:
-    """Rows in tiles of float64; sparse ones all at once."""
-    if sparse.issparse(rows.X):
-        yield rows
-        return
-    buffer = None
-    for tile, X in dense_tiles(rows.X):
-        if X.dtype != np.float64:
-            buffer = np.empty(X.shape) if buffer is None else buffer[: len(X)]
-            np.copyto(buffer, X)
-            X = buffer
-        yield Rows(X, rows.y[tile], rows.weight_of(tile), rows.offset_of(tile))
-
-
-def _predictor(rows, beta):
-    k = rows.X.shape[1]
-    eta = rows.X @ beta[:k]
-    if rows.offset is not None:
-        eta += rows.offset
-    return eta + beta[k] if len(beta) > k else eta
+def _tiles(rows):
+    return rows.tiles(tile_rows(rows.X.shape[1]))
 
 
 def _curvature(loss, eta, y):
@@ -322,11 +302,11 @@ def _curvature(loss, eta, y):
 
 def _dual_point(loss, rows, eta, points):
     """The residual of the quadratic at its minimum."""
-    before = _predictor(rows, points.before)
+    before = rows.predictor(points.before)
     is_same = np.array_equal(points.curved, points.before)
-    at = before if is_same else _predictor(rows, points.curved)
+    at = before if is_same else rows.predictor(points.curved)
     if not np.array_equal(points.beta, points.minimum):
-        eta = _predictor(rows, points.minimum)
+        eta = rows.predictor(points.minimum)
     theta = -loss.derivative(before, rows.y) - _curvature(loss, at, rows.y) * (eta - before)
     return -loss.feasible(-theta, rows.y) if hasattr(loss, "feasible") else theta
 

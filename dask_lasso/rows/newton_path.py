@@ -105,12 +105,12 @@ def _tile(rows, tile):
     X = rows.X[tile]
     if not sparse.issparse(X) and not (X.dtype == np.float64 and X.flags.aligned):
         X = X.astype(np.float64)
-    return Rows(X, rows.y[tile], rows.weight_of(tile), rows.offset_of(tile))
+    return rows.part(tile, X)
 
 
 def _of_tile(rows, loss, points, sets, codes):
     y = rows.y
-    eta = predictor(rows, points.beta)
+    eta = rows.predictor(points.beta)
     train = _counts(sets.train, codes, rows.weight)[:, points.of_set]
     theta = -loss.derivative(eta, y)
     weighted = theta * train
@@ -119,7 +119,7 @@ def _of_tile(rows, loss, points, sets, codes):
         return PathSums(*slope)
     value = loss.value(eta, y)
     test = _counts(sets.test, codes, rows.weight)[:, points.of_set]
-    before = predictor(rows, points.before)
+    before = rows.predictor(points.before)
     curvature = curvature_at(rows, loss, points.curved, points.least) * points.factor
     dual = -loss.derivative(before, y) - curvature * (eta - before)
     if hasattr(loss, "feasible"):
@@ -134,20 +134,9 @@ def _of_tile(rows, loss, points, sets, codes):
     return PathSums(*slope, *sums, rows.X.T @ dual, conjugate)
 
 
-def predictor(rows: Rows, beta: np.ndarray) -> np.ndarray:
-    """Linear predictors (n, p); a row of `beta` beyond the columns of X is an intercept."""
-    k = rows.X.shape[1]
-    eta = rows.X @ beta[:k]
-    if len(beta) > k:
-        eta += beta[k]
-    if rows.offset is not None:
-        eta += rows.offset
-    return eta
-
-
 def curvature_at(rows: Rows, loss: Certified, curved: np.ndarray, least: float) -> np.ndarray:
     """The curvature (n, 1) of the loss at a reference, no less than says something."""
-    return np.maximum(loss.curvature(predictor(rows, curved), rows.y), least)
+    return np.maximum(loss.curvature(rows.predictor(curved), rows.y), least)
 
 
 def _counts(sets, codes, weight):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from .chunk import Chunk, Defect, to_host
-from .statistics import Statistics, statistics_of_chunk
+from .statistics import Statistics, dense_tiles, statistics_of_chunk
 from .tiles import aligned
 
 # Rows of a block that its curvature is taken from, at least, and for each column.
@@ -24,13 +25,33 @@ class Rows(NamedTuple):
     offset: np.ndarray | None = None  # (n, 1)
     defect: Defect | None = None  # then there is nothing else
 
-    def weight_of(self, tile: slice) -> np.ndarray | None:
-        """The weights of some rows."""
-        return None if self.weight is None else self.weight[tile]
+    def part(self, rows: slice, X: Any) -> Rows:
+        """Some of the rows, with an X for them."""
+        weight, offset = (None if of is None else of[rows] for of in (self.weight, self.offset))
+        return Rows(X, self.y[rows], weight, offset)
 
-    def offset_of(self, tile: slice) -> np.ndarray | None:
-        """The offsets of some rows."""
-        return None if self.offset is None else self.offset[tile]
+    def tiles(self, height: int) -> Iterator[Rows]:
+        """At most so many rows at a time, of float64, until the next; sparse ones all at once."""
+        if sparse.issparse(self.X):
+            yield self
+            return
+        for tile, X in dense_tiles(self.X, height):  # a mixed product would copy all of X
+            yield self.part(tile, X.astype(np.float64, copy=False))
+
+    @property
+    def times(self) -> Any:
+        """The weights (n, 1), or one."""
+        return 1.0 if self.weight is None else self.weight
+
+    def predictor(self, beta: np.ndarray) -> np.ndarray:
+        """Linear predictors (n, m); a row of `beta` beyond the columns of X is an intercept."""
+        k = self.X.shape[1]
+        eta = self.X @ beta[:k]
+        if len(beta) > k:
+            eta += beta[k]
+        if self.offset is not None:
+            eta += self.offset
+        return eta
 
     @property
     def aligned(self) -> Rows:
@@ -42,10 +63,9 @@ class Rows(NamedTuple):
         n = self.X.shape[0]
         step = max(1, n // max(_SAMPLE, _SAMPLE_PER_COLUMN * k))
         some = slice(None, None, step)
-        X, y = self.X[some, :k], self.y[some]
-        weight = np.ones((len(y), 1)) if self.weight is None else self.weight[some]
-        offset = None if self.offset is None else self.offset[some]
-        return Rows(X, y, weight * (n / len(y)), offset)
+        found = self.part(some, self.X[some, :k])
+        weight = np.ones((len(found.y), 1)) if found.weight is None else found.weight
+        return found._replace(weight=weight * (n / len(found.y)))
 
 
 def raw_rows(chunk: Chunk, *, ones: bool = False) -> Rows:

@@ -198,7 +198,7 @@ def _about(x_shift, y_shift, X, y, sample_weight) -> Statistics:
         weighted = y if sample_weight is None else sample_weight[:, np.newaxis] * y
         if namespace(X) is None:
             sums = TileSums(x_shift, y.shape[1], tile_rows(k))
-            for rows, tile in dense_tiles(X):
+            for rows, tile in dense_tiles(X, tile_rows(k)):
                 of_tile = None if sample_weight is None else sample_weight[rows]
                 sums.add(tile, weighted[rows].T, of_tile)
         else:
@@ -217,10 +217,10 @@ def tile_rows(k: int) -> int:
     return max(1, min(max(CACHE_ITEMS // (k + 1), 2 * k), max(256, BUFFER_ITEMS // (k + 1))))
 
 
-def dense_tiles(X: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Tiles of the rows of a dense chunk: where they are, and their X until the next."""
+def dense_tiles(X: np.ndarray, height: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Tiles of at most so many rows of a dense chunk: where they are, and X until the next."""
     n, k = X.shape
-    step = min(n, tile_rows(k))
+    step = min(n, height)
     as_bytes = None if X.flags.aligned else np.empty(step * k, dtype=X.dtype)
     for start in range(0, n, step or 1):
         rows = slice(start, min(start + step, n))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 
 import dask.array as da
 import numpy as np
@@ -13,6 +14,8 @@ from sklearn.linear_model import Lasso
 from dask_lasso import AsyncLassoRegressor, Engine
 
 ENGINES = ["sync", "async", "batched"]
+CELLS = list(product(["tall", "wide"], ENGINES, ["numpy", "cluster"]))
+MANY_MESSAGES = [("wide", "sync", "cluster"), ("wide", "async", "cluster")]
 
 
 def assert_close(coef, expected, rtol):
@@ -23,9 +26,13 @@ def exact(X, y, alpha, **params):
     return Lasso(alpha, tol=1e-12, max_iter=100_000, **params).fit(X, y).coef_
 
 
-@pytest.mark.parametrize("place", ["numpy", "cluster"])
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", ["tall", "wide"])
+@pytest.mark.parametrize(
+    ("name", "engine", "place"),
+    [
+        *(cell for cell in CELLS if cell not in MANY_MESSAGES),
+        *(pytest.param(*cell, marks=pytest.mark.slow) for cell in MANY_MESSAGES),
+    ],
+)
 def test_admm_alone_needs_few_sweeps(name, engine, place, client):
     X, y, _, _ = load(name)
     alpha = np.abs(X.T @ (y - y.mean())).max() / len(y) / 10

@@ -67,7 +67,11 @@ def expected():
 
 
 @pytest.mark.parametrize(
-    ("engine", "polish"), [("sync", True), ("async", False), ("batched", True)]
+    ("engine", "polish"),
+    [
+        ("async", False),
+        *(pytest.param(name, True, marks=pytest.mark.slow) for name in ("sync", "batched")),
+    ],
 )
 def test_worker_killed_while_it_reads(engine, polish, mortal, expected, tmp_path):
     flag = tmp_path / "killed"

@@ -113,7 +113,10 @@ def test_points_are_fits_on_training_sets(kind, limit, monkeypatch):
     assert np.count_nonzero(one(loss, 0.99 * grid[0]).fit(X, y).coef_) == 1
 
 
-@pytest.mark.parametrize("kind", SOME)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(k, marks=[pytest.mark.slow] * (k not in ("classes", "huber"))) for k in KINDS],
+)
 def test_every_place_gives_the_same(kind, limit, thread_workers):
     X, y, loss = problem(kind)
     limit(kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -253,8 +255,15 @@ def test_concave_penalties_are_of_the_squared_loss():
 CHOSEN = {**PENALTIES, "MCP": MCP(), "SCAD": SCAD()}
 
 
-@pytest.mark.parametrize("n_targets", [1, 2])
-@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize(
+    ("name", "n_targets"),
+    [
+        pytest.param(
+            *cell, marks=[pytest.mark.slow] * (cell in [("SCAD", 2), ("MCP", 1), ("SLOPE", 2)])
+        )
+        for cell in product(CHOSEN, [1, 2])
+    ],
+)
 def test_cross_validation_is_a_fit_for_each_fold_and_alpha(name, n_targets, thread_workers):
     X, y, weights = rows(n_targets)
     X, penalty, n_folds = X / X.std(axis=0), CHOSEN[name], 3
@@ -306,6 +315,7 @@ def test_a_choice_of_several_targets_is_that_of_scikit_learn():
     np.testing.assert_allclose(model.score(X, Y), known.score(X, Y), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_choice_beside_a_ridge_term_is_that_of_scikit_learn():
     X, Y, _ = rows(2)
     settings = dict(l1_ratio=[0.3, 0.7, 1.0], cv=3)

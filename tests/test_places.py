@@ -7,6 +7,7 @@ import signal
 import threading
 from contextlib import nullcontext
 from inspect import isfunction, signature
+from itertools import product
 
 import dask.array as da
 import distributed
@@ -54,8 +55,14 @@ class Elsewhere:
             run.update()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("polish", [True, False])
+@pytest.mark.parametrize(
+    ("engine", "polish"),
+    [
+        *product(ENGINES, [True]),
+        ("async", False),
+        *(pytest.param(name, False, marks=pytest.mark.slow) for name in ("sync", "batched")),
+    ],
+)
 def test_on_the_client_given(engine, polish, client, thread_workers, expected):
     for given in (client, thread_workers):
         model = AsyncLassoRegressor(

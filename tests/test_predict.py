@@ -199,6 +199,7 @@ def test_scores_equal_those_in_memory(reuse, models, client):
 # -- scikit-learn's tools on frames: README's table ------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_scikit_learn_does_with_frames(client):
     frame = lazy()
     with client.as_current():

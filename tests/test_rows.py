@@ -155,8 +155,13 @@ class Log:
         return da.map_blocks(block, chunks=chunks, dtype=float, meta=np.empty((0, 0)))
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("route", ["fit", "huber", "path", "partial_fit"])
+@pytest.mark.parametrize(
+    ("route", "weighted"),
+    [
+        *(once := [("fit", False), ("huber", True), ("path", False), ("partial_fit", True)]),
+        *(pytest.param(route, not weighted, marks=pytest.mark.slow) for route, weighted in once),
+    ],
+)
 def test_a_partition_is_read_once(route, weighted, tmp_path, thread_workers):
     log = Log(tmp_path / "log")
     frame = log.frame()
@@ -184,8 +189,13 @@ def test_cross_validation_of_known_sizes_reads_a_chunk_once(cv, tmp_path):
     assert log.taken() == [1] * 10
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("kind", ["regressor", "admm", "cv"])
+@pytest.mark.parametrize(
+    ("kind", "weighted"),
+    [
+        *(once := [("regressor", True), ("admm", False), ("cv", True)]),
+        *(pytest.param(kind, not weighted, marks=pytest.mark.slow) for kind, weighted in once),
+    ],
+)
 def test_a_pass_with_many_columns_is_one_read(
     kind, weighted, tmp_path, monkeypatch, thread_workers
 ):
@@ -287,7 +297,9 @@ def declared(array, sizes):
 
 
 @pytest.mark.parametrize("route", [*ROUTES, "shuffled folds", "many columns", "score"])
-@pytest.mark.parametrize("sizes", [(100, 200), (100, 97)])
+@pytest.mark.parametrize(
+    "sizes", [(100, 200), pytest.param((100, 97), marks=pytest.mark.slow)], ids=str
+)
 def test_other_sizes_than_declared(sizes, route, monkeypatch):
     n = sum(sizes)
     X, y = TABLE[NAMES].to_numpy()[:n], TABLE.y.to_numpy()[:n]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -74,8 +76,16 @@ def test_scores_are_those_of_fits_on_the_training_sets(score, place, weights, th
     np.testing.assert_allclose(model.coef_, fit.coef_, rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("place", PLACES[:2])
-@pytest.mark.parametrize("score", ["accuracy", "roc_auc", "neg_log_loss"])
+@pytest.mark.parametrize(
+    ("score", "place"),
+    [
+        *product(["accuracy", "neg_log_loss"], PLACES[:1]),
+        ("roc_auc", PLACES[1]),
+        pytest.param("roc_auc", PLACES[0], marks=pytest.mark.slow),
+        pytest.param("accuracy", PLACES[1], marks=pytest.mark.slow),
+        pytest.param("neg_log_loss", PLACES[1], marks=pytest.mark.slow),
+    ],
+)
 def test_scores_of_classes(score, place, thread_workers):
     alphas = [0.1, 0.03, 0.01]
     settings = dict(alphas=alphas, cv=3, scoring=score, client=thread_workers, tol=1e-10)

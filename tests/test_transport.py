@@ -8,6 +8,7 @@ import threading
 import tracemalloc
 import warnings
 from contextlib import nullcontext
+from itertools import product
 
 import dask
 import dask.array as da
@@ -542,7 +543,13 @@ def tasks_of(estimator, rows, client):
     return len(plugin.tasks)
 
 
-@pytest.mark.parametrize("estimator", [AsyncLassoRegressor(ALPHA), AsyncLassoCV(alphas=[ALPHA])])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        AsyncLassoRegressor(ALPHA),
+        pytest.param(AsyncLassoCV(alphas=[ALPHA]), marks=pytest.mark.slow),
+    ],
+)
 def test_small_chunks_in_memory_are_few_tasks(estimator, thread_workers, monkeypatch):
     rows = [alternately(part, thread_workers) for part in SMALL]
     # Of 32 blocks, each on two workers, and as many merges.
@@ -551,6 +558,7 @@ def test_small_chunks_in_memory_are_few_tasks(estimator, thread_workers, monkeyp
     assert tasks_of(estimator, rows, thread_workers) >= 200
 
 
+@pytest.mark.slow
 def test_a_task_takes_no_more_than_a_worker_can_hold(thread_workers, monkeypatch):
     monkeypatch.setattr(_wide, "MAX_GRAM", 3)
     estimator = AsyncLassoRegressor(ALPHA, tol=1e-10)
@@ -565,10 +573,16 @@ CALLS = {
     "score": lambda client, *rows: AsyncLassoRegressor(client=client).fit(X, y).score(*rows),
     "path": lambda client, *rows: lasso_path(*rows, alphas=[ALPHA], client=client),
 }
+DEFECTS = [("fit", 77), ("score", 0), ("path", 441)]  # in a plain run
 
 
-@pytest.mark.parametrize("bad", [0, 77, 441])
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("call", "bad"),
+    [
+        pytest.param(call, bad, marks=[pytest.mark.slow] * ((call, bad) not in DEFECTS))
+        for call, bad in product(CALLS, [0, 77, 441])
+    ],
+)
 def test_a_defect_is_placed_where_chunks_are_taken_by_worker(call, bad, thread_workers):
     rows = X.copy()
     rows[bad, 3] = np.nan

@@ -113,25 +113,31 @@ class OutOfTimeAfter:
             run.update()
             run.submit(run.idle(run.free_slots))
             if run._n_reported == self.n_blocks:
-                run._deadline = time.perf_counter()
+                self.end(run)
+
+    def end(self, run):
+        run._deadline = time.perf_counter()
 
 
 @pytest.mark.parametrize("name", ["tall", "admm", "huber", "lbfgs", "cv"])
 def test_max_time_while_one_chunk_does_not_arrive(name, client, stuck):
     model, k = CALLS[name]
     dX, dy = rows(k)
-    model.set_params(client=client, max_time=1e6, n_blocks=9, engine=OutOfTimeAfter(8))
-    with pytest.warns(ConvergenceWarning, match=r"max_time=1000000\.0 after 400 rows, with 1 of 9"):
+    # Of nine: dask may leave one that is queued on a worker behind the one that does not arrive.
+    model.set_params(client=client, max_time=1e6, n_blocks=9, engine=OutOfTimeAfter(5))
+    with pytest.warns(
+        ConvergenceWarning, match=r"max_time=1000000\.0 after \d+ rows, with \d of 9"
+    ):
         model.fit(stuck(dX), dy)
-    assert model.n_samples_seen_ == 400
+    assert model.n_samples_seen_ in (250, 300, 350, 400)
     assert np.isfinite(model.dual_gap_)
 
 
 def test_max_time_with_unknown_folds(client, stuck):
     dX, dy = rows()
     dX, dy = map(of_unknown_sizes, (stuck(dX), dy))
-    with pytest.raises(TimeoutError, match=r"max_time=3 .*: (not all|no) chunks? of rows"):
-        AsyncLassoCV(cv=3, client=client, max_time=3).fit(dX, dy)
+    with pytest.raises(TimeoutError, match=r"max_time=1 .*: (not all|no) chunks? of rows"):
+        AsyncLassoCV(cv=3, client=client, max_time=1).fit(dX, dy)
 
 
 def press_control_c_after(seconds):
@@ -169,10 +175,10 @@ def test_a_cluster_without_workers(monkeypatch):
         LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        model = AsyncLassoRegressor(ALPHA, client=client, max_time=2)
+        model = AsyncLassoRegressor(ALPHA, client=client, max_time=1)
         with (
             pytest.warns(UserWarning, match="the cluster has no worker") as said,
-            pytest.raises(TimeoutError, match="max_time=2"),
+            pytest.raises(TimeoutError, match="max_time=1"),
         ):
             model.fit(*rows())
         assert len([w for w in said if "No chunk" in str(w.message)]) == 1
@@ -185,9 +191,16 @@ def test_chunks_that_no_worker_may_run(client, monkeypatch):
     nobodys = client.persist(rows()[0], resources={"what no worker has": 1})
     with (
         pytest.warns(UserWarning, match="no worker works on anything"),
-        pytest.raises(TimeoutError, match="max_time=2"),
+        pytest.raises(TimeoutError, match="max_time=1"),
     ):
-        AsyncLassoRegressor(ALPHA, client=client, max_time=2).fit(nobodys, rows()[1])
+        AsyncLassoRegressor(ALPHA, client=client, max_time=1).fit(nobodys, rows()[1])
+
+
+class InterruptedAfter(OutOfTimeAfter):
+    """The same, when somebody presses Ctrl-C."""
+
+    def end(self, run):
+        press_control_c_after(0.1)
 
 
 def slow(chunk, seconds, block_info=None):
@@ -198,7 +211,7 @@ def slow(chunk, seconds, block_info=None):
 
 def broken(chunk, block_info=None):
     if block_info[0]["chunk-location"][0] == 7:
-        time.sleep(0.5)
+        time.sleep(0.1)
         raise OSError("disk on fire")
     return chunk
 
@@ -210,13 +223,11 @@ def test_without_a_client_nothing_waits_for_a_running_chunk(end):
     model = AsyncLassoRegressor(ALPHA, n_blocks=9)
     began = time.monotonic()
     if end == "max_time":
-        with pytest.warns(ConvergenceWarning, match="max_time=3"):
-            model.set_params(max_time=3).fit(dX, dy)
+        with pytest.warns(ConvergenceWarning, match="max_time=1000000"):
+            model.set_params(max_time=1e6, engine=OutOfTimeAfter(5)).fit(dX, dy)
     elif end == "control-c":
-        timer = press_control_c_after(3)
         with pytest.raises(KeyboardInterrupt):
-            model.fit(dX, dy)
-        timer.join()
+            model.set_params(engine=InterruptedAfter(5)).fit(dX, dy)
     else:
         dX = dX.map_blocks(broken, dtype=float, meta=np.empty((0, 0)))
         with pytest.raises(OSError, match="disk on fire"):

@@ -106,10 +106,13 @@ def test_something_is_said_before_a_row_is_read(capsys):
         return block
 
     rows = on_dask(X).map_blocks(read, meta=np.empty((0, 0)))
-    AsyncLassoRegressor(0.1, verbose=1).fit(rows, on_dask(y))
+    model = AsyncLassoRegressor(0.1, verbose=1).fit(rows, on_dask(y))
     lines = capsys.readouterr().out.splitlines()
     assert "begins with" in lines[0]
+    assert lines[0].startswith("AsyncLassoRegressor: ")
     assert "a chunk is read" in lines
+    model.score(on_dask(X), on_dask(y))
+    assert capsys.readouterr().out.startswith("score: ")
 
 
 FITTED = AsyncLassoRegressor(0.1).fit(X, y)

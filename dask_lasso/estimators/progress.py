@@ -104,7 +104,8 @@ class Progress:
         if not self._verbose:
             return
         self._has_told = True
-        state = f"objective {row['objective']:.6g}, dual gap {np.max(estimate.gap):.2e}"
+        # So long that a bar, too, and its time fit a terminal of 80 columns.
+        state = f"objective {row['objective']:.5g}, dual gap {np.max(estimate.gap):.1e}"
         if self._bar is not None:
             self._bar.update(self._task, rows=f"{row['samples_seen']} rows", state=state)
             return
@@ -115,7 +116,7 @@ class Progress:
         return time.perf_counter() - self._began
 
     def _print(self, line):
-        print(f"AsyncLasso: {line}", flush=True)
+        print(f"{self._name}: {line}", flush=True)
 
 
 @contextmanager

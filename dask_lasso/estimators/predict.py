@@ -13,7 +13,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 
 from .._warn import warn
 from ..places.input import Given, dask_features, dask_offset
-from ..places.place import usable
+from ..places.place import usable, usable_pass
 from ..places.reuse import reusing
 from ..problem.losses import Mean
 from ..rows.chunk import Declared, Unreadable, read_features, read_offset, to_host
@@ -242,10 +242,7 @@ def d2_score(estimator: Any, given: Given, loss: Mean) -> float:
     with opened(estimator, given, what="score", reset=False) as (place, _):
         _check_targets(place, coef)
         args = loss, Points(beta, beta=beta), True
-        found = place.reduce(newton_pass, merge_newton, *args)
-        if found.defect is not None:
-            found = place.reduce(newton_pass, merge_newton, *args, in_order=True)
-        usable(found, place)
+        found = usable_pass(place, newton_pass, merge_newton, *args)
     mean = found.y / found.weight
     null = loss.value(loss.constant(mean), mean) * found.weight + found.at_zero
     return float(np.mean(1 - (found.loss + found.at_zero) / null))

@@ -115,3 +115,12 @@ def usable(statistics: Statistics, place: Place) -> Statistics:
     if statistics.weight == 0:
         raise ValueError("sample_weight is zero for every row: give some row a positive weight.")
     return statistics
+
+
+def usable_pass(place: Place, task: Callable, merge: Callable, *args: Any) -> Any:
+    """What a pass finds, as `Place.reduce`, if the rows can be fitted or scored."""
+    found = place.reduce(task, merge, *args)
+    if found.defect is not None:
+        # Where a defect is can be told only of rows that are merged in their order.
+        found = place.reduce(task, merge, *args, in_order=True)
+    return usable(found, place)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..places.place import Place, usable
+from ..places.place import Place, usable_pass
 from ..problem.moments import is_rounding
 from ..rows.columns import ColumnMoments, column_moments, merge_columns
 from .fit import Problem
@@ -25,11 +25,7 @@ def first_pass(
     ValueError
         Of values that cannot be used, or where there are no rows.
     """
-    moments = place.reduce(task, merge_columns, *args)
-    if moments.defect is not None:
-        # Where a defect is can be told only of rows that are merged in their order.
-        moments = place.reduce(task, merge_columns, *args, in_order=True)
-    usable(moments, place)
+    moments = usable_pass(place, task, merge_columns, *args)
     constant = is_rounding(moments.xx, moments.x_mean, moments.weight)
     moments.xx[constant] = moments.xy[constant] = 0.0
     if fit_intercept:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..engines.record import Estimate, Observer, Record
-from ..places.place import Place, usable
+from ..places.place import Place
 from ..places.waiting import TimeIsUp
 from ..problem.losses import Loss
 from ..problem.softmax import Softmax
@@ -189,11 +189,7 @@ class Newton:
 
     def _read(self, points: Points, light: bool) -> Any:
         self.n_passes += 1
-        found: Any = self._columns.read(points, light)
-        if found.defect is not None:
-            # Where a defect is can be told only of rows that are merged in their order.
-            found = self._columns.read(points, light, in_order=True)
-        return usable(found, self._place)
+        return self._columns.read(points, light)
 
     def _decrement(self, statistics, beta, after, weight):
         """How long a step is, in the norm of the quadratic: by what that is lower, at least."""

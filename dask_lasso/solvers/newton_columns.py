@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..places.place import Place
+from ..places.place import Place, usable_pass
 from ..problem.losses import Residual
 from ..problem.penalties import L1
 from ..problem.softmax import Softmax
@@ -65,7 +65,7 @@ class Columns(Protocol):
 
     def first(self) -> tuple[np.ndarray, list[Statistics], np.ndarray | None]: ...
     def at(self, alpha: float) -> None: ...
-    def read(self, points: Points, light: bool, in_order: bool = False) -> NewtonPass: ...
+    def read(self, points: Points, light: bool) -> NewtonPass: ...
     def losses_between(
         self, beta: np.ndarray, other: np.ndarray, shares: np.ndarray
     ) -> np.ndarray: ...
@@ -107,11 +107,9 @@ class AllColumns:
     def at(self, alpha: float) -> None:
         self.problem = self.problem._replace(penalty=self.problem.l1_penalty.at(alpha))
 
-    def read(self, points: Points, light: bool, in_order: bool = False) -> NewtonPass:
+    def read(self, points: Points, light: bool) -> NewtonPass:
         loss = self.problem.loss
-        return self._place.reduce(
-            pass_of(loss), merge_newton, loss, points, light, in_order=in_order
-        )
+        return usable_pass(self._place, pass_of(loss), merge_newton, loss, points, light)
 
     def losses_between(self, beta: np.ndarray, other: np.ndarray, shares: np.ndarray) -> np.ndarray:
         args = _summed(self.problem), beta, other, shares
@@ -195,10 +193,10 @@ class WorkingColumns:
         self.problem = self._of(self._set)
         self._look(*self._seen)
 
-    def read(self, points: Points, light: bool, in_order: bool = False) -> NewtonPass:
+    def read(self, points: Points, light: bool) -> NewtonPass:
         self.is_complete = self._is_known = False
         args = self.problem.loss, points, light, self._set
-        return self._place.reduce(columns_pass, merge_newton, *args, in_order=in_order)
+        return usable_pass(self._place, columns_pass, merge_newton, *args)
 
     def losses_between(self, beta: np.ndarray, other: np.ndarray, shares: np.ndarray) -> np.ndarray:
         args = self._set, losses_between, _summed(self.problem), beta, other, shares

@@ -285,6 +285,48 @@ def test_cross_validation_out_of_time_chooses_among_what_is_done(monkeypatch):
     assert model.alpha_ in model.alphas_[done]
 
 
+@pytest.mark.parametrize("loss", ["squared", "poisson", "huber"])
+def test_a_path_out_of_time_ends_with_the_alphas_that_are_done(loss, monkeypatch):
+    X, y = dense_rows()
+    if loss == "poisson":
+        y = np.round(np.exp(y / y.std()))
+    settings = dict(alphas=12, eps=0.1, fit_intercept=True, loss=loss, tol=1e-4)
+    passes = out_of_time_after(monkeypatch, np.inf)
+    alphas, coefs, gaps = lasso_path(X, y, **settings)
+    n_passes = len(passes)
+    monkeypatch.undo()
+    out_of_time_after(monkeypatch, n_passes - 1)
+    with pytest.warns(ConvergenceWarning, match=r"max_time=1000000\.0 after \d+ of 12 alphas"):
+        found = lasso_path(X, y, **settings, max_time=1e6)
+    n_done = len(found[0])
+    assert 0 < n_done < 12
+    for of_path, expected in zip(found, (alphas, coefs, gaps), strict=True):
+        assert_allclose(of_path, expected[..., :n_done], rtol=1e-12, atol=1e-12)
+    monkeypatch.undo()
+    out_of_time_after(monkeypatch, 1)
+    with pytest.raises(TimeoutError, match=r"lasso_path was stopped by max_time=1000000\.0 before"):
+        lasso_path(X, y, **settings, max_time=1e6)
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, TimeoutError])
+def test_a_path_that_is_interrupted_while_it_solves(end, monkeypatch):
+    X, y = dense_rows()
+    calls, solve = [], Support.solve
+
+    def ends(self, *args):
+        calls.append(self)
+        if len(calls) == 3 and end is KeyboardInterrupt:
+            _thread.interrupt_main()
+        elif len(calls) == 3:
+            monkeypatch.setattr(_sets.time, "perf_counter", lambda: np.inf)
+        return solve(self, *args)
+
+    monkeypatch.setattr(Support, "solve", ends)
+    with pytest.raises(end):
+        lasso_path(X, y, alphas=12, eps=0.1, max_time=1e6)
+    assert len(calls) < 12
+
+
 class Watches:
     """A callback that keeps what it is told of, and stops a fit after so many estimates."""
 

@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import validate_params
 
 from .._warn import warn
+from ..places.waiting import TimeIsUp
 from ..problem.losses import Loss, is_squared
 from ..solvers.path import Grid, path, path_of
 from .arrays import check_number, from_arrays, statistics_of
@@ -41,6 +42,7 @@ def lasso_path(
     offset: Any = None,
     tol: float = 1e-6,
     max_iter: int = 1000,
+    max_time: float | None = None,
     client: Client | None = None,
     verbose: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,6 +80,8 @@ def lasso_path(
         pass they are all there.
     max_iter : int, default=1000
         The most sweeps of coordinate descent over the coefficients.
+    max_time : float, default=None
+        Seconds, after which the path ends with the alphas that are done, from the largest down.
     client : distributed.Client, default=None
     verbose : int, default=0
         As in `AsyncLassoRegressor`, like all of the above.
@@ -85,14 +89,19 @@ def lasso_path(
     Returns
     -------
     alphas : ndarray of shape (n_alphas,)
-        From the largest down.
+        From the largest down; those that `max_time` allowed.
     coefs : ndarray of shape (n_features, n_alphas) or (n_targets, n_features, n_alphas)
     dual_gaps : ndarray of shape (n_alphas,) or (n_targets, n_alphas)
 
     Warns
     -----
     ConvergenceWarning
-        If a duality gap is above `tol`.
+        If a duality gap is above `tol`, or `max_time` ended the path.
+
+    Raises
+    ------
+    TimeoutError
+        If there was no alpha after `max_time`.
 
     Examples
     --------
@@ -115,14 +124,27 @@ def lasso_path(
         tweedie_power=tweedie_power,
         tol=tol,
         max_iter=max_iter,
+        max_time=max_time,
         client=client,
         verbose=verbose,
     )
     given = model._given(X, y, sample_weight, offset)
     given = given._replace(is_counted=not is_squared(model._loss()))
-    with opened(model, given, what="lasso_path") as (place, _):
-        found = path(place, model._problem(), grid, model._settings(place.dtype))
-        y_ndim = place.y_ndim
+    try:
+        with opened(model, given, what="lasso_path", max_time=max_time) as (place, _):
+            found = path(place, model._problem(), grid, model._settings(place.dtype))
+            y_ndim = place.y_ndim
+    except TimeIsUp as error:
+        raise TimeIsUp(
+            f"lasso_path was stopped by max_time={max_time} before there was any alpha: {error}."
+            " Increase max_time."
+        ) from None
+    if found.n_missing:
+        warn(
+            f"lasso_path was stopped by max_time={max_time} after {len(found.alphas)} of"
+            f" {len(found.alphas) + found.n_missing} alphas. Increase max_time.",
+            ConvergenceWarning,
+        )
     return _arrays(found, model, y_ndim)
 
 
@@ -162,7 +184,7 @@ def path_of_fitted(
 
 
 def _arrays(found, model, y_ndim):
-    alphas, coefs, gaps, null_loss = found
+    alphas, coefs, gaps, null_loss, _ = found
     _warn_of_gaps(gaps, model, null_loss[:, np.newaxis])
     return (alphas, coefs[0], gaps[0]) if y_ndim == 1 else (alphas, coefs, gaps)
 

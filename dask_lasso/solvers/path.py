@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..places.place import Place, usable
+from ..places.waiting import TimeIsUp
 from ..problem.first import adapted
 from ..problem.grid import alpha_grid
 from ..problem.losses import Residual, is_squared
@@ -20,19 +21,20 @@ from .newton import has_newton
 from .newton_path import NewtonPath
 from .path_by_fits import PathByFits
 from .width import check_width, is_huge, is_wide_path
-from .working_set_path import WidePath, joined
+from .working_set_path import Paths, WidePath, joined
 
 
 class Path(NamedTuple):
     """Alphas from the largest down, coefficients (m, k, n), gaps (m, n), null losses (m,).
 
-    What is not stationary, for gaps, is relative to one.
+    What is not stationary, for gaps, is relative to one. So many alphas more were asked for.
     """
 
     alphas: np.ndarray
     coefs: np.ndarray
     gaps: np.ndarray
     null_loss: np.ndarray
+    n_missing: int = 0
 
 
 class Grid(NamedTuple):
@@ -82,9 +84,16 @@ def path(place: Place, problem: Problem, grid: Grid, settings: Settings) -> Path
     paths = by_passes(place, one_cell(), problem, settings)
     penalty = paths.penalty
     alphas = grid.of(lambda **grid: paths.grid(penalty, **grid))
-    found = joined(paths.run(alphas, penalty))
+    parts: list[Paths] = []
+    try:
+        parts.extend(paths.run(alphas, penalty))
+    except TimeIsUp:
+        if not parts:
+            raise
+    found = joined(parts)
     coefs, gaps = found.coefs.toarray()[np.newaxis], found.gaps[:1]
-    return Path(alphas, coefs, gaps, paths.null_loss)
+    n_done = gaps.shape[1]
+    return Path(alphas[:n_done], coefs, gaps, paths.null_loss, len(alphas) - n_done)
 
 
 def path_of(statistics: Statistics, problem: Problem, grid: Grid, max_iter: int) -> Path:

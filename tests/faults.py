@@ -126,6 +126,7 @@ def path(client, X, y):
 
 
 K, WIDE = 10, 2100
+WIDE_FOLDS = 2300  # of which four training sets have no Gram matrix of all columns
 lasso = partial(AsyncLassoRegressor, ALPHA)
 cv = partial(AsyncLassoCV, alphas=5, eps=0.1, cv=3)
 FITS = {
@@ -146,12 +147,20 @@ FITS = {
     "wide": (partial(fit, lasso), WIDE),
     "wide persisted": (partial(fit_persisted, lasso), WIDE),
     "wide logistic": (logistic, WIDE),
+    "wide logistic cv": (logistic_cv, WIDE_FOLDS),
     "wide cv": (partial(fit, cv), WIDE),
     "wide path": (path, WIDE),
 }
 
 
-PERSISTED = ("persisted", "wide persisted", "logistic cv", "classes cv", "huber path")
+PERSISTED = (
+    "persisted",
+    "wide persisted",
+    "logistic cv",
+    "classes cv",
+    "huber path",
+    "wide logistic cv",
+)
 
 
 def kill(client, stop=False):

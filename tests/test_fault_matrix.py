@@ -8,7 +8,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 CELLS = [
-    ("killed", ["poisson", "wide logistic", "classes cv"]),
+    ("killed", ["poisson", "wide logistic", "classes cv", "wide logistic cv"]),
     ("restarted", ["wide cv"]),
     ("closed", ["huber", "wide cv"]),
 ]

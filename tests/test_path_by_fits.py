@@ -23,8 +23,9 @@ from dask_lasso import (
     lasso_path,
 )
 from dask_lasso.places.memory import InMemory
+from dask_lasso.places.together import Together
 from dask_lasso.problem.losses import loss_of
-from dask_lasso.solvers import width
+from dask_lasso.solvers import newton_columns, width
 
 DELTA, SPLITS, ALPHAS = 0.9, 3, 4
 WIDE = ["logistic", "poisson", "gamma"]
@@ -55,6 +56,7 @@ def limit(monkeypatch):
         if "wide" in kind:
             monkeypatch.setattr(width, "MAX_GRAM", 20)
             monkeypatch.setattr(width, "MAX_MOMENTS", 20)
+            monkeypatch.setattr(width, "_MOST_VALUES", 2 * 60**2 - 1)
 
     return limit
 
@@ -129,6 +131,38 @@ def test_every_place_gives_the_same(kind, limit, thread_workers):
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-8)
     del arrays
     assert_nothing_left(thread_workers)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "at_once"),
+    [
+        ("wide poisson", 7 * 60**2, None),  # of three cells and four training sets
+        ("wide poisson", 7 * 60**2 - 1, [4, 1, 1, 1, 1]),  # in working sets, which grow
+        ("wide huber", 6 * 60**2 * 3, [3, 1, 3, 1]),  # of all columns, six of each fit
+        ("classes", 6 * 33**2 * 2, [4, 2, 2]),  # in working sets, which grow
+        ("free poisson", 6 * 60**2, [1] * 8),  # no working sets, for columns without a penalty
+    ],
+)
+def test_gram_matrices_take_so_much_memory(kind, values, at_once, monkeypatch):
+    X, y, loss = problem(kind.replace("free", "wide"))
+    settings = dict(alphas=6)  # five at once, and one
+    if "free" in kind:
+        settings["penalty_weights"] = np.r_[np.zeros(2), np.ones(58)]
+    expected = chooser(loss).set_params(**settings).fit(X, y)
+    together, run = [], Together.run
+
+    def spy(self, function, sets):
+        together.append(len(sets))
+        return run(self, function, sets)
+
+    monkeypatch.setattr(Together, "run", spy)
+    monkeypatch.setattr(newton_columns, "_MOST_FREE", 0)
+    monkeypatch.setattr(width, "_MOST_VALUES", values)
+    model = chooser(loss).set_params(**settings).fit(X, y)
+    assert together == (at_once or [])
+    np.testing.assert_allclose(model.deviance_path_, expected.deviance_path_, rtol=1e-6)
+    np.testing.assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-8)
+    assert model.dual_gap_ <= 1e-8
 
 
 @pytest.mark.parametrize("kind", ["huber", "wide huber", "wide poisson", "wide gamma"])

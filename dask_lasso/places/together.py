@@ -7,7 +7,7 @@ rows waits until all others have asked too, or have ended; then one pass does fo
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -45,12 +45,12 @@ class Together:
             for which in sets
         ]
 
-    def run(self, function: Callable[[int, Place], Any]) -> list:
-        """The results of ``function(number, place)`` for each set."""
-        executor = ThreadPoolExecutor(len(self._places), thread_name_prefix="dask-lasso-set")
+    def run(self, function: Callable[[int, Place], Any], sets: Sequence[int]) -> list:
+        """The results of ``function(number, place)`` for each of some sets."""
+        executor = ThreadPoolExecutor(len(sets), thread_name_prefix="dask-lasso-set")
         waiting: list[_Asked] = []
         try:
-            futures = [executor.submit(function, *of) for of in enumerate(self._places)]
+            futures = [executor.submit(function, which, self._places[which]) for which in sets]
             for future in futures:
                 future.add_done_callback(lambda _: self._asked.put(None))
             n_at_work = len(futures)

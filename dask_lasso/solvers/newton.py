@@ -125,6 +125,15 @@ class Newton:
             self._begin(np.inf)
             self._run(Points(self._best), False)
 
+    @property
+    def n_columns(self) -> int:
+        """How many columns a Gram matrix of the last pass has."""
+        return len(self._best)
+
+    def forget(self) -> None:
+        """Let go of what the next fit can do without, for a pass more."""
+        self.found, self._statistics = self.found._replace(statistics=()), []
+
     def _begin(self, objective):
         self.estimate = self.stopped_by = None
         self.converged, self.objective = False, objective

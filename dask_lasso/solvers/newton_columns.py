@@ -336,14 +336,24 @@ def suits(penalty: L1) -> bool:
     )
 
 
-def columns_of(place: Place, problem: Problem, settings: Settings) -> AllColumns | WorkingColumns:
-    """What suits the rows and the problem; a `Softmax` is of no columns yet."""
+def takes_sets(place: Place, problem: Problem, n_fits: int = 1) -> bool:
+    """Whether a fit, one of so many side by side, is through a working set of the columns."""
+    if isinstance(problem.loss, Residual):
+        # Steps of Huber's loss, whose curvature comes and goes, are many beside a changing set.
+        is_too_wide = is_huge(place)
+    else:
+        is_too_wide = is_wide(place, getattr(problem.loss, "n_classes", 1), n_fits)
+    return is_too_wide and suits(problem.l1_penalty)
+
+
+def columns_of(
+    place: Place, problem: Problem, settings: Settings, n_fits: int = 1
+) -> AllColumns | WorkingColumns:
+    """What suits the rows, the problem and other fits beside; a `Softmax` is of no columns yet."""
     loss, n_classes = problem.loss, 1
     if isinstance(loss, Softmax):
         n_classes, loss = loss.n_classes, replace(loss, shift=np.zeros(place.n_features))
-    # Steps of Huber's loss, whose curvature comes and goes, are many beside a changing set.
-    is_too_wide = is_huge(place) if isinstance(loss, Residual) else is_wide(place, n_classes)
-    if is_too_wide and suits(problem.l1_penalty):
+    if takes_sets(place, problem, n_fits):
         return WorkingColumns(place, problem._replace(loss=loss), settings)
     check_width(place, n_classes)
     if not isinstance(loss, Softmax):

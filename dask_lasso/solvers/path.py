@@ -20,7 +20,7 @@ from .fit import Problem, Settings
 from .newton import has_newton
 from .newton_path import NewtonPath
 from .path_by_fits import PathByFits
-from .width import check_width, is_huge, is_wide_path
+from .width import check_width, is_wide_path, may_have
 from .working_set_path import Paths, WidePath, joined
 
 
@@ -56,15 +56,14 @@ def by_passes(
     """What solves paths that take more than one pass."""
     if is_squared(problem.loss):
         return WidePath(place, partition, problem, settings)
-    if isinstance(problem.loss, Softmax | Residual) or (
-        has_newton(problem.loss) and is_huge(place)
-    ):
-        return PathByFits(place, partition, problem, settings)
-    if not has_newton(problem.loss):
+    if not has_newton(problem.loss) and not isinstance(problem.loss, Softmax):
         raise ValueError(
             "A path, and a choice of alpha, is for the squared loss, or for one with a conjugate"
             " (loss='huber', 'poisson', 'gamma', 'tweedie', or an object with that method)."
         )
+    n_grams = partition.n_cells + len(partition.splits) + 1
+    if isinstance(problem.loss, Softmax | Residual) or not may_have(n_grams, place.n_features):
+        return PathByFits(place, partition, problem, settings)
     return NewtonPath(place, partition, problem, settings)
 
 

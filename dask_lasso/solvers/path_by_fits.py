@@ -1,9 +1,9 @@
 """Paths that are a fit for every alpha and training set, where no shared curvature will do.
 
-For several classes, for Huber's loss, and for any loss with more columns than there can be all
-moments of. Each fit is Newton's, begins where that of the alpha before has ended, and has its
-own curvature, and of many columns its own working set. The fits of all training sets go on side
-by side and share their passes (`places/together.py`).
+For several classes, for Huber's loss, and for any loss where the Gram matrices of all training
+sets are too large. Each fit is Newton's, begins where that of the alpha before has ended, and has
+its own curvature, and of many columns its own working set. The fits of all training sets go on side
+by side, as many as there is room for, and share their passes (`places/together.py`).
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from ..rows.passes import merge_sums
 from . import newton
 from .columns import first_pass, in_units
 from .fit import Problem, Settings
-from .newton_columns import columns_of
+from .newton_columns import columns_of, takes_sets
 from .newton_path import ALL_ZERO, ROUNDING, sets_of
 from .scoring import Point, linear_of
+from .width import fits_at_once
 from .working_set_path import Paths
 
 # Alphas that are known of at once, for which test errors take one pass.
@@ -103,13 +104,29 @@ class PathByFits:
         fits: dict[int, newton.Newton] = {}
         for start in range(0, len(alphas), _AT_ONCE):
             few = alphas[start : start + _AT_ONCE]
-            of_sets = self._together.run(partial(self._fit, fits, few, penalty))
+            of_sets = self._of_sets(fits, few, penalty)
             self.n_updates += len(few) * len(of_sets)
             points, gaps, objectives = zip(*of_sets, strict=True)
             coefs, intercepts = points[0]
             errors = self._errors(points[1:], len(few))
             values = np.array(gaps), errors, np.array(objectives)
             yield Paths(coefs, intercepts, *values, list(points[1:]))
+
+    def _of_sets(self, fits, alphas, penalty):
+        """Fit all training sets at some alphas, as many at once as there is room for."""
+        n_sets, fit = len(self._size.weight), partial(self._fit, fits, alphas, penalty)
+        problem = self._problem._replace(penalty=penalty.at(alphas[0]))
+        # Of working sets, which begin with few columns, as many as there were.
+        n_columns = max([fit.n_columns for fit in fits.values()], default=1)
+        if not takes_sets(self._place, problem, n_sets):
+            n_columns = self._place.n_features * getattr(problem.loss, "n_classes", 1)
+        at_once, found = fits_at_once(n_columns), []
+        for start in range(0, n_sets, at_once):
+            group = range(start, min(start + at_once, n_sets))
+            found += self._together.run(fit, group)
+            for which in group if len(group) < n_sets else ():
+                fits[which].forget()
+        return found
 
     def _fit(self, fits, alphas, penalty, which, place):
         """Fit a training set at some alphas: the models, their gaps and objectives."""
@@ -119,7 +136,7 @@ class PathByFits:
                 fits[which].go_on(alpha)
             else:
                 problem = self._problem._replace(penalty=penalty.at(alpha))
-                columns = columns_of(place, problem, self._settings)
+                columns = columns_of(place, problem, self._settings, len(self._size.weight))
                 fits[which] = newton.Newton(
                     place, columns, self._settings, lambda row, estimate: False
                 )

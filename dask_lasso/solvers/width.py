@@ -9,10 +9,28 @@ MAX_GRAM = 2000
 # Columns up to which it can be had where there is no other way.
 MAX_MOMENTS = 10_000
 
+# Values, 256 MiB, of the Gram matrices that training sets have at once. Parts on their way and what
+# steps make of them are up to four times as many (measured), so that a GiB is what is held.
+_MOST_VALUES = 2**25
+# Gram matrices that one of several fits has, between its pass and its step.
+_OF_FIT = 6
 
-def is_wide(place: Place, n_classes: int = 1) -> bool:
+
+def is_wide(place: Place, n_classes: int = 1, n_fits: int = 1) -> bool:
     """Whether rows are fitted through working sets and not through the Gram of all columns."""
-    return place.n_features > MAX_GRAM or n_classes * place.n_features > MAX_MOMENTS
+    d = n_classes * place.n_features
+    is_too_much = n_fits > 1 and n_fits > fits_at_once(d)
+    return place.n_features > MAX_GRAM or d > MAX_MOMENTS or is_too_much
+
+
+def may_have(n_grams: int, n_columns: int) -> bool:
+    """Whether so many Gram matrices of training sets are not too much for this process."""
+    return n_grams * n_columns**2 <= _MOST_VALUES
+
+
+def fits_at_once(n_columns: int) -> int:
+    """How many fits of training sets may go on side by side, with a Gram matrix each."""
+    return max(1, _MOST_VALUES // (_OF_FIT * max(1, n_columns) ** 2))
 
 
 def is_wide_path(place: Place) -> bool:

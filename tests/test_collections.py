@@ -367,7 +367,15 @@ UNREADABLE = {
 
 
 @pytest.mark.filterwarnings("ignore:X has .* columns, so fit reads:UserWarning")
-@pytest.mark.parametrize("name", UNREADABLE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=[pytest.mark.slow] * (name in ("wide chunks", "chunks of targets"))
+        )
+        for name in UNREADABLE
+    ],
+)
 def test_what_cannot_be_read_is_one_error_on_every_route(name, client):
     make, match = UNREADABLE[name]
     model = expected(tall)

@@ -47,6 +47,7 @@ def test_check_estimator(params):
     assert undone <= {"check_array_api_input"}
 
 
+@pytest.mark.slow
 def test_check_estimator_with_array_api():
     code = f"""
 from sklearn.utils.estimator_checks import check_estimator

@@ -15,7 +15,7 @@ from dask_lasso import AsyncLassoRegressor, Engine
 
 ENGINES = ["sync", "async", "batched"]
 CELLS = list(product(["tall", "wide"], ENGINES, ["numpy", "cluster"]))
-MANY_MESSAGES = [("wide", "sync", "cluster"), ("wide", "async", "cluster")]
+MANY_MESSAGES = [("wide", engine, "cluster") for engine in ENGINES]
 
 
 def assert_close(coef, expected, rtol):

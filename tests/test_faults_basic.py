@@ -99,6 +99,7 @@ class Killer:
             run.submit(run.idle()[: run.free_slots])
 
 
+@pytest.mark.slow
 def test_worker_killed_between_updates(mortal, expected):
     mortal.wait_for_workers(2, timeout=60)
     victim = next(iter(mortal.run(os.getpid).values()))

@@ -53,8 +53,15 @@ def violation(loss, X, y, coef, intercept, weights=None):
     return max(beside.max(), abs(slope.sum())) / ALPHA
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("place", "weighted"),
+    [
+        ("memory", False),
+        ("memory", True),
+        ("processes", True),
+        pytest.param("processes", False, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_it_is_optimal_and_certified(loss, weighted, place, client):
     X, y = rows_of(loss)

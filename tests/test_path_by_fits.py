@@ -348,7 +348,7 @@ def test_rows_that_cannot_be_used_are_named(kind, limit, thread_workers):
     assert_nothing_left(thread_workers)
 
 
-@pytest.mark.parametrize("n_reads", [6, 45])
+@pytest.mark.parametrize("n_reads", [6, pytest.param(45, marks=pytest.mark.slow)])
 def test_max_time_chooses_among_what_is_done(n_reads, monkeypatch):
     X, y, loss = problem("classes")
     complete = chooser(loss).set_params(alphas=15).fit(X, y)

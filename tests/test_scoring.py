@@ -100,7 +100,13 @@ def test_scores_of_classes(score, place, thread_workers):
     assert model.predict(X)[0] in ("no", "yes")
 
 
-@pytest.mark.parametrize("score", ["neg_mean_poisson_deviance", "neg_mean_absolute_error"])
+@pytest.mark.parametrize(
+    "score",
+    [
+        "neg_mean_poisson_deviance",
+        pytest.param("neg_mean_absolute_error", marks=pytest.mark.slow),
+    ],
+)
 def test_scores_of_counts(score, thread_workers):
     alphas = [0.1, 0.03, 0.01]
     settings = dict(loss="poisson", alphas=alphas, cv=3, scoring=score, tol=1e-10)

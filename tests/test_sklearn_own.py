@@ -53,6 +53,8 @@ if parse_version(sklearn.__version__) < parse_version("1.9"):
         "test_sparse_input_convergence_warning": "wants no convergence where ours converges",
         "test_enet_l1_ratio": "wants a warning, which later versions do not give",
     }
+# Tests of many fits at a tight tolerance.
+SLOW = {"test_enet_cv_sample_weight_consistency", "test_sparse_dense_equality"}
 # Tests of an error or a warning, which is ours in kind, not in wording.
 WORDING = {
     "test_enet_nonfinite_params",
@@ -150,6 +152,8 @@ def borrowed(module):
             function.pytestmark = [_ours(mark) for mark in getattr(function, "pytestmark", [])]
             if name in OUT:
                 function = pytest.mark.skip(reason=OUT[name])(function)
+            elif name in SLOW:
+                function = pytest.mark.slow(function)
             yield name, function
 
 

@@ -111,13 +111,19 @@ KINDS = {
 }
 
 
+ALL = {"fit_intercept": True, "positive": True, "penalty_weights": np.geomspace(1, 9, K)}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "settings",
-    [{}, {"fit_intercept": True, "positive": True, "penalty_weights": np.geomspace(1, 9, K)}],
-    ids=["plain", "all"],
+    ("settings", "place"),
+    [
+        pytest.param({}, "memory", id="plain-memory"),
+        pytest.param(ALL, "memory", id="all-memory"),
+        pytest.param(ALL, "threads", id="all-threads"),
+        pytest.param({}, "threads", id="plain-threads", marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("place", ["memory", "threads"])
 def test_rows_that_are_held_give_what_their_moments_do(
     kind, settings, place, monkeypatch, thread_workers
 ):

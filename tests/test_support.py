@@ -59,6 +59,16 @@ def test_every_alpha_is_optimal(ridge, positive, order):
         assert_optimal(columns, coef, alpha, ridge * alpha, positive)
 
 
+def test_a_ridge_term_that_changes_seldom_needs_another_inverse(monkeypatch):
+    columns, support, renewed = Columns(X / np.geomspace(1e-4, 1e4, K), Y), Support(), []
+    renew = Support._renew
+    monkeypatch.setattr(Support, "_renew", lambda self: renewed.append(1) or renew(self))
+    alphas = np.geomspace(1, 1e-3, 40) * np.abs(columns.xy).max()
+    for alpha in alphas:
+        assert_optimal(columns, support.solve(columns, alpha, alpha), alpha, alpha)
+    assert len(renewed) <= len(alphas) / 3
+
+
 def test_columns_are_added():
     few, all_of_them, support = Columns(X[:, :50], Y), Columns(X, Y), Support()
     alpha = 0.1 * np.abs(all_of_them.xy).max()

@@ -19,6 +19,8 @@ from routes import (
     WHERE,
     Place,
     alpha_max,
+    alpha_of,
+    at,
     gap_on_rows,
     in_chunks,
     reference,
@@ -113,16 +115,16 @@ def test_the_certificate_is_that_of_the_rows(route, place):
     assert_allclose(model.dual_gap_ / y.var(), gap, rtol=1e-6 if route.exact else 1e-2, atol=1e-10)
     assert model.dual_gap_ / y.var() >= gap * (1 - 1e-6) - 1e-10
     residual = y - model.predict(X)
-    objective = residual @ residual / (2 * len(y)) + model.alpha * np.abs(model.coef_).sum()
+    objective = residual @ residual / (2 * len(y)) + alpha_of(model) * np.abs(model.coef_).sum()
     assert history["objective"][-1] == pytest.approx(objective, rel=1e-8)
 
 
 @EVERYWHERE
 def test_too_few_sweeps_are_told(route, place):
-    if route.exact and route.n_columns < BORDER and route.target == "number":
-        pytest.skip("one pass is all")
+    if route.exact and route.target == "number" and (route.chooses or not route.is_wide):
+        pytest.skip("exact, whatever the sweeps")
     X, y, _ = PLAIN.data(route)
-    few = route.model(PLAIN, max_iter=1).set_params(alpha=1e-4 * alpha_max(X, y))
+    few = at(route.model(PLAIN, max_iter=1), 1e-4 * alpha_max(X, y))
     with pytest.warns(ConvergenceWarning, match="max_iter=1"):
         place.fit(few, X, y)
     assert few.dual_gap_ > few.tol * y.var()
@@ -132,6 +134,8 @@ def test_too_few_sweeps_are_told(route, place):
 
 @EVERYWHERE
 def test_a_warm_start_begins_at_the_last_fit(route, place):
+    if route.chooses:
+        pytest.skip("a path has a start of its own")
     data = PLAIN.data(route)
     model = place.fit(route.model(PLAIN, warm_start=True), *data)
     first, coef = model.n_iter_, model.coef_.copy()
@@ -204,15 +208,15 @@ def test_a_bad_value_is_located(route, place, kind):
 def test_above_and_just_below_alpha_max(route, place):
     X, y, _ = PLAIN.data(route)
     largest = alpha_max(X, y)
-    model = place.fit(route.model(PLAIN).set_params(alpha=1.0001 * largest), X, y)
+    model = place.fit(at(route.model(PLAIN), 1.0001 * largest), X, y)
     assert not model.coef_.any()
     null = TARGETS[route.target].link(y.mean())
     # Of as many of each class, log odds of zero, which has no relative error.
     assert model.intercept_ == pytest.approx(null, rel=1e-6 if route.exact else 1e-3, abs=1e-8)
     assert model.dual_gap_ == pytest.approx(0, abs=1e-9 * y.var())
-    if route.target == "number":
+    if route.target == "number" and not route.chooses:
         assert model.n_passes_ == 1
-    model = place.fit(model.set_params(alpha=(1 - 1e-3) * largest), X, y)
+    model = place.fit(at(model, (1 - 1e-3) * largest), X, y)
     assert np.count_nonzero(model.coef_) == 1
 
 
@@ -232,6 +236,8 @@ def test_a_constant_target(route, place):
     indirect=["route"],
 )
 def test_chunks_of_unknown_sizes(route, kind, thread_workers):
+    if route.chooses and route.is_wide:
+        pytest.skip("an error: splits are made before the first pass")
     X, y, _ = PROBLEMS[kind].data(route)
     rows = [in_chunks(array, CHUNKS, known=False) for array in (X, y)]
     model = route.model(PLAIN, client=thread_workers).fit(*thread_workers.persist(rows))

@@ -124,7 +124,10 @@ class HeldSet:
         self._held, self._counts = held, counts * held.weights
         self._fit_intercept = fit_intercept
         self.weight = float(self._counts.sum())
-        self._y_mean = self._counts @ held.y / self.weight if fit_intercept and self.weight else 0.0
+        self._y_mean = 0.0
+        if fit_intercept and self.weight:  # of differences, which a constant has none of
+            apart = self._counts @ (held.y - held.y[0]) / self.weight
+            self._y_mean = float(held.y[0] + apart)
         self._y = held.y - self._y_mean
         self.yy = float(self._counts @ self._y**2)
         self.xy = self.squares = self._x_mean = np.empty(0)

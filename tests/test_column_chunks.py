@@ -148,6 +148,21 @@ def test_an_offset_and_far_columns_of_a_path(widths, thread_workers):
     assert max(widths) < MANY_COLUMNS
 
 
+@pytest.mark.parametrize("kind", ["int8", "CSR"])
+def test_alphas_at_which_there_are_no_coefficients(kind, widths, thread_workers):
+    X, y, _ = dosages()
+    X = KINDS[kind](X)
+    settings = dict(alphas=[9.0, 8.0, 7.0, 6.0, 5.0, 0.1], fit_intercept=True)
+    _, expected, _ = lasso_path(X, y, **settings)
+    widths.clear()
+    with thread_workers.as_current():
+        _, found, gaps = lasso_path(in_chunks(X, SEVERAL), y, **settings)
+    assert not found[:, :5].any()
+    assert_close(found, expected)
+    assert gaps.max() <= 1e-6 * y.var()
+    assert max(widths) < MANY_COLUMNS
+
+
 @pytest.mark.parametrize("argument", ["X", "y"])
 def test_a_bad_value_is_located(argument, widths, thread_workers):
     X, y, _ = dosages()

@@ -376,7 +376,7 @@ def _labels(partition, sizes):
 
 
 def _auto_blocks(n_features, n_threads):
-    home = max(1, _HOME_BYTES // (8 * n_features**2))
+    home = max(1, _HOME_BYTES // (8 * max(1, n_features) ** 2))
     return min(max(_FEW_BLOCKS, _BLOCKS_PER_THREAD * n_threads), home)
 
 

@@ -54,7 +54,8 @@ def marks_of(chunk: Chunk, with_features: bool) -> Marks:
     columns = [np.ones(chunk.n_rows), *chunk.y.T]
     columns += [values for values in (chunk.sample_weight, chunk.offset) if values is not None]
     if with_features and namespace(chunk.X) is None:
-        few = np.unique(np.linspace(0, chunk.X.shape[1] - 1, _FEW).astype(int))
+        k = chunk.X.shape[1]
+        few = np.linspace(0, k - 1, min(k, _FEW)).astype(int)
         X = chunk.X[:, few]
         columns += list((X.toarray() if sparse.issparse(X) else X).T)
     values = np.array(columns, dtype=np.float64)

@@ -296,7 +296,8 @@ def _bordered(matrix, kept, beside, own):
     """Those rows and columns of a symmetric matrix that are kept, and more of them."""
     n, m = beside.shape
     larger = np.empty((n + m, n + m))
-    larger[:n, :n] = matrix.take(kept, axis=0).take(kept, axis=1)
+    rows = matrix.take(kept, axis=0)
+    np.take(rows, kept, axis=1, out=larger[:n, :n], mode="clip")  # "raise" copies it once more
     larger[:n, n:], larger[n:, :n] = beside, beside.T
     larger[n:, n:] = own
     return larger

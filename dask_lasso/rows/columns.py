@@ -11,13 +11,15 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 
 from .chunk import Chunk, Defect, namespace, to_device, to_host
 from .merging import merge_counts, merge_means
 from .statistics import value_defect
 from .tiles import CACHE_ITEMS, aligned, on_device
 
+# Columns whose products are added while they are in the cache.
+_BLOCK = 4096
 # Columns of a tile while all columns are gone through.
 _TILE_COLUMNS = 1024
 # Rows that tell whether a column is far from zero.
@@ -279,10 +281,12 @@ def add_product(X: Any, r: np.ndarray, into: np.ndarray) -> None:
     """Add ``X^T r`` to `into`."""
     if r.ndim == 2 and r.shape[1] == 1:  # half the time of a product of matrices
         into[:, 0] += X.T @ r[:, 0]
-    elif into.ndim == 2 and into.flags.f_contiguous and not sparse.issparse(X):
-        # Added where it is made: what is as long as a row is not gone through twice.
-        is_fortran = X.flags.f_contiguous
-        a = X if is_fortran else X.T
-        linalg.blas.dgemm(1.0, a, r, 1.0, into, trans_a=is_fortran, overwrite_c=True)
+    elif into.ndim == 2 and not sparse.issparse(X):
+        # Added while it is in the cache: what is as long as a row is not gone through twice.
+        by_row, sums = np.ascontiguousarray(r.T), into.T
+        product = np.empty((len(by_row), min(X.shape[1], _BLOCK)))
+        for start in range(0, X.shape[1], _BLOCK):
+            some = slice(start, min(start + _BLOCK, X.shape[1]))
+            sums[:, some] += np.matmul(by_row, X[:, some], out=product[:, : some.stop - start])
     else:
         into += X.T @ r

@@ -6,7 +6,7 @@ are the smaller of the two, and of sparse rows nearly nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from scipy import sparse
 
 from .chunk import Chunk, to_host
 from .passes import take_columns, take_sparse
+from .tiles import CACHE_ITEMS
 
 
 class Part(NamedTuple):
@@ -76,9 +77,16 @@ class Held:
     @property
     def values(self) -> Any:
         """The columns (n, c): Fortran-ordered, about their means, or CSC."""
-        if sparse.issparse(self._values):
-            return self._values
-        return self._values[: len(self.columns)].T
+        return self._values if sparse.issparse(self._values) else self._values.T
+
+    def tiles(self, columns: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """Slices of `columns`, and those dense columns (c, n), until the next."""
+        height = max(1, min(len(columns), CACHE_ITEMS // len(self.y)))
+        tile = np.empty((height, len(self.y)))
+        for start in range(0, len(columns), height):
+            part = slice(start, min(start + height, len(columns)))
+            into = tile[: part.stop - start]
+            yield part, np.take(self._values, columns[part], axis=0, out=into, mode="clip")
 
     def take(
         self, parts: list[Part], columns: np.ndarray, x_mean: np.ndarray, units: np.ndarray
@@ -97,13 +105,12 @@ class Held:
             self.centre = np.concatenate([self.centre, x_mean / units])
             return
         self.centre = np.zeros(n_old + n_new)
-        room = 0 if self._values is None else len(self._values)
-        if n_old + n_new > room:
-            larger = np.empty((max(2 * room, n_old + n_new), len(self.y)))
-            if n_old:
-                larger[:n_old] = self._values[:n_old]
-            self._values = larger
-        into = self._values[n_old : n_old + n_new]
+        shape = n_old + n_new, len(self.y)
+        if self._values is None:
+            self._values = np.empty(shape)
+        else:
+            self._values.resize(shape, refcheck=False)  # where it is: nobody looks at it meanwhile
+        into = self._values[n_old:]
         stop = 0
         for block in blocks:
             start, stop = stop, stop + len(block)
@@ -145,25 +152,28 @@ class HeldSet:
         self.xy = np.concatenate([self.xy, (self._counts * self._y) @ new])
 
     def correlations(self, coef: np.ndarray) -> np.ndarray:
-        values, used = self._held.values, np.flatnonzero(coef)
-        few = 3 * len(used) < len(coef)  # else to copy them takes longer
-        fitted = _columns(values, used) @ coef[used] if few else values @ coef
-        weighted = self._counts * (self._y - fitted + self._x_mean @ coef)
-        return weighted @ values - weighted.sum() * self._x_mean
+        held, used = self._held, np.flatnonzero(coef)
+        fitted = np.full(len(held.y), -(self._x_mean @ coef))
+        if sparse.issparse(held.values):
+            fitted += held.values @ coef
+        else:
+            for part, tile in held.tiles(used):
+                fitted += coef[used[part]] @ tile
+        weighted = self._counts * (self._y - fitted)
+        return weighted @ held.values - weighted.sum() * self._x_mean
 
     def products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        of_left, of_right = (_columns(self._held.values, which) for which in (left, right))
-        if sparse.issparse(of_left):
-            found = (of_left.T @ (sparse.diags_array(self._counts) @ of_right)).toarray()
+        held, weights = self._held, self._counts
+        if sparse.issparse(held.values):
+            of_left, of_right = held.values[:, left], held.values[:, right]
+            found = (of_left.T @ (sparse.diags_array(weights) @ of_right)).toarray()
         else:
-            found = of_left.T @ (self._counts[:, np.newaxis] * of_right)
+            found, of_right = np.empty((len(left), len(right))), held.values.T[right]
+            of_right *= weights
+            for part, tile in held.tiles(left):
+                np.matmul(tile, of_right.T, out=found[part])
         return found - self.weight * np.outer(self._x_mean[left], self._x_mean[right])
 
     def level(self, coef: np.ndarray) -> np.ndarray:
         """Intercepts (n,) of coefficients (c, n), of columns about the means of `take`."""
         return self._y_mean - (self._x_mean - self._held.centre) @ coef
-
-
-def _columns(values, which):
-    """Some columns; of dense ones each lies together, which NumPy does not make use of."""
-    return values[:, which] if sparse.issparse(values) else values.T[which].T

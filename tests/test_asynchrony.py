@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import time
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -200,3 +202,19 @@ def test_an_update_does_not_touch_other_blocks():
         reads.append(CountedSum.reads - before)
     assert max(reads) <= 4
     np.testing.assert_allclose(model._sum, np.sum(list(dict.values(model._s)), axis=0), atol=1e-9)
+
+
+@pytest.mark.parametrize("engine", ["sync", "async", "batched"])
+def test_engines_in_virtual_time(engine, monkeypatch):
+    """What docs/scaling.md is made with: the same coefficients, after as long as the tasks take."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    simulated = importlib.import_module("simulated_cluster")
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(160, 5))
+    y = X[:, 0] + rng.normal(size=160)
+    model = AsyncLassoRegressor(0.05, engine=engine, polish=False, n_blocks=8)
+    cluster = simulated.Cluster(4, scheduler=1e-3, hop=1e-3)
+    place = simulated.simulated_fit(model, X, y, cluster, lambda task, here: 1.0)
+    np.testing.assert_allclose(model.coef_, AsyncLassoRegressor(0.05).fit(X, y).coef_, atol=1e-4)
+    n_tasks = 8 * (1 + model.n_iter_)  # statistics, and updates
+    assert n_tasks / 4 - 4 <= place.now <= 2 * n_tasks / 4

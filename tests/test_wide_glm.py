@@ -148,6 +148,19 @@ def test_chunks_of_other_libraries(library, wide):
     np.testing.assert_allclose(model.coef_, fits("logistic").fit(X, y).coef_, atol=1e-8)
 
 
+@pytest.mark.parametrize("loss", ["logistic", "classes"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_a_warm_start_takes_fewer_passes(loss, fit_intercept, wide):
+    X, y = rows(loss)
+    X[:, :2] += 3.0
+    settings = dict(alpha=0.02, fit_intercept=fit_intercept)
+    cold = AsyncLogisticRegression(**settings).fit(X, y)
+    model = AsyncLogisticRegression(**settings, warm_start=True).fit(X, y).fit(X, y)
+    assert model.n_passes_ <= cold.n_passes_ - 2
+    np.testing.assert_allclose(model.coef_, cold.coef_, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(model.intercept_, cold.intercept_, rtol=0, atol=1e-8)
+
+
 def test_it_is_scikit_learns(wide):
     X, y = rows()
     named = {} if sklearn_version >= (1, 8) else {"penalty": "l1"}

@@ -155,7 +155,7 @@ class WorkingColumns:
         The working set are the columns that violate its optimality most.
         """
         coef: Any = None
-        if self._coef_init is not None and not isinstance(self._loss, Softmax):
+        if self._coef_init is not None:
             coef = self._penalty.clip(self._coef_init)
             self._become(np.flatnonzero(coef.any(axis=1)))
             coef = coef[self._set]
@@ -181,6 +181,8 @@ class WorkingColumns:
         self._norms = np.sqrt(moments.xx + moments.weight * moments.x_mean**2)
         if isinstance(self._loss, Softmax) and self._fit_intercept:
             self._loss = replace(self._loss, shift=self._x_mean)
+            by_column[-1] += self._x_mean[self._set] @ by_column[:-1]
+            beta = _as_beta(by_column, self.problem)
         self._look(centred.xy, centred.weight, np.sqrt(centred.yy))
         room = max(self._most_of_all - len(self._set), 0)
         new = self._violations.joining(self._may_join, min(self._most, room))

@@ -83,7 +83,7 @@ def best_constant(
     weights = sample.sample_weight
     if len(beta) and coef is not None:  # about right: the first step is to it
         eta = raw_rows(of_columns(sample, columns)).X @ coef
-        beta = beta - np.average(eta, axis=0, weights=weights)
+        beta = beta - np.average(eta, axis=0, weights=weights).reshape(beta.shape)
     weight = float(sample.n_rows if weights is None else weights.sum())
     return First(sample.n_rows, weight, beta, null, ())
 

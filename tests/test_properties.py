@@ -34,6 +34,12 @@ def test_no_wrong_number_says_that_it_is_right(first):
 
 
 @pytest.mark.slow
+def test_a_first_gap_that_is_too_large_to_be_multiplied():
+    outcome = properties.check_seed(102_739)  # the first block is a row, another is far from it
+    assert not outcome.failures
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, 60, GROUP))
 def test_no_wrong_number_of_another_loss_says_that_it_is_right(first):
     outcomes = [loss_properties.check_seed(seed) for seed in range(first, first + GROUP)]

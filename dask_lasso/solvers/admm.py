@@ -390,9 +390,10 @@ class Consensus:
         if self._last_residual is None:
             return residual <= self._tol
         # Of the gap, the part that is due to the dual point shrinks with the residuals and
-        # the part that is due to z with their square; the latter is the hope.
+        # the part that is due to z with their square; the latter is the hope. The first gaps may
+        # be too large to be multiplied.
         gap, then = self._last_residual
-        return gap * residual**2 <= self._tol * then**2
+        return np.sqrt(gap) * residual <= np.sqrt(self._tol) * then
 
     def question(self) -> Question | None:
         """What the blocks have to be asked by itself; each question once."""

@@ -15,14 +15,18 @@ from dask_lasso import (
     AsyncElasticNetRegressor,
     AsyncLassoCV,
     AsyncLassoRegressor,
+    AsyncLogisticRegression,
+    AsyncLogisticRegressionCV,
     lasso_path,
 )
+from dask_lasso.penalties import GroupLasso
 from dask_lasso.places import joined as _joined
 from dask_lasso.rows.chunk import read
 from dask_lasso.solvers import width as _width
 
 KINDS = {
     "int8": lambda X: X.astype(np.int8),
+    "uint8": lambda X: X.astype(np.uint8),
     "bool": lambda X: X > 0,
     "float32, by columns": lambda X: np.asfortranarray(X, dtype=np.float32),
     "float64, by columns": np.asfortranarray,
@@ -175,3 +179,150 @@ def test_a_bad_value_is_located(argument, widths, thread_workers):
         AsyncLassoRegressor(0.1, client=thread_workers).fit(in_chunks(X, 70), y)
     assert max(widths) < MANY_COLUMNS
     assert_nothing_left(thread_workers)
+
+
+def target_of(loss):
+    """Dosages, and what a loss takes for y; and numbers about one, for each row."""
+    X, y, weights = dosages()
+    y = (y - y.mean()) / y.std()
+    targets = {
+        "logistic": lambda: (y > 0).astype(float),
+        "classes": lambda: np.digitize(y, [-0.5, 0.5]),
+        "poisson": lambda: np.round(np.exp(y)),
+        "gamma": lambda: np.exp(y),
+        "huber": lambda: y,
+    }
+    return X, targets[loss](), weights
+
+
+def one_fit(loss, alpha=0.08, **settings):
+    if loss in ("logistic", "classes"):
+        return AsyncLogisticRegression(alpha, **settings)
+    return AsyncElasticNetRegressor(alpha, l1_ratio=0.9, loss=loss, **settings)
+
+
+def choice(loss, **settings):
+    settings = dict(alphas=[0.1, 0.07], cv=3, **settings)
+    if loss in ("logistic", "classes"):
+        return AsyncLogisticRegressionCV(**settings)
+    return AsyncLassoCV(loss=loss, **settings)
+
+
+@pytest.fixture
+def wide_losses(monkeypatch, widths):
+    """Columns that are too many for Gram matrices of training sets, and for Huber's loss."""
+    monkeypatch.setattr(_width, "MAX_MOMENTS", BORDER)
+    monkeypatch.setattr(_width, "_MOST_VALUES", 6 * BORDER**2)
+    return widths
+
+
+COLUMNS = np.random.default_rng(5).uniform(0.5, 2.0, MANY_COLUMNS)
+COLUMNS[[3, 130]] = 0.0
+LOSSES = ["logistic", "classes", "poisson", "gamma", "huber"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "kind", "settings", "beside", "rows"),
+    [
+        *((loss, "int8", {}, (), SEVERAL) for loss in LOSSES),
+        ("logistic", "int8", {}, (), N_ROWS),
+        ("logistic", "uint8", dict(penalty_weights=COLUMNS), ("sample_weight",), SEVERAL),
+        ("logistic", "bool", dict(standardize=True), (), N_ROWS),
+        ("logistic", "float32, by columns", dict(fit_intercept=False), ("offset",), SEVERAL),
+        ("poisson", "float64, by columns", dict(positive=True), ("offset", "sample_weight"), 70),
+        ("classes", "uint8", dict(penalty_weights=COLUMNS), ("sample_weight",), N_ROWS),
+        ("classes", "CSR", dict(fit_intercept=False), (), SEVERAL),
+        ("logistic", "CSC", dict(positive=True), ("sample_weight",), N_ROWS),
+        ("huber", "float32, by columns", dict(positive=True), ("sample_weight",), 70),
+    ],
+)
+def test_losses_are_those_of_joined_columns(
+    loss, kind, settings, beside, rows, wide_losses, thread_workers
+):
+    X, y, values = target_of(loss)
+    X = KINDS[kind](X)
+    beside = {name: values - (name == "offset") for name in beside}
+    expected = one_fit(loss, **settings).fit(X, y, **beside)
+    wide_losses.clear()
+    model = one_fit(loss, client=thread_workers, **settings)
+    model.fit(in_chunks(X, rows), y, **beside)
+    within = 1e-5 if "float32" in kind else 1e-8
+    assert_allclose(model.coef_, expected.coef_, rtol=0, atol=within * abs(expected.coef_).max())
+    assert_allclose(model.intercept_, expected.intercept_, rtol=within, atol=within)
+    assert np.count_nonzero(model.coef_)
+    assert np.sum(model.dual_gap_) <= 1e-6
+    assert max(wide_losses) < MANY_COLUMNS
+    model.set_params(client=None)
+    assert_nothing_left(thread_workers)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("kind", "rows"), [("int8", SEVERAL), ("CSR", N_ROWS)])
+def test_folds_of_losses_are_those_of_joined_columns(loss, kind, rows, wide_losses, thread_workers):
+    X, y, weights = target_of(loss)
+    X = KINDS[kind](X)
+    expected = choice(loss).fit(X, y, weights)
+    wide_losses.clear()
+    model = choice(loss, client=thread_workers).fit(in_chunks(X, rows), y, weights)
+    assert model.alpha_ == expected.alpha_
+    assert_close(model.coef_, expected.coef_)
+    assert_allclose(model.deviance_path_, expected.deviance_path_, rtol=1e-6)
+    assert max(wide_losses) < MANY_COLUMNS
+    model.set_params(client=None)
+    assert_nothing_left(thread_workers)
+
+
+@pytest.mark.parametrize("loss", ["poisson", "huber"])
+def test_a_path_of_a_loss_is_that_of_joined_columns(loss, wide_losses, thread_workers):
+    X, y, _ = target_of(loss)
+    settings = dict(alphas=4, eps=0.3, loss=loss, fit_intercept=True)
+    alphas, expected, _ = lasso_path(X, y, **settings)
+    wide_losses.clear()
+    with thread_workers.as_current():
+        found_alphas, found, _ = lasso_path(in_chunks(X.astype(np.int8), SEVERAL), y, **settings)
+    assert_allclose(found_alphas, alphas)
+    assert_close(found, expected)
+    assert max(wide_losses) < MANY_COLUMNS
+
+
+@pytest.mark.parametrize("scoring", ["roc_auc", "accuracy"])
+def test_scores_of_held_out_rows(scoring, wide_losses, thread_workers):
+    X, y, _ = target_of("logistic")
+    expected = choice("logistic", scoring=scoring).fit(X, y)
+    wide_losses.clear()
+    model = choice("logistic", scoring=scoring, client=thread_workers)
+    model.fit(in_chunks(X.astype(np.int8), SEVERAL), y)
+    assert_allclose(model.score_path_, expected.score_path_)
+    assert max(wide_losses) < MANY_COLUMNS
+
+
+def test_a_warm_start_of_a_loss(wide_losses, thread_workers):
+    X, y, _ = target_of("logistic")
+    there = in_chunks(X.astype(np.int8), SEVERAL)
+    model = one_fit("logistic", 0.12, client=thread_workers, warm_start=True).fit(there, y)
+    model.set_params(alpha=0.08).fit(there, y)
+    assert_close(model.coef_, one_fit("logistic").fit(X, y).coef_)
+    assert max(wide_losses) < MANY_COLUMNS
+
+
+@pytest.mark.parametrize(("argument", "value"), [("X", np.nan), ("y", np.nan), ("y", -1.0)])
+def test_a_bad_value_is_located_with_a_loss(argument, value, wide_losses, thread_workers):
+    X, y, _ = target_of("poisson")
+    if argument == "X":
+        X[101, 137] = value
+    else:
+        y[101] = value
+    with pytest.raises(ValueError, match=rf"Input {argument} .*row 101 \(chunk 1\)"):
+        one_fit("poisson", client=thread_workers).fit(in_chunks(X, 70), y)
+    assert max(wide_losses) < MANY_COLUMNS
+    assert_nothing_left(thread_workers)
+
+
+def test_groups_of_columns(thread_workers):
+    X, y, _ = dosages()
+    penalty = GroupLasso(np.arange(MANY_COLUMNS) // 4)
+    expected = AsyncLassoRegressor(0.1, penalty=penalty).fit(X, y).coef_
+    there = in_chunks(X.astype(np.int8), SEVERAL)
+    model = AsyncLassoRegressor(0.1, penalty=penalty, client=thread_workers).fit(there, y)
+    assert np.count_nonzero(model.coef_)
+    assert_close(model.coef_, expected)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import contextmanager
 from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -19,20 +18,15 @@ from .._warn import warn
 from ..rows.cells import Partition, cells_of_chunk, collect_cells, consecutive_folds, merge_cells
 from ..rows.chunk import Defect
 from ..rows.column_chunks import (
-    OF_RESIDUALS,
-    OF_SOME,
+    Every,
     Placed,
-    by_column,
-    correlations_of_parts,
-    joined_moments,
-    merge_correlations,
-    merge_moments,
-    merge_residuals,
-    moments_of_parts,
-    residuals_of_rows,
+    every_column,
+    merge_every,
+    merge_placed,
+    placed_rows,
 )
-from ..rows.columns import column_moments
-from ..rows.passes import Chosen, take_columns
+from ..rows.needs import Needs, Targets, needs_of
+from ..rows.passes import take_columns
 from ..rows.raw import raw_rows
 from ..rows.statistics import Statistics, merge_statistics, statistics_of_chunk
 from .client import check_package
@@ -229,38 +223,33 @@ class OnCluster:
         in_order: bool = False,
         partition: Partition | None = None,
     ) -> Any:
-        if self._in_columns is not None:
-            if task is column_moments:
-                found = self._read(
-                    self._parts, self._in_columns.corners(), moments_of_parts, merge_moments
-                )
-                return joined_moments(found)
-            if task in OF_RESIDUALS:
-                return self._residuals(OF_RESIDUALS[task], *args, partition=partition)
-            if task in OF_SOME:
-                with self._of_chosen(args[0]) as (place, chosen):
-                    return place.reduce(task, merge, chosen, *args[1:], partition=partition)
-        return self._reduce(task, merge, args, in_order, partition)
+        needs = self._needs_of(task, args)
+        if needs is None:
+            return self._reduce(task, merge, args, in_order, partition)
+        how: dict[str, Any] = dict(in_order=in_order, partition=partition)
+        if needs.columns is not None and needs.rows is None:
+            with self.of_columns(needs.columns) as place:
+                return place.reduce(task, merge, *_args_of(needs), **how)
+        return self._by_columns(needs, merge, **how)
 
-    def _residuals(self, of_rows, chosen, *args, partition):
-        """Of rows whose columns are in chunks: the residuals first, then what they correlate to."""
-        with self._of_chosen(chosen) as (place, of_few):
-            args = of_rows, of_few, *args
-            found, vectors = place.reduce(
-                residuals_of_rows, merge_residuals, *args, partition=Placed(partition)
-            )
-        vectors = np.concatenate([vectors[start] for start in sorted(vectors)])
-        args = correlations_of_parts, merge_correlations, vectors
-        correlations = by_column(self._read(self._parts, self._in_columns.corners(), *args))
-        return found._replace(correlations=np.concatenate(correlations))
+    def _needs_of(self, task, args) -> Needs | None:
+        """What a task needs of rows that are not to be put together; None where they may be."""
+        return None if self._in_columns is None else needs_of(task, args)
 
-    @contextmanager
-    def _of_chosen(self, chosen):
-        """The place of some columns, and their numbers there."""
-        columns = chosen.columns if isinstance(chosen, Chosen) else chosen
-        every = np.arange(len(columns))
-        with self.of_columns(columns) as place:
-            yield place, chosen._replace(columns=every) if isinstance(chosen, Chosen) else every
+    def _by_columns(self, needs, merge, in_order, partition):
+        """A pass over some columns, and one over all by themselves, with what that has found."""
+        found: Any = None
+        beside: list = [[(0, Targets())]]
+        if needs.columns is not None:
+            with self.of_columns(needs.columns) as place:
+                args = placed_rows, partial(merge_placed, merge=merge), needs.rows, _args_of(needs)
+                found, beside = place.reduce(*args, in_order=in_order, partition=Placed(partition))
+        every = Every(beside)
+        if every.is_empty:
+            return found
+        corners = self._in_columns.corners()
+        of_columns = self._read(self._parts, corners, every_column, merge_every, *every.args)
+        return needs.join(found, every.results(of_columns))
 
     def _reduce(self, task, merge, args, in_order=False, partition=None, at_once=1):
         if self._reading is None:
@@ -285,6 +274,11 @@ class OnCluster:
         return reading.merged(self._waiting.gather(futures), merge, labels is not None)
 
     def sample(self, task: Callable, merge: Callable, *args: Any, share: float, enough: int) -> Any:
+        needs = self._needs_of(task, args)
+        if needs is not None and needs.columns is not None:
+            with self.of_columns(needs.columns) as place:
+                args = _args_of(needs)
+                return place.sample(task, merge, *args, share=share, enough=enough)
         # Some chunks from all over the rows, each to be looked at in part.
         if self._reading is None:
             self._reading = Reading(self._waiting, self._joined)
@@ -378,6 +372,11 @@ def _labels(partition, sizes):
 def _auto_blocks(n_features, n_threads):
     home = max(1, _HOME_BYTES // (8 * max(1, n_features) ** 2))
     return min(max(_FEW_BLOCKS, _BLOCKS_PER_THREAD * n_threads), home)
+
+
+def _args_of(needs):
+    """The arguments of a task on rows of the columns alone that it needs together."""
+    return needs.args(np.arange(len(needs.columns)))
 
 
 def _columns_of(chunk, columns):

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from .chunk import Chunk, Defect, namespace, to_device, to_host
 from .merging import merge_counts, merge_means
+from .needs import Needs, needs
 from .statistics import value_defect
 from .tiles import CACHE_ITEMS, aligned, on_device
 
@@ -56,6 +57,7 @@ class ColumnMoments(NamedTuple):
     defect: Defect | None = None
 
 
+@needs(lambda: Needs(None))
 def column_moments(chunks: Iterable[Chunk], first: int = 0) -> ColumnMoments:
     """Moments of the columns of some chunks.
 
@@ -128,7 +130,7 @@ def _sums_of_columns(X, shift, sides, scale):
     n, k = X.shape
     sums = np.zeros((len(sides), k))
     xx = np.zeros(k)
-    width = min(k, _TILE_COLUMNS)
+    width = max(1, min(k, _TILE_COLUMNS))
     height = max(1, min(n, CACHE_ITEMS // width))
     as_bytes, shifted = np.empty(height * width, dtype=X.dtype), np.empty((height, width))
     for first in range(0, k, width):

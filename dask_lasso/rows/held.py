@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from .chunk import Chunk, to_host
+from .needs import needs, of_first
 from .passes import take_columns, take_sparse
 from .tiles import CACHE_ITEMS
 
@@ -35,6 +36,7 @@ class Positions:
         return start
 
 
+@needs(of_first)
 def read_columns(
     chunks: Iterable[tuple[Chunk, int]], columns: np.ndarray, with_y: bool
 ) -> list[Part]:

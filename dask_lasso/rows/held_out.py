@@ -13,6 +13,8 @@ from ..problem.losses import Certified
 from ..problem.softmax import Softmax
 from .cells import codes_of
 from .chunk import Chunk
+from .needs import Needs, needs, of_several
+from .newton_columns import of_columns
 from .passes import take_columns, take_sparse
 from .raw import raw_rows
 
@@ -35,23 +37,35 @@ class HeldOut(NamedTuple):
     weight: np.ndarray | None
 
 
+def _of_models(models, *args) -> Needs:
+    """Of a task on the columns that models have."""
+
+    def at(places):
+        pairs = zip(models, places, strict=True)
+        return ([model._replace(columns=its) for model, its in pairs], *args)
+
+    return of_several([model.columns for model in models], at)
+
+
+@needs(_of_models)
 def held_out(
     chunks: Labelled, models: list[Linear], tests: list[tuple[int, np.ndarray]]
 ) -> list[list[HeldOut]]:
     """Of each test set, how often the rows of each cell are in it, by the model of its split."""
     found: list[list[HeldOut]] = [[] for _ in tests]
+    columns = np.unique(np.concatenate([model.columns for model in models]))
     for chunk, labels in chunks:
         if chunk.n_rows == 0:
             continue
-        rows = raw_rows(chunk)
+        rows = raw_rows(of_columns(chunk, columns))
         codes = [codes_of(cells, chunk.n_rows) for cells in labels]
         for into, model, (labelling, times) in zip(found, models, tests, strict=True):
             index = np.repeat(np.arange(chunk.n_rows), times[codes[labelling]].astype(np.intp))
             if not len(index):
                 continue
-            X = rows.X[index]
+            X, at = rows.X[index], np.searchsorted(columns, model.columns)
             take = take_sparse if sparse.issparse(X) else take_columns
-            eta = take(X, model.columns) @ model.coef + model.intercepts
+            eta = take(X, at) @ model.coef + model.intercepts
             if rows.offset is not None:
                 eta += rows.offset[index]
             weight = None if rows.weight is None else rows.weight[index, 0]
@@ -71,6 +85,7 @@ class MeanScores(NamedTuple):
     weight: Any = 0.0
 
 
+@needs(_of_models)
 def mean_scores(
     chunks: Labelled,
     models: list[Linear],

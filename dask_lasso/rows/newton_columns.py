@@ -17,7 +17,8 @@ from ..problem.losses import Certified
 from ..problem.softmax import Softmax
 from .chunk import Chunk, to_host
 from .classes import classes_duals, classes_pass, classes_slopes, unseen
-from .columns import ColumnMoments, column_moments
+from .columns import ColumnMoments, column_moments, merge_columns
+from .needs import Needs, Targets, Vectors, needs, of_first
 from .newton import (
     NewtonPass,
     Points,
@@ -44,11 +45,36 @@ def of_columns(chunk: Chunk, columns: np.ndarray) -> Chunk:
     return chunk._replace(X=to_host(take_columns(chunk.X, columns)))
 
 
+@needs(of_first)
 def on_columns(chunks: Iterable[Chunk], columns: np.ndarray, task: Callable, *args: Any) -> Any:
     """``task(chunks, *args)`` of these columns alone."""
     return task((of_columns(chunk, columns) for chunk in chunks), *args)
 
 
+def rows_of_slopes(
+    chunks: Iterable[Chunk], loss: Certified | Softmax, columns: np.ndarray, beta: np.ndarray
+) -> tuple[ColumnMoments, list]:
+    """`Needs.rows` of `slopes_of_columns`: of no columns, but what is wrong with rows."""
+    parts, beside = [], []
+    for chunk in chunks:
+        slopes = _with_slopes(chunk, loss, columns, beta, with_features=False)
+        if slopes.defect is None:
+            slopes = slopes._replace(X=np.zeros((chunk.n_rows, 0)))
+        parts.append(column_moments([slopes]))
+        is_usable = parts[-1].defect is None
+        beside.append((Targets(slopes.y, slopes.sample_weight) if is_usable else None,))
+    return merge_columns(parts), beside
+
+
+def _with_moments(found: ColumnMoments, every: list) -> ColumnMoments:
+    return every[0]._replace(n_rows=found.n_rows, n_chunks=found.n_chunks)
+
+
+@needs(
+    lambda loss, columns, beta: Needs(
+        columns, lambda at: (loss, at, beta), rows_of_slopes, _with_moments
+    )
+)
 def slopes_of_columns(
     chunks: Iterable[Chunk], loss: Certified | Softmax, columns: np.ndarray, beta: np.ndarray
 ) -> ColumnMoments:
@@ -59,11 +85,12 @@ def slopes_of_columns(
     return column_moments(_with_slopes(chunk, loss, columns, beta) for chunk in chunks)
 
 
-def _with_slopes(chunk, loss, columns, beta):
+def _with_slopes(chunk, loss, columns, beta, with_features=True):
     is_of_classes = isinstance(loss, Softmax)
     defect = chunk.defect or (unseen if is_of_classes else outside)(chunk, loss)
     if defect is None and not np.isfinite(chunk.y).all():
-        defect = value_defect(to_host(chunk.X), chunk.y, chunk.sample_weight)
+        X = to_host(chunk.X) if with_features else np.zeros((chunk.n_rows, 0))
+        defect = value_defect(X, chunk.y, chunk.sample_weight)
     if defect is not None:
         return chunk._replace(defect=defect)
     rows = raw_rows(of_columns(chunk, columns))
@@ -74,6 +101,38 @@ def _with_slopes(chunk, loss, columns, beta):
     return chunk._replace(y=np.where(np.isfinite(theta), theta, 0.0))
 
 
+def rows_of_columns_pass(
+    chunks: Iterable[Chunk], loss: Any, points: Points, light: bool, columns: np.ndarray
+) -> tuple[NewtonPass, list]:
+    """`Needs.rows` of `columns_pass`."""
+    duals_of_chunks: list[list[np.ndarray]] = []
+
+    def begun():
+        for chunk in chunks:
+            duals_of_chunks.append([])
+            yield chunk
+
+    def keep(X, theta):
+        duals_of_chunks[-1].append(theta)
+
+    found = _pass(begun(), (loss, points, light, columns), keep)
+    is_usable = found.defect is None and (found.loss is None or np.isfinite(found.loss).all())
+    if not is_usable or points.before is None:
+        return found, [(None,)] * len(duals_of_chunks)
+    p = loss.n_classes if isinstance(loss, Softmax) else points.beta.shape[1]
+    none = np.empty((0, p))
+    return found, [(Vectors(np.concatenate([none, *of])),) for of in duals_of_chunks]
+
+
+def _with_dual(found: NewtonPass, every: list) -> NewtonPass:
+    return found if found.dual is None else found._replace(dual=Sums(found.dual.theta, every[0]))
+
+
+@needs(
+    lambda loss, points, light, columns: Needs(
+        columns, lambda at: (loss, points, light, at), rows_of_columns_pass, _with_dual
+    )
+)
 def columns_pass(
     chunks: Iterable[Chunk],
     loss: Any,  # of a row, or Softmax
@@ -82,6 +141,20 @@ def columns_pass(
     columns: np.ndarray,
 ) -> NewtonPass:
     """`newton_pass` or `classes_pass` of some columns; but the dual's sums are of all of them."""
+    products: list[np.ndarray] = []
+
+    def add(X, theta):
+        if not products:
+            products.append(np.zeros((X.shape[1], theta.shape[1])))
+        correlate(X, theta, products[0])
+
+    found = _pass(chunks, (loss, points, light, columns), add)
+    return _with_dual(found, products)
+
+
+def _pass(chunks, args, on_dual):
+    """A pass of some columns; ``on_dual(X, theta)`` is called for some rows after the other."""
+    loss, points, light, columns = args
     is_of_classes = isinstance(loss, Softmax)
     task: Callable = classes_pass if is_of_classes else newton_pass
     of_rows: Callable = classes_duals if is_of_classes else duals
@@ -102,11 +175,9 @@ def columns_pass(
             if points.before is not None:
                 with np.errstate(over="ignore", invalid="ignore"):
                     theta = of_rows(raw_rows(few), loss, points)
-                if dual is None:
-                    p = theta.shape[1]
-                    dual = Sums(np.zeros(p), np.zeros((chunk.X.shape[1], p)))
-                dual.theta[:] += theta.sum(axis=0)
-                correlate(chunk.X if rows is None else chunk.X[rows, :], theta, dual.x_theta)
+                total = theta.sum(axis=0)
+                dual = Sums(total if dual is None else dual.theta + total, 0.0)
+                on_dual(chunk.X if rows is None else chunk.X[rows, :], theta)
             if later:
                 held.append(working_rows(few, loss, points.beta))
         parts.append(merge_newton(of_slabs)._replace(n_chunks=1))

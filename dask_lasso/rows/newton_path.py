@@ -16,6 +16,8 @@ from ..problem.losses import Certified
 from ..problem.softmax import Softmax
 from .cells import CellStatistics, cells_of_chunk, codes_of, merge_cells
 from .chunk import Chunk
+from .needs import Needs, needs
+from .newton_columns import of_columns
 from .raw import Rows, raw_rows
 from .statistics import Statistics, merge_statistics, statistics_of_chunk
 
@@ -209,13 +211,17 @@ class SetSums(NamedTuple):
     test_at_zero: Any = 0.0
 
 
+_NO_COLUMNS = np.empty(0, dtype=np.intp)
+
+
+@needs(lambda *args: Needs(_NO_COLUMNS, lambda at: args))
 def set_sums(chunks: Labelled, loss: Certified | Softmax, sets: Sets) -> SetSums:
     """How large the sets are, and the loss that no estimate is better than."""
     found = SetSums()
     for chunk, labels in chunks:
         if chunk.n_rows == 0:
             continue
-        rows = raw_rows(chunk)
+        rows = raw_rows(of_columns(chunk, _NO_COLUMNS))
         codes = [codes_of(cells, chunk.n_rows) for cells in labels]
         train, test = (_counts(which, codes, rows.weight) for which in sets)
         if isinstance(loss, Softmax):

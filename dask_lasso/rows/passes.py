@@ -19,6 +19,7 @@ from scipy import sparse
 from .cells import CellStatistics, cells_of_chunk, codes_of, merge_cells
 from .chunk import Chunk, namespace, to_device, to_host
 from .columns import add_product
+from .needs import Needs, Vectors, needs, of_first
 from .tiles import CACHE_ITEMS, aligned, on_device
 
 # Columns of a tile that is widened, of a chunk in which columns lie together.
@@ -93,6 +94,11 @@ class Residuals(NamedTuple):
     errors: np.ndarray | float = 0.0
 
 
+def _of_chosen(chosen, *args) -> Needs:
+    return Needs(chosen.columns, lambda at: (chosen._replace(columns=at), *args))
+
+
+@needs(_of_chosen)
 def products(chunks: Iterable[Chunk], chosen: Chosen, n_new: int) -> Products:
     """Gram rows of the last `n_new` of the columns, on some chunks."""
     c = len(chosen.columns)
@@ -143,18 +149,26 @@ def _apart(taken, chosen, weights):
     return sparse.csr_array(taken @ kept), gram
 
 
+def _with_products(found: Residuals, every: list) -> Residuals:
+    return found._replace(correlations=every[0])
+
+
+def rows_of_residuals(chunks: Iterable[Chunk], *args: Any) -> tuple[Residuals, list]:
+    """`Needs.rows` of `residuals`."""
+    return _beside(_residuals_of(chunk, *args) for chunk in chunks)
+
+
+@needs(lambda *args: _of_chosen(*args)._replace(rows=rows_of_residuals, join=_with_products))
 def residuals(
     chunks: Iterable[Chunk], chosen: Chosen, coef: np.ndarray, y_mean: np.ndarray
 ) -> Residuals:
     """Correlate the residual of `coef` (c, m), both of `chosen`, with every column."""
     args = chosen, coef, y_mean
-    return _correlated((chunk.X, *rows_of_residuals(chunk, None, *args)) for chunk in chunks)
+    return _correlated((chunk.X, *_residuals_of(chunk, *args)) for chunk in chunks)
 
 
-def rows_of_residuals(
-    chunk: Chunk, _: None, chosen: Chosen, coef: np.ndarray, y_mean: np.ndarray
-) -> tuple[Residuals, np.ndarray]:
-    """Sums of `residuals` over the rows of a chunk, and its weighted residuals (n, m)."""
+def _residuals_of(chunk, chosen, coef, y_mean):
+    """Sums over the rows of a chunk, and its weighted residuals (n, m)."""
     X, y, sample_weight = chunk.arrays()
     y = y - y_mean
     if sparse.issparse(X):
@@ -187,6 +201,13 @@ def _correlated(of_chunks):
     return merge_sums(parts)._replace(correlations=correlations)
 
 
+def _beside(of_chunks):
+    """What `Needs.rows` returns, from the sums and the weighted residuals of chunks."""
+    sums, weighted = zip(*of_chunks, strict=True)
+    return merge_sums(sums), [(Vectors(of_rows),) for of_rows in weighted]
+
+
+@needs(of_first)
 def cells_of_columns(
     chunks: Iterable[tuple[Chunk, list[np.ndarray]]], columns: np.ndarray
 ) -> CellStatistics:
@@ -206,6 +227,14 @@ def cells_of_columns(
     return found
 
 
+def rows_of_path(
+    chunks: Iterable[tuple[Chunk, list[np.ndarray]]], *args: Any
+) -> tuple[Residuals, list]:
+    """`Needs.rows` of `path_residuals`."""
+    return _beside(_path_residuals_of(chunk, labels, *args) for chunk, labels in chunks)
+
+
+@needs(lambda *args: _of_chosen(*args)._replace(rows=rows_of_path, join=_with_products))
 def path_residuals(chunks: Iterable[tuple[Chunk, list[np.ndarray]]], *args: Any) -> Residuals:
     """Correlate the residuals of p solutions on several sets of rows with every column.
 
@@ -214,12 +243,14 @@ def path_residuals(chunks: Iterable[tuple[Chunk, list[np.ndarray]]], *args: Any)
     chunks : iterable of (Chunk, labels)
         The labels are those of `Partition.between`.
     *args
-        As of `rows_of_path`.
+        As of `_path_residuals_of`.
     """
-    return _correlated((chunk.X, *rows_of_path(chunk, labels, *args)) for chunk, labels in chunks)
+    return _correlated(
+        (chunk.X, *_path_residuals_of(chunk, labels, *args)) for chunk, labels in chunks
+    )
 
 
-def rows_of_path(
+def _path_residuals_of(
     chunk: Chunk,
     labels: list[np.ndarray],
     chosen: Chosen,

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from .chunk import Chunk, to_host
+from .needs import Needs, among, needs, needs_of, of_several
 from .tiles import BUFFER_ITEMS
 
 # Buffers' worth of values that are copied at once, of rows here and there.
@@ -30,19 +31,71 @@ class OfSet(NamedTuple):
     args: tuple
 
 
+def _needs_of_calls(calls: list[OfSet]) -> Needs | None:
+    """All that the calls need, of the columns that any of them looks at."""
+    each = [needs_of(call.task, call.args) for call in calls]
+    if any(needs is None or needs.columns is None for needs in each):
+        return None
+    has_rows = [needs.rows is not None for needs in each]
+
+    def args(places):
+        parts = [
+            call._replace(task=needs.rows or call.task, args=needs.args(at))
+            for call, needs, at in zip(calls, each, places, strict=True)
+        ]
+        return parts, has_rows
+
+    def join(found, every):
+        parts = zip(each, found, every, strict=True)
+        return [of if its is None else needs.join(of, [its]) for needs, of, its in parts]
+
+    return of_several([needs.columns for needs in each], args)._replace(
+        rows=rows_of_sets, join=join
+    )
+
+
+def rows_of_sets(
+    chunks: Iterable[tuple[Chunk, list[np.ndarray]]], calls: list[OfSet], has_rows: list[bool]
+) -> tuple[list, list]:
+    """`Needs.rows` of `of_sets`, of calls some of whose tasks are the `rows` of another one."""
+    found: list[Any] = [[] for _ in calls]
+    beside = []
+    for chunk, labels in chunks:
+        chunk, of_chunk = _ready(chunk, labels), []
+        for call, parts, has in zip(calls, found, has_rows, strict=True):
+            index: list[Any] = []
+            part = call.task(_members(chunk, labels, call.counts, index), *call.args)
+            its = None
+            if has:
+                part, of_members = part
+                if not any(of is None for (of,) in of_members):
+                    its = among([of for (of,) in of_members], index, chunk.n_rows)
+            of_chunk.append(its)
+            parts[:] = [call.merge([*parts, part])]
+        beside.append(tuple(of_chunk))
+    return [part for (part,) in found], beside
+
+
+@needs(_needs_of_calls)
 def of_sets(chunks: Iterable[tuple[Chunk, list[np.ndarray]]], calls: list[OfSet]) -> list:
     """The result of each call."""
     found: list[Any] = [[] for _ in calls]
     for chunk, labels in chunks:
-        if chunk.defect is None:
-            if sparse.issparse(chunk.X):
-                chunk = chunk._replace(X=chunk.X.tocsr())
-            elif any(cells.ndim == 1 for cells in labels):  # rows here and there
-                chunk = chunk._replace(X=to_host(chunk.X))
+        chunk = _ready(chunk, labels)
         for call, parts in zip(calls, found, strict=True):
-            part = call.task(_members(chunk, labels, call.counts), *call.args)
+            part = call.task(_members(chunk, labels, call.counts, []), *call.args)
             parts[:] = [call.merge([*parts, part])]
     return [part for (part,) in found]
+
+
+def _ready(chunk, labels):
+    """A chunk some of whose rows can be taken."""
+    if chunk.defect is not None:
+        return chunk
+    if sparse.issparse(chunk.X):
+        return chunk._replace(X=chunk.X.tocsr())
+    is_here_and_there = any(cells.ndim == 1 for cells in labels)
+    return chunk._replace(X=to_host(chunk.X)) if is_here_and_there else chunk
 
 
 def merge_of_sets(parts: Iterable[list], calls: list[OfSet]) -> list:
@@ -52,33 +105,35 @@ def merge_of_sets(parts: Iterable[list], calls: list[OfSet]) -> list:
 
 
 def _members(
-    chunk: Chunk, labels: list[np.ndarray], counts: tuple[int, np.ndarray]
+    chunk: Chunk, labels: list[np.ndarray], counts: tuple[int, np.ndarray], index: list
 ) -> Iterator[Chunk]:
     """The rows that are in a set, each once, with the weight of as many; of none, an empty chunk.
 
-    Rows that are not in it are left out, and not of weight zero: a loss may be infinite there.
+    Where they are among the rows is added to `index`, chunk by chunk. Rows that are not in it are
+    left out, and not of weight zero: a loss may be infinite there.
     """
     cells, times = labels[counts[0]], counts[1]
     if chunk.defect is not None:
+        index.append(slice(0, 0))
         yield chunk
         return
-    n_found = 0
     if cells.ndim == 2:
         for start, stop, cell in cells.tolist():
             if times[cell]:
-                n_found += 1
-                yield _times(chunk.rows(slice(start, stop)), times[cell])
+                index.append(slice(start, stop))
+                yield _times(chunk.rows(index[-1]), times[cell])
     else:
         of_rows = times[cells]
-        index = np.flatnonzero(of_rows)
-        step = max(1, len(index))
+        members = np.flatnonzero(of_rows)
+        step = max(1, len(members))
         if not sparse.issparse(chunk.X):
-            step = max(1, _BUFFERS * BUFFER_ITEMS // chunk.X.shape[1])
-        for start in range(0, len(index), step):
-            some = index[start : start + step]
-            n_found += 1
+            step = max(1, _BUFFERS * BUFFER_ITEMS // max(1, chunk.X.shape[1]))
+        for start in range(0, len(members), step):
+            some = members[start : start + step]
+            index.append(some)
             yield _times(chunk.rows(some), of_rows[some])
-    if not n_found:
+    if not index:
+        index.append(slice(0, 0))
         yield chunk.rows(slice(0, 0))
 
 

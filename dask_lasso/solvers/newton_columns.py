@@ -159,7 +159,7 @@ class WorkingColumns:
             coef = self._penalty.clip(self._coef_init)
             self._become(np.flatnonzero(coef.any(axis=1)))
             coef = coef[self._set]
-        args = self._of(self._set[:0]), self._set, coef
+        args = self._set, self._of(self._set[:0]), coef
         found = self._place.sample(best_constant, averaged, *args, share=SHARE, enough=ENOUGH)
         by_column = self._zeros(len(self._set))
         if coef is not None:

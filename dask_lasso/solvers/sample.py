@@ -11,6 +11,7 @@ from ..problem.losses import Certified, Residual
 from ..problem.softmax import Softmax
 from ..rows.chunk import Chunk
 from ..rows.losses import RowLoss
+from ..rows.needs import needs, of_first
 from ..rows.newton import Points, sample_of
 from ..rows.newton_columns import of_columns
 from ..rows.raw import raw_rows
@@ -62,10 +63,11 @@ def first_estimate(
     return First(at.n_rows, at.weight, best, null, found.statistics)
 
 
+@needs(of_first)
 def best_constant(
     chunks: Iterable[Chunk],
-    problem: Problem,
     columns: np.ndarray,
+    problem: Problem,
     coef: np.ndarray | None,
     share: float,
 ) -> First | None:
@@ -73,7 +75,7 @@ def best_constant(
 
     The problem is of no columns.
     """
-    sample = sample_of(chunks, share, ENOUGH)
+    sample = sample_of((of_columns(chunk, columns) for chunk in chunks), share, ENOUGH)
     if sample is None:
         return None
     start = _start(of_columns(sample, columns[:0]), problem, None)
@@ -82,7 +84,7 @@ def best_constant(
     beta, null = start
     weights = sample.sample_weight
     if len(beta) and coef is not None:  # about right: the first step is to it
-        eta = raw_rows(of_columns(sample, columns)).X @ coef
+        eta = raw_rows(sample).X @ coef
         beta = beta - np.average(eta, axis=0, weights=weights).reshape(beta.shape)
     weight = float(sample.n_rows if weights is None else weights.sum())
     return First(sample.n_rows, weight, beta, null, ())

@@ -22,6 +22,7 @@ from dask_lasso import (
 from dask_lasso.penalties import GroupLasso
 from dask_lasso.places import joined as _joined
 from dask_lasso.rows.chunk import read
+from dask_lasso.solvers import newton_columns as _columns
 from dask_lasso.solvers import width as _width
 
 KINDS = {
@@ -326,3 +327,13 @@ def test_groups_of_columns(thread_workers):
     model = AsyncLassoRegressor(0.1, penalty=penalty, client=thread_workers).fit(there, y)
     assert np.count_nonzero(model.coef_)
     assert_close(model.coef_, expected)
+
+
+def test_a_sample_is_of_some_chunks_of_few_columns(thread_workers, monkeypatch):
+    X, y, _ = target_of("logistic")
+    X = X[:, ::40]
+    expected = one_fit("logistic", 0.01).fit(X, y)
+    monkeypatch.setattr(_columns, "ENOUGH", 1)  # else every chunk is looked at
+    there = da.from_array(X, chunks=(5, 2))
+    model = one_fit("logistic", 0.01, client=thread_workers).fit(there, da.from_array(y, 5))
+    assert_close(model.coef_, expected.coef_)

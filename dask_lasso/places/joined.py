@@ -50,7 +50,7 @@ class Part(NamedTuple):
     def of_chunks(self, numbers: np.ndarray) -> Part:
         """The same values of some chunks alone."""
         chunks = self.values.partitions if self.is_frame else self.values.blocks
-        return self._replace(values=chunks[list(numbers)])
+        return self._replace(values=chunks[list(numbers)], in_columns=None)
 
 
 class Joined:

@@ -245,9 +245,9 @@ class TileSums:
         self._shift = x_shift if x_shift.any() else None
         self._x_shift, self._m, self._height = x_shift, m, height
         self._buffer: np.ndarray | None = None
-        self._product = np.empty((k, k))
         # Of X with itself, with the weighted y and the weights; of these.
         self.xx, self.xs, self.s = np.zeros((k, k)), np.zeros((m + 1, k)), np.zeros(m + 1)
+        self._product: np.ndarray | None = self.xx  # the first is the sum
 
     def add(self, X: np.ndarray, weighted: np.ndarray, weight: np.ndarray | None) -> None:
         """Add the rows of a tile: X (t, k), y (m, t) times the weights (t,)."""
@@ -276,13 +276,17 @@ class TileSums:
 
     def _add_square(self, X):
         # The same array twice is one half of the work (syrk).
-        self.xx += np.matmul(X.T, X, out=self._product)
+        product = np.matmul(X.T, X, out=self._product)
+        if product is not self.xx:
+            self.xx += product
+        self._product = None if product is self.xx else product
 
     def statistics(self, n_rows: int, n_weighted: int, squares: np.ndarray) -> Statistics:
         """Statistics of the rows, as one chunk; `squares` (m,) are sums of weighted y squared."""
         m, xx, weight = self._m, self.xx, self.s[self._m]
         x_mean, y_mean = self.xs[m] / (weight or 1.0), self.s[:m] / (weight or 1.0)
-        xx -= np.outer(x_mean * weight, x_mean)
+        for i in range(0, len(xx), 256):  # not all of it at once
+            xx[i : i + 256] -= np.outer(x_mean[i : i + 256] * weight, x_mean)
         # Rounding must not leave a negative sum of squares.
         diagonal = np.einsum("ii->i", xx)
         np.maximum(diagonal, 0.0, out=diagonal)

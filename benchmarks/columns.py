@@ -298,6 +298,28 @@ def dosages(n=3000, k=200_000, seed=0):
     return X, y + 0.3 * y.std() * rng.standard_normal(n)
 
 
+def in_column_chunks(X, client, folder):
+    """As it comes from a zarr in this folder, in the workers' memory."""
+    chunks = len(X), size(10_000, 500)
+    da.from_array(X, chunks=chunks).to_zarr(folder, compute=False).compute(scheduler="threads")
+    dX = client.persist(da.from_zarr(folder))
+    wait(dX)
+    return dX
+
+
+def peak_of_workers(client, share):
+    """A function that says how much memory a worker has needed since, beside its share."""
+    before = client.run(resident)
+    client.run(reset_peak)
+
+    def note(_):
+        peaks = client.run(resident, "VmHWM")
+        rise = max(peak - before[worker] for worker, peak in peaks.items())
+        return f"a worker's memory at most {1 + rise / share:.2f} x its share of the data"
+
+    return note
+
+
 def case_dosage_path():
     """50 alphas of 3,000 x 200,000 int8 in a zarr of column chunks, beside adelie's float32."""
     X, y = dosages(size(3000, 300), size(200_000, 2500))
@@ -307,19 +329,9 @@ def case_dosage_path():
     peer = adelie(narrow, (y - y.mean()).astype(np.float32), alphas, tol=1e-12)
     del narrow
     with tempfile.TemporaryDirectory() as folder, workers() as client:
-        chunks = len(y), size(10_000, 500)
-        da.from_array(X, chunks=chunks).to_zarr(folder, compute=False).compute(scheduler="threads")
-        dX = client.persist(da.from_zarr(folder))
+        dX = in_column_chunks(X, client, folder)
         dy = da.from_array(y, chunks=len(y))
-        wait(dX)
-        share, before = X.nbytes / 2, client.run(resident)
-        client.run(reset_peak)
-
-        def note(_):
-            peaks = client.run(resident, "VmHWM")
-            rise = max(peak - before[worker] for worker, peak in peaks.items())
-            return f"a worker's memory at most {1 + rise / share:.2f} x its share of the data"
-
+        note = peak_of_workers(client, X.nbytes / 2)
         yield Case(
             f"path of {len(alphas)} alphas, {len(y):,} x {X.shape[1]:,} int8, column chunks",
             [
@@ -333,6 +345,36 @@ def case_dosage_path():
             rounds=1,
         )
     peer.close()
+
+
+def case_dosage_logistic():
+    """Cases and controls of 3,000 x 100,000 int8 in column chunks, on two workers."""
+    X, y = dosages(size(3000, 300), size(100_000, 2500))
+    y = (y > np.median(y)).astype(np.float64)
+    alpha = tenth_of_alpha_max(X, y)
+    with tempfile.TemporaryDirectory() as folder, workers() as client:
+        dX = in_column_chunks(X, client, folder)
+        peak = peak_of_workers(client, X.nbytes / 2)
+        ours = AsyncLogisticRegression(alpha)
+        of_workers = AsyncLogisticRegression(alpha, client=client)
+
+        def note(model):
+            return f"{model.n_passes_} passes, {np.count_nonzero(model.coef_)} coefficients"
+
+        yield Case(
+            f"logistic, {len(y):,} x {X.shape[1]:,} int8, column chunks, alpha = 0.1 alpha_max",
+            [
+                Contender(
+                    "dask_lasso, two workers",
+                    lambda: of_workers.fit(dX, y),
+                    note=lambda model: f"{note(model)}, {peak(model)}",
+                ),
+                Contender("dask_lasso", lambda: ours.fit(X, y), note=note),
+            ],
+            bare="dask_lasso",
+            gap=lambda *_: max(of.dual_gap_ / (2 * np.log(2)) for of in (ours, of_workers)),
+            rounds=1,
+        )
 
 
 def case_sparse_path():

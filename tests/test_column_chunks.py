@@ -257,8 +257,19 @@ def test_losses_are_those_of_joined_columns(
     assert_nothing_left(thread_workers)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize(("kind", "rows"), [("int8", SEVERAL), ("CSR", N_ROWS)])
+SHOWN_AGAIN = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("loss", "kind", "rows"),
+    [
+        ("logistic", "int8", SEVERAL),
+        ("classes", "CSR", N_ROWS),
+        ("huber", "CSR", SEVERAL),
+        *(pytest.param(loss, "int8", N_ROWS, marks=SHOWN_AGAIN) for loss in LOSSES[1:]),
+        *(pytest.param(loss, "CSR", SEVERAL, marks=SHOWN_AGAIN) for loss in ("poisson", "gamma")),
+    ],
+)
 def test_folds_of_losses_are_those_of_joined_columns(loss, kind, rows, wide_losses, thread_workers):
     X, y, weights = target_of(loss)
     X = KINDS[kind](X)
@@ -273,7 +284,7 @@ def test_folds_of_losses_are_those_of_joined_columns(loss, kind, rows, wide_loss
     assert_nothing_left(thread_workers)
 
 
-@pytest.mark.parametrize("loss", ["poisson", "huber"])
+@pytest.mark.parametrize("loss", [pytest.param("poisson", marks=SHOWN_AGAIN), "huber"])
 def test_a_path_of_a_loss_is_that_of_joined_columns(loss, wide_losses, thread_workers):
     X, y, _ = target_of(loss)
     settings = dict(alphas=4, eps=0.3, loss=loss, fit_intercept=True)
@@ -286,7 +297,7 @@ def test_a_path_of_a_loss_is_that_of_joined_columns(loss, wide_losses, thread_wo
     assert max(wide_losses) < MANY_COLUMNS
 
 
-@pytest.mark.parametrize("scoring", ["roc_auc", "accuracy"])
+@pytest.mark.parametrize("scoring", ["roc_auc", pytest.param("accuracy", marks=SHOWN_AGAIN)])
 def test_scores_of_held_out_rows(scoring, wide_losses, thread_workers):
     X, y, _ = target_of("logistic")
     expected = choice("logistic", scoring=scoring).fit(X, y)

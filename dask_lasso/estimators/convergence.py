@@ -20,6 +20,10 @@ def why_not_converged(found: Fit, tol: float, max_iter: int, max_time: float | N
             "passes that brought no progress (rounding, or rows that differ from pass to pass)",
             "Persist rows that are made anew at each pass",
         ),
+        "dependence": (
+            "columns without a penalty that are nearly combinations of others",
+            "Leave some of them out, use an alpha above zero",
+        ),
         "engine": ("its engine", "Let engine.run go on until run.update() returns True"),
     }.get(stopped_by, (f"max_iter={max_iter}", "Increase max_iter"))
     if stopped_by in ("max_time", "engine") and found.n_missing:

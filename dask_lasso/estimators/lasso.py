@@ -163,7 +163,8 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         Sweeps: block updates over blocks, at least 1.
 
     n_passes_ : int
-        Passes over the rows: 1, or more with more features than a Gram matrix should have.
+        Passes over the rows: 1, or more with more features than a Gram matrix should have; 2
+        where columns without a penalty are combinations of others but for less than 1e-5.
         With the losses of a mean a handful, of which the last ones take no Gram matrix; the
         first estimate, from a share of the rows, does not count.
 

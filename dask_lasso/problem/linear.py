@@ -43,7 +43,7 @@ class LeastSquares:
         if ridge is not None:
             gram = gram + np.diag(ridge)
         self._gram, self._x_mean, self._weight = gram, x_mean, weight
-        self._inverse = self._basis = None
+        self._inverse = self._basis = self._beyond = None
         self._scale = unit_scale(np.diagonal(gram), x_mean)
         if len(gram) == 0:
             return
@@ -54,6 +54,7 @@ class LeastSquares:
         values, vectors = linalg.eigh(scaled, check_finite=False)
         kept = values > 4 * max(10, len(values)) * _EPS * values[-1]
         self._factor, self._basis, self._inverse = None, vectors[:, kept], 1 / values[kept]
+        self._beyond = vectors[:, ~kept]
 
     def solve(self, xy: np.ndarray, y_mean: np.ndarray | None = None) -> np.ndarray:
         """Coefficients (k, p) for p targets of moments `xy` (k, p) and means `y_mean` (p,)."""
@@ -65,6 +66,54 @@ class LeastSquares:
         mean = None if self._x_mean is None else y_mean - self._x_mean @ coef
         return coef + self._solve(left, mean)
 
+    def least(self, xy: np.ndarray, rounding: np.ndarray) -> float:
+        """Squares of the shortest rows that have such moments (k,) about zero with the columns.
+
+        Where the Gram matrix has no digits left for how a combination of columns varies, it is
+        taken for zero, and so is the product of anything with it. A product that is more than
+        the `rounding` (k,) of the moments says otherwise: that combination varies, by no one
+        knows how little, and the squares are infinite.
+        """
+        if len(xy) == 0:
+            return 0.0
+        scaled, mean = self._scale * xy, 0.0
+        if self._x_mean is not None:
+            means = self._scale * self._x_mean
+            constant = self._constant(means)
+            if constant is not None:
+                mean = (constant @ scaled) / (self._weight * (constant @ means))
+            else:
+                of_means = self._invert(means[:, np.newaxis])[:, 0]
+                mean = (of_means @ scaled) / (1 + self._weight * (of_means @ means))
+            scaled = scaled - self._weight * mean * means
+        if self._beyond is not None:
+            most = np.sqrt((self._beyond**2).T @ (self._scale * rounding) ** 2)
+            if (np.abs(self._beyond.T @ scaled) > most).any():
+                return np.inf
+        of_scaled = self._invert(scaled[:, np.newaxis])[:, 0]
+        return float(self._weight * mean**2 + of_scaled @ scaled)
+
+    @property
+    def directions(self) -> tuple[np.ndarray, np.ndarray]:
+        """A matrix (k, k) of combinations of the columns that hardly depend, and its inverse."""
+        if self._basis is None:
+            return np.diag(self._scale), np.diag(1 / self._scale)
+        vectors = np.hstack([self._basis, self._beyond])
+        scale = self._scale[:, np.newaxis]
+        return scale * vectors, (vectors / scale).T
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether no column is nearly a combination of others."""
+        return self._basis is None
+
+    def _constant(self, means):
+        """A combination of the columns that is constant, and not zero; None if there is none."""
+        if self._basis is None:
+            return None
+        beyond = means - self._basis @ (self._basis.T @ means)
+        return beyond if np.linalg.norm(beyond) > _BEYOND * np.linalg.norm(means) else None
+
     def _solve(self, xy, y_mean):
         scale = self._scale[:, np.newaxis]
         coef = self._invert(scale * xy)
@@ -72,11 +121,9 @@ class LeastSquares:
             return scale * coef
         means = self._scale * self._x_mean
         off = y_mean - means @ coef
-        if self._basis is not None:
-            beyond = means - self._basis @ (self._basis.T @ means)
-            if np.linalg.norm(beyond) > _BEYOND * np.linalg.norm(means):
-                # A combination of the columns is constant: it takes all of the mean.
-                return scale * (coef + np.outer(beyond, off) / (beyond @ means))
+        constant = self._constant(means)
+        if constant is not None:  # it takes all of the mean
+            return scale * (coef + np.outer(constant, off) / (constant @ means))
         # With t the mean of the residual, S w = q + n t x_mean and t = y_mean - x_mean.w.
         of_means = self._invert(means[:, np.newaxis])[:, 0]
         mean = off / (1 + self._weight * (means @ of_means))

@@ -54,6 +54,8 @@ class Moments(NamedTuple):
     x_mean : ndarray of shape (k,) or None
     y_mean : ndarray of shape (m,) or None
         None where an intercept takes the means away.
+    x_taken : ndarray of shape (k,) or None
+        What it takes away; values of a column are rounded as its size about zero is.
     """
 
     gram: np.ndarray
@@ -62,6 +64,7 @@ class Moments(NamedTuple):
     weight: float
     x_mean: np.ndarray | None = None
     y_mean: np.ndarray | None = None
+    x_taken: np.ndarray | None = None
 
     @property
     def squares(self) -> np.ndarray:
@@ -84,6 +87,13 @@ class Moments(NamedTuple):
         return np.sqrt(squares)
 
     @property
+    def sizes(self) -> np.ndarray:
+        """Norms of the columns (k,) as they were before an intercept took means away."""
+        if self.x_taken is None:
+            return self.norms
+        return np.sqrt(np.diagonal(self.gram) + self.weight * self.x_taken**2)
+
+    @property
     def has_far_columns(self) -> bool:
         """Whether moments about zero would say too little of some column."""
         if self.x_mean is None:
@@ -101,7 +111,8 @@ class Moments(NamedTuple):
         """The moments of some columns alone."""
         gram, xy = self.gram[np.ix_(columns, columns)], self.xy[columns]
         x_mean = None if self.x_mean is None else self.x_mean[columns]
-        return self._replace(gram=gram, xy=xy, x_mean=x_mean)
+        x_taken = None if self.x_taken is None else self.x_taken[columns]
+        return self._replace(gram=gram, xy=xy, x_mean=x_mean, x_taken=x_taken)
 
     def with_ridge(self, l2: float) -> Moments:
         """The loss and a ridge term, which is as rows more, of a y of zero."""

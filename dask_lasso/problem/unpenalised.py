@@ -54,6 +54,7 @@ class Reduction:
             gram=problem.gram / (self._scale * self._scale.T),
             xy=problem.xy / self._scale,
             x_mean=None if problem.x_mean is None else problem.x_mean / self._scale[:, 0],
+            x_taken=None,
         )
 
     def _project(self, problem: Moments) -> Moments:

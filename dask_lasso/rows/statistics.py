@@ -87,7 +87,7 @@ class Statistics(NamedTuple):
         constant = is_rounding(syy, self.y_mean, weight)
         if constant.any():
             sxy, syy = np.where(constant, 0.0, sxy), np.where(constant, 0.0, syy)
-        means = (None, None) if fit_intercept else (self.x_mean, self.y_mean)
+        means = (None, None, self.x_mean) if fit_intercept else (self.x_mean, self.y_mean)
         return Moments(sxx, sxy, syy, weight, *means)
 
     def is_far_from(self, point: np.ndarray) -> bool:

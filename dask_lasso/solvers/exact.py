@@ -22,6 +22,7 @@ from ..problem.gram import Path, Solution, solve, solve_path
 from ..problem.moments import Moments, intercept
 from ..problem.penalties import L1
 from ..rows.statistics import Statistics, merge_statistics
+from .dependent import blamed, look_again
 from .fit import AnyPenalty, Fit, Problem, Settings, drive
 from .other_penalties import solve_other, solve_other_path
 
@@ -35,7 +36,9 @@ def fit(place: Place, problem: Problem, settings: Settings, observe: Observer) -
     record = Record(observe)
     reports = place.load_statistics()
     model = Exact(problem, settings, len(reports))
-    return drive(place, Blocks(reports, reports), model, settings, record)
+    found = drive(place, Blocks(reports, reports), model, settings, record)
+    found = look_again(place, found, model.penalty, problem.fit_intercept, settings)
+    return blamed(found, model.penalty, problem.fit_intercept, settings.tol)
 
 
 def fit_statistics(statistics: Statistics, problem: Problem, settings: Settings) -> Fit:
@@ -45,7 +48,8 @@ def fit_statistics(statistics: Statistics, problem: Problem, settings: Settings)
     model.update(0)
     n_rows, nothing = statistics.n_rows, np.zeros(1, dtype=np.int64)
     estimate, null_loss = model.estimate, model.null_loss
-    return Fit(estimate, statistics, null_loss, True, n_rows, 1, 0, history={}, staleness=nothing)
+    found = Fit(estimate, statistics, null_loss, True, n_rows, 1, 0, history={}, staleness=nothing)
+    return blamed(found, model.penalty, problem.fit_intercept, settings.tol)
 
 
 class Exact:
@@ -61,6 +65,8 @@ class Exact:
         self._spent = 0.0
         self._began = time.perf_counter()
         self._coef = settings.coef_init
+        # As it is of the statistics: in units of the columns, with weights of a first estimate.
+        self.penalty: AnyPenalty = problem.penalty
         self.statistics: Statistics | None = None
         self.estimate: Estimate | None = None
         self.converged = False
@@ -98,6 +104,7 @@ class Exact:
         moments = self.statistics.moments(self._problem.fit_intercept)
         problem = self._problem.in_units(self.statistics.x_variation, moments.weight)
         problem = problem._replace(penalty=adapted(moments, problem.penalty))
+        self.penalty = problem.penalty
         self._coef, gap, value = solve_problem(moments, problem, self._settings, self._coef)
         self.null_loss = moments.null_loss
         best = intercept(self.statistics, self._coef, self._problem.fit_intercept)

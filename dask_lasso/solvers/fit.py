@@ -103,8 +103,8 @@ class Fit(NamedTuple):
     history : dict of ndarray
     staleness : ndarray of shape (n_blocks,)
     stopped_by : str or None
-        "max_time", "max_iter", "callback", "engine", "size", "standstill"; None where it ended
-        by itself.
+        "max_time", "max_iter", "callback", "engine", "size", "standstill", "dependence"; None
+        where it ended by itself.
     n_missing : int
         Blocks that have not been read.
     n_unconverged : int

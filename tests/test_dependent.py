@@ -1,0 +1,191 @@
+"""Columns that are combinations of others but for little: no gap below the excess, and a cure.
+
+What tells them apart is less than rounding in their moments, and not in the rows.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import dask.array as da
+import judge
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+
+from dask_lasso import AsyncElasticNetRegressor, AsyncLassoRegressor, lasso_path
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not judge.EXTENDED, reason="the judge needs extended precision"),
+    pytest.mark.filterwarnings("ignore:With alpha=0:UserWarning"),
+]
+# Relative to a column: how much another differs from it; "float32" is rounding to that.
+LITTLE = [1e-5, 1e-6, "float32", 1e-8, 1e-9]
+KINDS = ["copy", "negated", "sum"]
+
+
+def rows(kind, little, n=200, mean=0.0):
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(n, 3)) + mean
+    twin = {"copy": X[:, 0], "negated": -X[:, 0], "sum": X.sum(axis=1)}[kind]
+    if little == "float32":
+        X = np.column_stack([X, 1.7 * twin]).astype(np.float32).astype(np.float64)
+    else:
+        X = np.column_stack([X, twin + little * rng.normal(size=n)])
+    return X, X[:, 0] - X[:, 1] + rng.normal(size=n) + 2
+
+
+def fit(settings, X, y):
+    """A model, and whether it warns that it has not converged."""
+    make = AsyncElasticNetRegressor if "l1_ratio" in settings else AsyncLassoRegressor
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = make(**settings).fit(X, y)
+    return model, [w for w in caught if issubclass(w.category, ConvergenceWarning)]
+
+
+def verdict_of(settings, X, y, coef):
+    alpha, ratio = np.longdouble(settings["alpha"]), settings.get("l1_ratio", 1.0)
+    others = {"penalty_weights", "positive", "fit_intercept"} & set(settings)
+    problem = judge.Lasso(
+        X, y, alpha * ratio, alpha * (1 - ratio), **{name: settings[name] for name in others}
+    )
+    return judge.judge(problem, coef)
+
+
+SETTINGS = [
+    {"alpha": 0.0},
+    {"alpha": 0.0, "positive": True},
+    {"alpha": 0.0, "l1_ratio": 0.5},
+    {"alpha": 0.1, "penalty_weights": np.array([0.0, 1, 1, 0])},
+    {"alpha": 0.1, "penalty_weights": np.array([0.0, 0, 0, 1])},
+    {"alpha": 0.01, "penalty_weights": np.array([0.0, 1, 1, 0]), "l1_ratio": 0.3},
+    {"alpha": 1e-9},
+    {"alpha": 1e-9, "positive": True},
+    {"alpha": 1e-9, "l1_ratio": 0.0},
+]
+
+
+def name_of(settings):
+    return " ".join(f"{name}={np.ravel(value)}" for name, value in settings.items())
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("settings", SETTINGS, ids=name_of)
+def test_no_gap_is_below_the_excess(settings, kind, fit_intercept):
+    settings = {**settings, "fit_intercept": fit_intercept}
+    for little in LITTLE:
+        X, y = rows(kind, little)
+        model, warned = fit(settings, X, y)
+        from_statistics = type(model)(**settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from_statistics.fit_statistics(model.statistics_)
+        for found in (model, from_statistics):
+            verdict = verdict_of(settings, X, y, found.coef_)
+            gap = found.dual_gap_ / verdict.null
+            assert verdict.excess <= gap + verdict.floor + verdict.rounding + 1e-14, little
+        assert bool(warned) == (model.dual_gap_ > model.tol * verdict.null)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "settings", [s for s in SETTINGS if s["alpha"] != 1e-9 and "positive" not in s], ids=name_of
+)
+def test_a_second_pass_finds_the_optimum(settings, kind, fit_intercept):
+    settings = {**settings, "fit_intercept": fit_intercept}
+    for little in ("float32", 1e-8, 1e-9):
+        X, y = rows(kind, little)
+        model, warned = fit(settings, X, y)
+        assert not warned
+        assert model.n_passes_ in (1, 2)
+        verdict = verdict_of(settings, X, y, model.coef_)
+        assert verdict.excess <= 1e-9 + verdict.floor, little
+        residual = y - model.predict(X)
+        assert not fit_intercept or abs(residual.mean()) <= 1e-6 * y.std()
+    # With alpha=0 there is no way to the optimum but the second pass.
+    assert settings["alpha"] or model.n_passes_ == 2
+
+
+@pytest.mark.parametrize("place", ["chunks", "sparse", "float32", "targets", "weights", "far"])
+def test_a_second_pass_of_any_rows(place, client):
+    X, y = rows("copy", 1e-8 if place != "float32" else "float32", mean=50.0 * (place == "far"))
+    weight, given = None, X
+    if place == "chunks":
+        given, y = da.from_array(X, chunks=(70, 4)), da.from_array(y, chunks=70)
+    elif place == "sparse":
+        given = sparse.csr_array(X)
+    elif place == "float32":
+        given = X.astype(np.float32)
+    elif place == "targets":
+        y = np.column_stack([y, X[:, 1], y[::-1]])
+    elif place == "weights":
+        weight = np.arange(200) % 3
+    model = AsyncLassoRegressor(0.0, tol=1e-9)
+    # Coefficients of 1e7 are not values of float32 to so many digits; then there is a warning.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(given, y, weight)
+    assert model.n_passes_ == 2
+    y, s = np.asarray(y).reshape(200, -1), np.ones(200) if weight is None else weight
+    for target, coef in enumerate(np.atleast_2d(model.coef_)):
+        problem = judge.Lasso(X, y[:, target], 0.0, weight=s)
+        verdict = judge.judge(problem, coef)
+        gap = np.ravel(model.dual_gap_)[target] / verdict.null
+        assert verdict.excess <= gap + verdict.floor + verdict.rounding + 1e-14
+        assert verdict.excess <= (1e-9 if place != "float32" else 1e-2)
+    assert place == "float32" or not any(w.category is ConvergenceWarning for w in caught)
+
+
+def exact():
+    rng = np.random.default_rng(0)
+    Z, y = rng.normal(size=(500, 3)), rng.normal(size=500)
+    one_hot = np.eye(7)[rng.integers(0, 7, 500)]
+    kelvin = 280 + 5 * Z[:, :1]
+    days = 20000 + np.sort(rng.uniform(0, 300, (500, 1)), axis=0)
+    return {
+        "one-hot": (one_hot, y),
+        "one-hot and others": (np.hstack([one_hot, Z]), y),
+        "thirds": (np.hstack([Z, Z / 3]), y),
+        "sum": (np.hstack([Z, Z.sum(axis=1, keepdims=True)]), y),
+        "temperatures": (np.hstack([kelvin, kelvin - 273.15, kelvin * 1.8 - 459.67]), y),
+        "times": (np.hstack([days, days * 86400e9, days / 365.25]), y),
+        "more columns than rows": (rng.normal(size=(40, 60)), y[:40]),
+    }
+
+
+@pytest.mark.parametrize("name", list(exact()))
+def test_what_depends_but_for_rounding_of_the_rows_needs_no_second_pass(name):
+    X, y = exact()[name]
+    for of_rows in (X, da.from_array(X, chunks=(60, X.shape[1]))):
+        model, warned = fit({"alpha": 0.0, "tol": 1e-9}, of_rows, y)
+        assert not warned
+        assert model.n_passes_ == 1
+        assert model.dual_gap_ <= 1e-11 * y.var()
+
+
+def test_where_there_are_no_rows_the_warning_names_the_columns():
+    X, y = rows("copy", 1e-8)
+    statistics = fit({"alpha": 0.0}, X, y)[0].statistics_
+    model = AsyncLassoRegressor(0.0)
+    with pytest.warns(ConvergenceWarning, match="nearly combinations of others.*Leave some of"):
+        model.fit_statistics(statistics)
+    # The cures that it names.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        AsyncLassoRegressor(1e-3).fit_statistics(statistics)
+        AsyncLassoRegressor(0.0).fit(X[:, 1:], y)
+
+
+def test_a_path_to_zero_is_certified():
+    X, y = rows("copy", "float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alphas, coefs, gaps = lasso_path(X, y, alphas=[0.1, 1e-3, 0.0], fit_intercept=True)
+    for alpha, coef, gap in zip(alphas, coefs.T, gaps, strict=True):
+        verdict = judge.judge(judge.Lasso(X, y, np.longdouble(alpha)), coef)
+        assert verdict.excess <= gap / verdict.null + verdict.floor + 1e-14

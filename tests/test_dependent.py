@@ -189,3 +189,33 @@ def test_a_path_to_zero_is_certified():
     for alpha, coef, gap in zip(alphas, coefs.T, gaps, strict=True):
         verdict = judge.judge(judge.Lasso(X, y, np.longdouble(alpha)), coef)
         assert verdict.excess <= gap / verdict.null + verdict.floor + 1e-14
+
+
+BY_ROWS = [{"local_solver": "lbfgs"}, {"loss": "huber", "polish": False}]
+
+
+@pytest.mark.parametrize("by_rows", BY_ROWS, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_no_gap_of_raw_rows_is_below_the_excess(fit_intercept, kind, by_rows):
+    # Huber's loss of residuals that are all within it is the squared one.
+    settings = {"alpha": 0.1, "fit_intercept": fit_intercept}
+    for little in LITTLE:
+        X, y = rows(kind, little)
+        for weights in ([0.0, 1, 1, 0], [0.0, 0, 0, 1]):
+            settings["penalty_weights"] = np.array(weights)
+            others = {"huber_delta": 1e6, "tol": 1e-8, "max_iter": 300}
+            model, _ = fit({**settings, **others, **by_rows}, X, y)
+            verdict = verdict_of(settings, X, y, model.coef_)
+            gap = model.dual_gap_ / verdict.null
+            assert verdict.excess <= gap + verdict.floor + verdict.rounding + 1e-14, little
+
+
+@pytest.mark.parametrize("by_rows", BY_ROWS, ids=str)
+def test_of_raw_rows_what_depends_but_for_rounding_is_certified(by_rows):
+    X, y = exact()["one-hot and others"]
+    y = y + X[:, 1] + X[:, -1]
+    settings = {"alpha": 0.1, "penalty_weights": np.r_[np.zeros(7), np.ones(3)], "tol": 1e-8}
+    model, warned = fit({**settings, **by_rows}, X, y)
+    assert not warned
+    assert model.dual_gap_ <= 1e-8 * y.var()

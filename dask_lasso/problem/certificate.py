@@ -22,7 +22,7 @@ _EPS = np.finfo(np.float64).eps
 _ROUNDING = 16 * _EPS
 # The same of a combination of columns that is zero but for rounding: the most seen of one-hot
 # columns and of sums of others is 12.
-_COMBINED = 32 * _EPS
+COMBINED = 32 * _EPS
 
 
 def objective(problem: Moments, coef: np.ndarray, penalty: Any) -> np.ndarray:
@@ -116,7 +116,7 @@ def _dual_beside_free(problem, coef, penalty, free):
         columns = np.flatnonzero(violated)
         squares = _least_squares(problem, columns)
     spread = norms @ np.abs(at[:, 0])
-    rounding = _COMBINED * norms * max(size, spread) + 2 * _EPS * problem.sizes * size
+    rounding = COMBINED * norms * max(size, spread) + 2 * _EPS * problem.sizes * size
     nearest = squares.least(after.correlation[columns, 0], rounding[columns])
     if np.isinf(nearest):
         worth = _worth_within(penalty.box, after.correlation[:, 0], violated)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..problem.certificate import ORTHOGONAL, together
+from ..problem.certificate import COMBINED, ORTHOGONAL, together
 from ..problem.dual import Quadratic, Sampled
 from ..problem.linear import LeastSquares
 from ..problem.penalties import L1
@@ -148,7 +148,8 @@ class _Moved:
             of_x, of_y = of_x + np.outer(mean, rows.x_mean), of_y + np.outer(mean, rows.y_mean)
         norms = np.sqrt(np.diagonal(of_x[:, free]))
         of_x, of_y, at = of_x[inside], of_y[inside], free[inside]
-        step = LeastSquares(of_x[:, at], None, rows.weight).solve(correlations[at])
+        least_squares = LeastSquares(of_x[:, at], None, rows.weight)
+        step = least_squares.solve(correlations[at])
         moved = moved + np.abs(step).T @ rows.free.largest[inside] * (1 + self._fit_intercept)
         with_y, squares = self.sums
         with_y = with_y - (step * of_y).sum(axis=0)
@@ -159,6 +160,15 @@ class _Moved:
         # Sums over columns far from zero hide how far theta is from orthogonal to them.
         hidden = _EPS * np.outer(np.abs(rows.x_mean[free]), np.sqrt(rows.weight * self._squares))
         with_y = with_y - (2 * np.abs(self._coef[free]) * (left + hidden)).sum(axis=0)
-        lost = (left > limit).any(axis=0)
+        # How far the nearest point is that is orthogonal, as far as products of columns tell.
+        raw = np.sqrt(norms[inside] ** 2 + rows.weight * rows.x_mean[at] ** 2)
+        rounding = COMBINED * np.outer(raw, np.sqrt(self._squares))
+        nearest = [
+            least_squares.least(*of_one)
+            for of_one in zip(correlations[at].T, rounding.T, strict=True)
+        ]
+        lost = (left > limit).any(axis=0) | np.isinf(nearest)
+        nearest = np.where(lost, 0.0, nearest)
+        with_y, moved = with_y - 2 * nearest, moved + np.sqrt(nearest)
         with_y = np.where(lost, 0.0, with_y)  # of the dual point zero
         return correlations, np.array([with_y, squares]), moved

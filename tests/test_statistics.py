@@ -1,6 +1,7 @@
 """Sufficient statistics: rows to moments, moments of disjoint rows merged."""
 
 import tracemalloc
+import warnings
 from itertools import pairwise
 
 import dask.array as da
@@ -14,7 +15,11 @@ from dask_lasso import AsyncLassoCV
 from dask_lasso.places.graphs import blocks_of
 from dask_lasso.places.input import part_of
 from dask_lasso.places.joined import Joined as Rows
+from dask_lasso.rows import sparse_rows as _sparse_rows
 from dask_lasso.rows import tiles as _tiles
+from dask_lasso.rows.chunk import read
+from dask_lasso.rows.columns import add_product
+from dask_lasso.rows.sparse_rows import gram_of_sparse
 from dask_lasso.rows.statistics import merge_statistics as merge
 from dask_lasso.rows.statistics import statistics_of_chunk
 
@@ -202,3 +207,46 @@ def test_fit_on_chunks_of_other_libraries(library):
     )
     with pytest.raises(ValueError, match="NaN in column 2, row 100"):
         AsyncLassoCV().fit(there, dy)
+
+
+@pytest.mark.parametrize("is_private", [True, False], ids=["SciPy's own", "in public"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("container", [sparse.csr_array, sparse.csc_array])
+def test_products_of_sparse_rows_are_added_where_the_sum_is(
+    container, dtype, is_private, monkeypatch
+):
+    if not is_private:
+        monkeypatch.setattr(_sparse_rows, "csc_matvec", None)
+        monkeypatch.setattr(_sparse_rows, "csr_matvec", None)
+    rng = np.random.default_rng(0)
+    dense = (rng.normal(size=(40, 30)) * (rng.random((40, 30)) < 0.3)).astype(dtype)
+    r = rng.normal(size=(40, 3))
+    for values in (r[:, 0], r[:, [1]], r[:, ::2]):
+        into = rng.normal(size=(30, *values.shape[1:]))
+        for order in "CF":
+            found = into.copy(order=order)
+            add_product(container(dense), values, found)
+            np.testing.assert_allclose(found, into + dense.T.astype(float) @ values, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_often", [0, 5, 12])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gram_of_sparse_columns_of_all_kinds(n_often, weighted):
+    rng = np.random.default_rng(0)
+    n, k = 2000, 12
+    share = np.where(np.arange(k) < n_often, 0.5, 0.02)
+    dense = rng.normal(size=(n, k)) * (rng.random((n, k)) < share)
+    weights = rng.uniform(size=n) * (rng.random(n) < 0.9) if weighted else None
+    found = gram_of_sparse(sparse.csr_array(dense), weights)
+    expected = dense.T @ (dense if weights is None else weights[:, np.newaxis] * dense)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12 * expected.max())
+
+
+def test_negative_weights_of_sparse_rows_are_a_defect_without_a_warning():
+    X = sparse.csr_array(np.eye(40, 3) + 1)
+    weights = np.ones(40)
+    weights[7] = -1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        defect = statistics_of_chunk(read(X, np.arange(40.0), weights)).defect
+    assert (defect.argument, defect.row) == ("sample_weight", 7)

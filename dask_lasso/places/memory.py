@@ -17,6 +17,7 @@ from scipy import sparse
 from ..rows.cells import Partition, cells_of_chunk
 from ..rows.chunk import Chunk, Defect
 from ..rows.raw import raw_rows
+from ..rows.sparse_rows import consecutive
 from ..rows.statistics import Statistics, merge_statistics, statistics_of_chunk
 from .reuse import recall, remember, reusing
 from .threads import single_threaded_blas, spare_threads
@@ -211,12 +212,7 @@ def _merged(chunks, function):
 
 def _consecutive(X, rows):
     """Consecutive rows, without the copy that SciPy makes of CSR."""
-    if not sparse.issparse(X):
-        return X[rows]
-    indptr = X.indptr[rows.start : rows.stop + 1]
-    values = slice(indptr[0], indptr[-1])
-    part = (X.data[values], X.indices[values], indptr - indptr[0])
-    return sparse.csr_array(part, shape=(len(indptr) - 1, X.shape[1]))
+    return consecutive(X, rows) if sparse.issparse(X) else X[rows]
 
 
 class _Stream:

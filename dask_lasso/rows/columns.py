@@ -16,6 +16,7 @@ from scipy import sparse
 from .chunk import Chunk, Defect, namespace, to_device, to_host
 from .merging import merge_counts, merge_means
 from .needs import Needs, needs
+from .sparse_rows import add_in_place
 from .statistics import value_defect
 from .tiles import CACHE_ITEMS, aligned, on_device
 
@@ -282,7 +283,9 @@ def _merge_two(*parts) -> ColumnMoments:
 def add_product(X: Any, r: np.ndarray, into: np.ndarray) -> None:
     """Add ``X^T r`` to `into`."""
     if r.ndim == 2 and r.shape[1] == 1:  # half the time of a product of matrices
-        into[:, 0] += X.T @ r[:, 0]
+        r, into = r[:, 0], into[:, 0]
+    if sparse.issparse(X) and r.ndim == 1 and into.flags.c_contiguous:
+        add_in_place(X, r, into)
     elif into.ndim == 2 and not sparse.issparse(X):
         # Added while it is in the cache: what is as long as a row is not gone through twice.
         by_row, sums = np.ascontiguousarray(r.T), into.T

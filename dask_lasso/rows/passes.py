@@ -104,7 +104,7 @@ def products(chunks: Iterable[Chunk], chosen: Chosen, n_new: int) -> Products:
     c = len(chosen.columns)
     gram: Any = 0
     raw, sums, weight = 0, np.zeros(c), 0.0
-    position: np.ndarray | None = None
+    position: tuple[np.ndarray, np.ndarray] | None = None
     of_tile: np.ndarray | None = None
     for chunk in chunks:
         X, _, sample_weight = chunk.arrays()
@@ -338,10 +338,12 @@ def take_sparse(X: Any, columns: np.ndarray) -> sparse.csr_array:
 
 
 def _positions(X, chosen):
-    """Where each column is among the chosen ones, or -1."""
-    position = np.full(X.shape[1], -1, dtype=np.int32)
-    position[chosen.columns] = np.arange(len(chosen.columns), dtype=np.int32)
-    return position
+    """Whether each column is among the chosen ones, and where: of the others, anything."""
+    # Few of so many pages are written, and read: a page costs as much as all that is done with it.
+    is_chosen, number = np.zeros(X.shape[1], dtype=bool), np.empty(X.shape[1], dtype=np.int32)
+    is_chosen[chosen.columns] = True
+    number[chosen.columns] = np.arange(len(chosen.columns), dtype=np.int32)
+    return is_chosen, number
 
 
 def _take(X, chosen, position):
@@ -349,11 +351,12 @@ def _take(X, chosen, position):
     if X.format == "csc":
         return sparse.csr_array(X[:, chosen.columns])
     # SciPy's own indexing goes through every column, of which there may be more than values.
-    found = position[X.indices]
-    entries = np.flatnonzero(found >= 0)
+    is_chosen, number = position
+    entries = np.flatnonzero(is_chosen[X.indices])
     indptr = np.searchsorted(entries, X.indptr)
     shape = (X.shape[0], len(chosen.columns))
-    return sparse.csr_array((X.data[entries], found[entries], indptr), shape=shape)
+    columns = number.take(X.indices.take(entries))
+    return sparse.csr_array((X.data.take(entries), columns, indptr), shape=shape)
 
 
 def correlate(X: Any, r: np.ndarray, into: np.ndarray) -> None:

@@ -16,6 +16,7 @@ from scipy import sparse
 from ..problem.moments import Moments, is_rounding
 from .chunk import Chunk, Defect, namespace, to_device, to_host
 from .merging import merge_counts, merge_means
+from .sparse_rows import gram_of_sparse
 from .tiles import BUFFER_ITEMS, CACHE_ITEMS, aligned, on_device
 
 # Targets below which a product with each by itself is faster than one with all.
@@ -23,10 +24,6 @@ _FEW_TARGETS = 4
 # Squared distance of a mean from the point that the moments are taken about, in variances,
 # beyond which the digits lost (its logarithm) are worth a second look at the chunk.
 _FAR = 1e4
-
-# Share of a sparse column that is stored from which on products of dense tiles are faster: they
-# take 0.025 ns a value, those of stored values 5 ns.
-_OFTEN = 1 / 16
 
 
 class Statistics(NamedTuple):
@@ -371,36 +368,6 @@ def _of_sparse(X, y, sample_weight) -> Statistics:
         sxx[constant] = sxx[:, constant] = sxy[constant] = 0.0
     n_weighted = _n_weighted(n, sample_weight)
     return Statistics(n, 1, weight, x_mean, y_mean, sxx, sxy, syy, n_weighted=n_weighted)
-
-
-def gram_of_sparse(X: sparse.csr_array, weights: np.ndarray | None) -> np.ndarray:
-    """``X^T W X``, of shape (k, k), of float64 rows; about zero.
-
-    The columns that are stored often are taken as dense tiles, where that is faster.
-    """
-    n, k = X.shape
-    is_often = np.bincount(X.indices, minlength=k) > _OFTEN * n
-    often, seldom = np.flatnonzero(is_often), np.flatnonzero(~is_often)
-    left = X if len(seldom) == k else X[:, seldom]
-    weighted = left if weights is None else sparse.diags_array(weights) @ left
-    own = (left.T @ weighted).toarray()
-    if len(seldom) == k:
-        return own
-    gram = np.zeros((k, k))
-    gram[np.ix_(seldom, seldom)] = own
-    own, beside = np.zeros((len(often), len(often))), np.zeros((len(often), len(seldom)))
-    dense, height = X[:, often], max(256, CACHE_ITEMS // len(often))
-    for start in range(0, n, height):
-        rows = slice(start, min(start + height, n))
-        tile = dense[rows].toarray()
-        weighted_tile = tile if weights is None else weights[rows, np.newaxis] * tile
-        own += tile.T @ weighted_tile
-        if len(seldom):
-            beside += weighted_tile.T @ left[rows]
-    gram[np.ix_(often, often)] = own
-    gram[np.ix_(often, seldom)] = beside
-    gram[np.ix_(seldom, often)] = beside.T
-    return gram
 
 
 def _n_weighted(n, sample_weight) -> int:

@@ -191,7 +191,7 @@ def test_a_path_to_zero_is_certified():
         assert verdict.excess <= gap / verdict.null + verdict.floor + 1e-14
 
 
-BY_ROWS = [{"local_solver": "lbfgs"}, {"loss": "huber", "polish": False}]
+BY_ROWS = [{"local_solver": "lbfgs"}, {"loss": "huber"}, {"loss": "huber", "polish": False}]
 
 
 @pytest.mark.parametrize("by_rows", BY_ROWS, ids=str)

@@ -124,7 +124,8 @@ class AllColumns:
         of_rows: Statistics,
     ) -> np.ndarray:
         columns = of_rows.x_mean, of_rows.norms
-        return lower_bound(found, beta, self.problem, at_zero, null_loss, columns)
+        known = None if isinstance(self.problem.loss, Softmax) else of_rows
+        return lower_bound(found, beta, self.problem, at_zero, null_loss, columns, known)
 
     def coefficients(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return coefficients(beta, self.problem)

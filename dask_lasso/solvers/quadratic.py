@@ -7,8 +7,9 @@ from typing import cast
 
 import numpy as np
 
-from ..problem.certificate import ORTHOGONAL
+from ..problem.certificate import COMBINED, ORTHOGONAL
 from ..problem.gram import solve
+from ..problem.linear import LeastSquares
 from ..problem.losses import Mean
 from ..problem.softmax import Softmax
 from ..rows.classes import classes_pass
@@ -59,10 +60,12 @@ def lower_bound(
     at_zero: np.ndarray,
     null_loss: np.ndarray,
     columns: tuple[np.ndarray | float, np.ndarray],
+    of_rows: Statistics | None = None,
 ) -> np.ndarray:
     """The dual (m,) at the dual point of a pass, at least; -inf where it is not feasible.
 
-    The means and the norms (k,) are those of the columns, with some weights of the rows.
+    The means and the norms (k,) are those of the columns, with some weights of the rows; the
+    statistics, where there are any, tell whether unpenalised columns hardly differ.
 
     The minimum of the quadratic leaves a residual that sums to zero, is orthogonal to the
     columns that are not penalised, and within the penalty's bounds beside the others. All
@@ -101,6 +104,9 @@ def lower_bound(
         units = np.sqrt(n) * unit / np.where(norms > 0, norms, np.inf)
         worth += (left * (2 * np.abs(beta[:k][free]) + units)).sum(axis=0)
         is_off |= (left > small * norms).any(axis=0)
+        if of_rows is not None:
+            nearest = _nearest(x_theta, size, beta[:k], problem, of_rows, free, n)
+            worth, is_off = worth + nearest, is_off | np.isinf(nearest)
     scale, conjugate = np.ones(m), 0.0 * worth
     bound, of_bound = x_theta[~free], penalty.of(~free)
     if len(bound) and penalty.has_ridge:
@@ -113,6 +119,24 @@ def lower_bound(
         beside = np.where(scale < 1, (1 - scale) * at_zero, 0.0)
         value = -(np.where(scale > 0, scale * found.conjugate, 0.0) + beside + conjugate + worth)
     return np.where(is_off | np.isnan(value), -np.inf, value / n)
+
+
+def _nearest(x_theta, size, coef, problem, of_rows, free, n):
+    """Squares (m,), over the curvature, from theta to what is orthogonal to unpenalised columns.
+
+    Infinite where it cannot be told: see `LeastSquares.least`.
+    """
+    box, moments = problem.l1_penalty.box, of_rows.moments(problem.fit_intercept)
+    # Of rows that weigh as they do in sums of theta, and not by their curvature.
+    norms = of_rows.norms * np.sqrt(n / of_rows.weight)
+    found = np.zeros(len(size))
+    for target in range(len(size)):
+        inside = free if box is None else free & box.is_inside(coef[:, [target]])[:, 0]
+        of_free = moments.of(np.flatnonzero(inside))
+        squares = LeastSquares(of_free.gram, of_free.x_mean, of_free.weight)
+        rounding = COMBINED * norms[inside] * size[target]
+        found[target] = squares.least(x_theta[inside, target], rounding)
+    return found
 
 
 def null_loss(found: NewtonPass, problem: Problem) -> np.ndarray:

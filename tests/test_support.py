@@ -25,9 +25,13 @@ class Columns:
     def __init__(self, X, y):
         self.X, self.y = X, y
         self.xy, self.squares, self.yy = y @ X, (X**2).sum(axis=0), y @ y
+        self.near = np.arange(X.shape[1])
 
-    def correlations(self, coef):
-        return (self.y - self.X @ coef) @ self.X
+    def residual(self, coef):
+        return self.y - self.X @ coef
+
+    def correlations(self, residual, of):
+        return residual @ self.X[:, of]
 
     def products(self, left, right):
         return self.X[:, left].T @ self.X[:, right]
@@ -36,7 +40,7 @@ class Columns:
 def assert_optimal(columns, coef, threshold, ridge=0.0, positive=False):
     """The conditions of optimality, each column in its own units."""
     unit = np.sqrt(columns.squares * columns.yy)
-    pull = columns.correlations(coef) - ridge * coef
+    pull = columns.residual(coef) @ columns.X - ridge * coef
     active = coef != 0
     assert (np.abs(pull - threshold * np.sign(coef))[active] <= 1e-9 * unit[active]).all()
     idle = pull[~active] if positive else np.abs(pull[~active])

@@ -11,7 +11,7 @@ Kunisch 2003), as `active.active_set` is.
 from __future__ import annotations
 
 from copy import copy
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import linalg
@@ -43,17 +43,22 @@ class Columns(Protocol):
     xy, squares : ndarray of shape (c,)
         Products with y, and with themselves.
     yy : float
+    near : ndarray of int
+        Those that may join the support; what pulls among others is not looked at.
 
     Notes
     -----
-    `correlations` is ``X^T (y - X w)``; `products` are those of some columns with others.
+    `residual` is ``r = y - X w``, however the columns have it, `correlations` those of some
+    columns with it; `products` are those of some columns with others.
     """
 
     xy: np.ndarray
     squares: np.ndarray
     yy: float
+    near: np.ndarray
 
-    def correlations(self, coef: np.ndarray) -> np.ndarray: ...
+    def residual(self, coef: np.ndarray) -> Any: ...
+    def correlations(self, residual: Any, of: np.ndarray) -> np.ndarray: ...
     def products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray: ...
 
 
@@ -119,33 +124,42 @@ class Support:
             if turned.any():
                 self._stays &= ~turned
                 continue
-            found = self._refined(columns, values, threshold)
-            if found is None:
+            coef = np.zeros(len(columns.xy))
+            coef[self._active] = values
+            residual = columns.residual(coef)
+            are_joining = self._join(columns, residual, threshold + slack, positive)
+            if are_joining is None:
+                values = self._refined(columns, residual, values, threshold)
+                if values is not None:
+                    coef[self._active] = values
+                    return coef
                 if not self._renew():
                     return None
-                continue
-            coef, gradient = found
-            are_joining = self._join(columns, gradient, threshold + slack, positive)
-            if are_joining is None:
-                return coef
-            if not are_joining:
+            elif not are_joining:
                 break
         return None
 
-    def _join(self, columns, gradient, limit, positive):
+    def _join(self, columns, residual, limit, positive):
         """Let columns join that pull by more than `limit`; None without any, False if none can."""
-        excess = (gradient if positive else np.abs(gradient)) - limit
-        excess[self._active[self._stays]] = -np.inf
+        may_join = np.zeros(len(limit), dtype=bool)
+        may_join[columns.near] = True
+        may_join[self._active[self._stays]] = False
+        others = np.flatnonzero(may_join)
+        gradient = columns.correlations(residual, others)
+        excess = (gradient if positive else np.abs(gradient)) - limit[others]
         new = np.flatnonzero(excess > 0)
         if len(new) == 0:
             return None
         new = new[np.argsort(-excess[new])][: max(_FEWEST, np.count_nonzero(self._stays) // 2)]
-        back = np.isin(self._active, new)
-        self._signs[back] = np.sign(gradient[self._active[back]])
+        signs = np.zeros(len(limit))
+        signs[others[new]] = np.sign(gradient[new])
+        new = others[new]
+        back = signs[self._active] != 0
+        self._signs[back] = signs[self._active[back]]
         self._stays |= back
         new = new[~np.isin(new, self._active)]
         # So many at once may be combinations of each other, where fewer are not.
-        while len(new) and not self._add(columns, new, np.sign(gradient[new])):
+        while len(new) and not self._add(columns, new, signs[new]):
             new = new[: len(new) // 2]
         return len(new) > 0 or bool(back.any())
 
@@ -213,19 +227,16 @@ class Support:
         )
         return joined, left, np.hstack([through, of_left.T]), schur
 
-    def _refined(self, columns, values, threshold):
-        """The coefficients of all columns, to rounding, and what is left to correlate with."""
-        coef = np.zeros(len(columns.xy))
-        coef[self._active] = values
-        gradient = columns.correlations(coef)
-        left = gradient[self._active] - threshold * self._signs - self._ridge * values
+    def _refined(self, columns, residual, values, threshold):
+        """The coefficients (a,) of the support, to the rounding of the columns themselves."""
+        gradient = columns.correlations(residual, self._active)
+        left = gradient - threshold * self._signs - self._ridge * values
         step = self._corrected(left * self._units * self._stays, _LEFT_OF_STEP)
         if step is None:
             return None
         values = values + step * self._units
         # What that turns is rounding.
-        coef[self._active] = np.where(values * self._signs > 0, values, 0.0)
-        return coef, gradient
+        return np.where(values * self._signs > 0, values, 0.0)
 
     def _renew(self):
         """Make the inverse anew, with the ridge term that there is now.

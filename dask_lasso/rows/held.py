@@ -90,6 +90,21 @@ class Held:
             into = tile[: part.stop - start]
             yield part, np.take(self._values, columns[part], axis=0, out=into, mode="clip")
 
+    def positions(self, columns: np.ndarray) -> np.ndarray:
+        """Where columns are that are held."""
+        order = np.argsort(self.columns)
+        return order[np.searchsorted(self.columns[order], columns)]
+
+    def correlations(self, vector: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Products of a vector (n,) with the columns at some positions."""
+        # Columns that are copied first take twice as long.
+        if sparse.issparse(self._values) or 2 * len(positions) > len(self.columns):
+            return (vector @ self.values)[positions]
+        found = np.empty(len(positions))
+        for part, tile in self.tiles(positions):
+            found[part] = tile @ vector
+        return found
+
     def take(
         self, parts: list[Part], columns: np.ndarray, x_mean: np.ndarray, units: np.ndarray
     ) -> None:
@@ -121,12 +136,14 @@ class Held:
 
 
 class HeldSet:
-    """A set of rows: each of those that are held, as often as it counts.
+    """A set of rows: each of those that are held, as often as it counts; and some columns of them.
 
     Attributes
     ----------
+    positions : ndarray of int of shape (c,)
+        The set's columns among those that are held.
     weight : float
-    xy, squares, yy : as of `problem.support.Columns`
+    xy, squares, yy, near : as of `problem.support.Columns`
     """
 
     def __init__(self, held: Held, counts: np.ndarray, fit_intercept: bool) -> None:
@@ -139,12 +156,16 @@ class HeldSet:
             self._y_mean = float(held.y[0] + apart)
         self._y = held.y - self._y_mean
         self.yy = float(self._counts @ self._y**2)
+        self.positions = self.near = np.empty(0, dtype=np.intp)
         self.xy = self.squares = self._x_mean = np.empty(0)
 
-    def grow(self) -> None:
-        """Take the columns in that have been read since."""
-        n_old = len(self.xy)
-        new = self._held.values[:, n_old:]
+    def grow(self, columns: np.ndarray) -> None:
+        """Let columns that are held be the near ones, and take those of them in that are new."""
+        near = self._held.positions(columns)
+        positions = near[~np.isin(near, self.positions)]
+        self.positions = np.concatenate([self.positions, positions])
+        self.near = np.flatnonzero(np.isin(self.positions, near))
+        new = self._held.values[:, positions]
         means = np.zeros(new.shape[1])
         if self._fit_intercept and self.weight:
             means = self._counts @ new / self.weight
@@ -153,29 +174,39 @@ class HeldSet:
         self.squares = np.concatenate([self.squares, squares - self.weight * means**2])
         self.xy = np.concatenate([self.xy, (self._counts * self._y) @ new])
 
-    def correlations(self, coef: np.ndarray) -> np.ndarray:
+    def residual(self, coef: np.ndarray) -> np.ndarray:
+        """Of coefficients (c,): of each row, as often as it counts."""
         held, used = self._held, np.flatnonzero(coef)
-        fitted = np.full(len(held.y), -(self._x_mean @ coef))
+        coef, positions = coef[used], self.positions[used]
+        fitted = np.full(len(held.y), -(self._x_mean[used] @ coef))
         if sparse.issparse(held.values):
-            fitted += held.values @ coef
+            of_held = np.zeros(len(held.columns))
+            of_held[positions] = coef
+            fitted += held.values @ of_held
         else:
-            for part, tile in held.tiles(used):
-                fitted += coef[used[part]] @ tile
-        weighted = self._counts * (self._y - fitted)
-        return weighted @ held.values - weighted.sum() * self._x_mean
+            for part, tile in held.tiles(positions):
+                fitted += coef[part] @ tile
+        return self._counts * (self._y - fitted)
+
+    def correlations(self, residual: np.ndarray, of: np.ndarray) -> np.ndarray:
+        """Of the set's columns `of`, (c,), with a `residual`."""
+        found = self._held.correlations(residual, self.positions[of])
+        return found - residual.sum() * self._x_mean[of]
 
     def products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Of columns `left` with columns `right`."""
         held, weights = self._held, self._counts
+        of_left, of_right = self.positions[left], self.positions[right]
         if sparse.issparse(held.values):
-            of_left, of_right = held.values[:, left], held.values[:, right]
-            found = (of_left.T @ (sparse.diags_array(weights) @ of_right)).toarray()
+            weighted = sparse.diags_array(weights) @ held.values[:, of_right]
+            found = (held.values[:, of_left].T @ weighted).toarray()
         else:
-            found, of_right = np.empty((len(left), len(right))), held.values.T[right]
-            of_right *= weights
-            for part, tile in held.tiles(left):
-                np.matmul(tile, of_right.T, out=found[part])
+            found, weighted = np.empty((len(left), len(right))), held.values.T[of_right]
+            weighted *= weights
+            for part, tile in held.tiles(of_left):
+                np.matmul(tile, weighted.T, out=found[part])
         return found - self.weight * np.outer(self._x_mean[left], self._x_mean[right])
 
     def level(self, coef: np.ndarray) -> np.ndarray:
         """Intercepts (n,) of coefficients (c, n), of columns about the means of `take`."""
-        return self._y_mean - (self._x_mean - self._held.centre) @ coef
+        return self._y_mean - (self._x_mean - self._held.centre[self.positions]) @ coef

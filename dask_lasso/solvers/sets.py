@@ -32,9 +32,12 @@ _FAR = 1e4
 class TrainingSet(Protocol):
     """Some rows, and the columns that are chosen.
 
-    `solve` gives coefficients (c, n) at n alphas, `near` to those given, if any are; `level` the
-    intercepts (n,) of coefficients when every column is about the mean that passes take off.
+    `columns` are those among which it looks for coefficients. `solve` gives coefficients (c, n)
+    of all that are chosen at n alphas, `near` to those given, if any are; `level` the intercepts
+    (n,) of coefficients when every column is about the mean that passes take off.
     """
+
+    columns: np.ndarray
 
     def solve(self, alphas: np.ndarray, penalty: L1, near: np.ndarray | None) -> np.ndarray: ...
     def level(self, coef: np.ndarray) -> np.ndarray: ...
@@ -43,8 +46,9 @@ class TrainingSet(Protocol):
 class Sets(Protocol):
     """The training sets, all rows first; `weights` of them and of the test sets, once it has read.
 
-    `read` takes the columns to solve for, and gives those there are then, which begin with what
-    the last reading gave if that is what it is asked for. `at_once` is for how many alphas that is.
+    `read` takes the columns to solve for, and which of them each set needs; it gives those there
+    are then, which begin with what the last reading gave if that is what it is asked for.
+    `at_once` is for how many alphas that is.
     """
 
     at_once: int
@@ -52,7 +56,9 @@ class Sets(Protocol):
     weights: np.ndarray
     test_weights: np.ndarray
 
-    def read(self, chosen: np.ndarray) -> tuple[np.ndarray, list[TrainingSet]]: ...
+    def read(
+        self, chosen: np.ndarray, of_each: list[np.ndarray]
+    ) -> tuple[np.ndarray, list[TrainingSet]]: ...
 
 
 def training_sets(
@@ -83,14 +89,14 @@ class _CellSets:
         self._fit_intercept, self._centre, self._max_iter = fit_intercept, centre, max_iter
         self.n_passes = 0
 
-    def read(self, chosen):
+    def read(self, chosen, of_each):
         self.n_passes += 1
         partition = self._partition
         cells = self._place.reduce(cells_of_columns, merge_cells, chosen, partition=partition)
         train, test = ([union_of_cells(cells, *which) for which in s] for s in partition.sets())
         self.weights, self.test_weights = (np.array(list(map(_weight, s))) for s in (train, test))
         settings = self._fit_intercept, self._centre.x_mean[chosen], self._max_iter
-        return chosen, [_OfMoments(rows, *settings) for rows in train]
+        return chosen, [_OfMoments(rows, chosen, *settings) for rows in train]
 
 
 def _weight(rows):
@@ -98,8 +104,8 @@ def _weight(rows):
 
 
 class _OfMoments:
-    def __init__(self, rows, fit_intercept, centre, max_iter):
-        self._rows, self._fit_intercept = rows, fit_intercept
+    def __init__(self, rows, columns, fit_intercept, centre, max_iter):
+        self._rows, self.columns, self._fit_intercept = rows, columns, fit_intercept
         self._centre, self._max_iter = centre, max_iter
 
     def solve(self, alphas, penalty, near):
@@ -112,7 +118,7 @@ class _OfMoments:
 
 
 class _HeldSets:
-    """The rows of all columns that have ever been chosen."""
+    """The rows of all columns that have ever been chosen; each set takes those that it needs."""
 
     def __init__(self, place, partition, penalty, fit_intercept, centre, max_iter):
         self._place, self._partition = place, partition
@@ -124,7 +130,7 @@ class _HeldSets:
         self._held, self._sets = Held(), []
         self.n_passes = 0
 
-    def read(self, chosen):
+    def read(self, chosen, of_each):
         held = self._held
         new = np.setdiff1d(chosen, held.columns)
         if len(new) or not self._sets:
@@ -142,19 +148,24 @@ class _HeldSets:
                     np.array([counts @ held.weights for counts in s]) for s in (train, test)
                 )
                 self._sets = [_OfRows(held, counts, *self._settings) for counts in train]
-            for rows in self._sets:
-                rows.grow(self._weights[held.columns])
+        for rows, columns in zip(self._sets, of_each, strict=True):
+            rows.grow(columns, self._weights)
         return held.columns, self._sets
 
 
 class _OfRows:
     def __init__(self, held, counts, fit_intercept, max_iter, deadline):
-        self._rows, self._support = HeldSet(held, counts, fit_intercept), Support()
+        self._held, self._rows = held, HeldSet(held, counts, fit_intercept)
+        self._support = Support()
         self._max_iter, self._deadline = max_iter, deadline
 
-    def grow(self, weights):
-        self._weights = weights
-        self._rows.grow()
+    @property
+    def columns(self):
+        return self._held.columns[self._rows.positions[self._rows.near]]
+
+    def grow(self, columns, weights):
+        self._rows.grow(columns)
+        self._weights = weights[self._held.columns[self._rows.positions]]
 
     def solve(self, alphas, penalty, near):
         # With further columns it begins where the first of these alphas did: on the way down fewer
@@ -163,7 +174,8 @@ class _OfRows:
             self._before = self._support.copy()
         else:
             self._support = self._before.copy()
-        found = np.zeros((len(self._weights), len(alphas)))
+        coefs = np.zeros((len(self._weights), len(alphas)))
+        positions, weights = self._rows.positions, self._weights[:, np.newaxis]
         positive, moments = penalty.box is not None, None
         for i, alpha in enumerate(alphas):
             if time.perf_counter() >= self._deadline:
@@ -172,13 +184,15 @@ class _OfRows:
             coef = self._support.solve(self._rows, at.l1, at.l2, positive)
             if coef is None:
                 moments = self._moments() if moments is None else moments
-                start = found[:, [i - 1]] if near is None else near[:, [i]] * self._weights[:, None]
+                start = coefs[:, [i - 1]] if near is None else near[positions][:, [i]] * weights
                 path = solve_path(
                     moments, penalty.alike(), [alpha], max_iter=self._max_iter, coef_init=start
                 )
                 coef = path.coefs[0][:, 0]
-            found[:, i] = coef
-        return found / self._weights[:, np.newaxis]
+            coefs[:, i] = coef
+        found = np.zeros((len(self._held.columns), len(alphas)))
+        found[positions] = coefs / weights
+        return found
 
     def _moments(self):
         rows, every = self._rows, np.arange(len(self._weights))
@@ -186,4 +200,4 @@ class _OfRows:
         return Moments(rows.products(every, every), xy, yy, rows.weight)
 
     def level(self, coef):
-        return self._rows.level(coef * self._weights[:, np.newaxis])
+        return self._rows.level(coef[self._rows.positions] * self._weights[:, np.newaxis])

@@ -150,14 +150,18 @@ class WidePath:
         k, n_sets = self._place.n_features, len(self._train)
         few = int(max(1, min(self._sets.at_once, _MOST_VALUES // (k * n_sets))))
         chosen = self._first_columns(alphas[:few].min() * penalty.l1_ratio)
+        of_each = [chosen] * n_sets
         for start in range(0, len(alphas), few):
             found = _Found(n_sets, alphas[start : start + few], k)
-            chosen = self._solve(found, penalty, chosen)
+            chosen = self._solve(found, penalty, chosen, of_each)
             yield self._paths(found, chosen)
             if start + few < len(alphas):
                 following = alphas[start + few :][:few].min() * penalty.l1_ratio
                 excess = self._excess(found.pulls, np.full(n_sets, following), np.arange(n_sets))
-                nearest = self._top(excess.max(axis=0), chosen, self._most)
+                of_all = excess.max(axis=0)
+                of_all[chosen] = -np.inf
+                nearest = self._top(of_all, self._most)
+                of_each = self._near(excess, nearest, np.union1d(chosen, nearest))
                 chosen = np.union1d(chosen[found.coef.any(axis=1)], nearest)
 
     def _paths(self, found, chosen):
@@ -181,24 +185,28 @@ class WidePath:
     def _first_columns(self, l1):
         score = self._alike.at_zero(self._centre.xy)[:, 0] / self._weights
         score -= self.statistics.weight * l1
-        return self._top(score, np.empty(0, dtype=np.intp), self._most)
+        return self._top(score, self._most)
 
-    def _top(self, score, but, most):
+    def _top(self, score, most):
         """Columns of the highest scores in units of their norms, at most so many."""
-        candidates = self._norms > 0
-        candidates[but] = False
-        candidates = np.flatnonzero(candidates)
+        candidates = np.flatnonzero((self._norms > 0) & (score > -np.inf))
         if len(candidates) > most:
             score = score[candidates] / self._norms[candidates]
             candidates = np.sort(candidates[np.argpartition(-score, most)[:most]])
         return candidates
 
-    def _solve(self, found, penalty, chosen):
+    def _near(self, scores, nearest, among):
+        """Of each set the columns `among` some that score there (n_sets, k) as `nearest` do."""
+        of_nearest = scores[:, nearest].max(axis=0) / self._norms[nearest]
+        least = of_nearest.min(initial=np.inf) * self._norms[among]
+        return [among[of_set >= least] for of_set in scores[:, among]]
+
+    def _solve(self, found, penalty, chosen, of_each):
         """Solve for a few alphas on all sets; the columns that it took."""
         alphas, of_set = found.alphas[found.of_alpha], found.of_set
         left = np.arange(len(of_set))  # for which columns are missing
         for attempt in count():
-            chosen, sets = self._sets.read(chosen)
+            chosen, sets = self._sets.read(chosen, of_each)
             self._check()
             found.coef = _with_rows(found.coef, len(chosen))
             of_chosen = penalty.of(chosen)
@@ -217,7 +225,9 @@ class WidePath:
             sums = self._read_residuals(chosen, found, left)
             pulls = self._certify(found, left, sums, penalty.at(alphas[left]), chosen)
             over = self._excess(pulls, alphas[left] * penalty.l1_ratio, of_set[left])
-            over[:, chosen] = -np.inf
+            for of_one, problem in zip(over, left, strict=True):
+                of_one[sets[of_set[problem]].columns] = -np.inf
+                of_one[chosen[found.coef[:, problem] != 0]] = -np.inf
             is_last = found.of_alpha[left] == len(found.alphas) - 1
             found.pulls[of_set[left[is_last]]] = pulls[is_last]
             is_missing = (over > 0).any(axis=1)
@@ -229,10 +239,11 @@ class WidePath:
             # Those that nearly violate too: a pass costs more than they do.
             joining = max(FEWEST, 4 * np.count_nonzero(worst > 0))
             joining = min(joining, max(self._most, len(chosen) // 2))
-            new = np.setdiff1d(self._top(worst, chosen, joining), chosen)
-            if len(new) == 0:
-                return chosen  # what still violates is rounding, and the gap says how much
-            chosen = np.concatenate([chosen, new])
+            nearest = self._top(worst, joining)
+            scores = np.full((len(sets), len(worst)), -np.inf)
+            np.maximum.at(scores, of_set[left], over)
+            of_each = list(map(np.union1d, of_each, self._near(scores, nearest, nearest)))
+            chosen = np.concatenate([chosen, np.setdiff1d(nearest, chosen)])
 
     def _check(self):
         """Raise where a training or a test set has no rows."""

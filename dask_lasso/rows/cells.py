@@ -126,6 +126,19 @@ def codes_of(cells: np.ndarray, n: int) -> np.ndarray:
     return codes
 
 
+def labels_between(labels: list[np.ndarray], start: int, stop: int) -> list[np.ndarray]:
+    """What some rows of a chunk need to know, from what the chunk does."""
+    return [
+        cells[start:stop] if cells.ndim == 1 else _runs_between(cells, start, stop)
+        for cells in labels
+    ]
+
+
+def _runs_between(runs, start, stop):
+    edges = runs[:, :2].clip(start, stop) - start
+    return np.column_stack([edges, runs[:, 2]])[edges[:, 1] > edges[:, 0]]
+
+
 def consecutive_folds(n_rows: int, n_splits: int) -> Partition:
     """The folds of an unshuffled `KFold`: each fold is a cell and a run of rows.
 
@@ -227,6 +240,33 @@ class CellStatistics(NamedTuple):
     def target(self, index: int) -> CellStatistics:
         """The statistics of one target."""
         return self._replace(cells={key: of.target(index) for key, of in self.cells.items()})
+
+    def of_columns(self, columns: np.ndarray) -> CellStatistics:
+        """The statistics of some columns."""
+        cells = {
+            key: of._replace(
+                x_mean=of.x_mean[columns],
+                sxx=of.sxx[np.ix_(columns, columns)],
+                sxy=of.sxy[columns],
+            )
+            for key, of in self.cells.items()
+        }
+        return self._replace(cells=cells)
+
+    def with_columns(self, more: CellStatistics) -> CellStatistics:
+        """The statistics of further columns too; these are targets of `more`, below y."""
+        cells = {key: _bordered(of, more.cells[key]) for key, of in self.cells.items()}
+        return self._replace(cells=cells)
+
+
+def _bordered(old, new):
+    n_old, n_targets = old.n_features, old.n_targets
+    sxx = np.empty((n_old + new.n_features,) * 2)
+    sxx[:n_old, :n_old], sxx[n_old:, n_old:] = old.sxx, new.sxx
+    sxx[n_old:, :n_old] = beside = new.sxy[:, n_targets:]
+    sxx[:n_old, n_old:] = beside.T
+    x_mean = np.concatenate([old.x_mean, new.x_mean])
+    return old._replace(x_mean=x_mean, sxx=sxx, sxy=np.vstack([old.sxy, new.sxy[:, :n_targets]]))
 
 
 def cells_of_chunk(chunk: Chunk, labels: list[np.ndarray]) -> CellStatistics:

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from .cells import CellStatistics, cells_of_chunk, codes_of, merge_cells
+from .cells import CellStatistics, cells_of_chunk, codes_of, labels_between, merge_cells
 from .chunk import Chunk, namespace, to_device, to_host
 from .columns import add_product
 from .needs import Needs, Vectors, needs, of_first
-from .tiles import CACHE_ITEMS, aligned, on_device
+from .tiles import BUFFER_ITEMS, CACHE_ITEMS, aligned, on_device
 
 # Columns of a tile that is widened, of a chunk in which columns lie together.
 _TILE_COLUMNS = 512
@@ -209,9 +209,11 @@ def _beside(of_chunks):
 
 @needs(of_first)
 def cells_of_columns(
-    chunks: Iterable[tuple[Chunk, list[np.ndarray]]], columns: np.ndarray
+    chunks: Iterable[tuple[Chunk, list[np.ndarray]]], columns: np.ndarray, n_new: int
 ) -> CellStatistics:
-    """Statistics of some columns, cell by cell.
+    """Statistics of the last `n_new` of some columns, cell by cell; the others are targets too.
+
+    They are so after y. What is known of those among each other is not summed again.
 
     Parameters
     ----------
@@ -219,12 +221,23 @@ def cells_of_columns(
         The labels are those of `Partition.between`.
     columns : ndarray of int
     """
-    found = None
+    parts: list[CellStatistics] = []
+    old, new = np.split(columns, [len(columns) - n_new])
     for chunk, labels in chunks:
-        taken = take_columns(chunk.arrays()[0], columns)
-        part = cells_of_chunk(chunk._replace(X=taken), labels)
-        found = part if found is None else merge_cells([found, part])
-    return found
+        X, y, _ = chunk.arrays()
+        take = take_sparse if sparse.issparse(X) else take_columns
+        of_new, beside = chunk._replace(X=take(X, new)), take(X, old)
+        # Targets are dense, of sparse columns too: not those of all rows at once.
+        height = max(1, len(y) if len(old) == 0 else BUFFER_ITEMS // len(old))
+        for start in range(0, max(1, len(y)), height):
+            rows = slice(start, min(start + height, len(y)))
+            some = of_new if height >= len(y) else of_new.rows(rows)
+            sides = to_host(beside[rows, :])
+            sides = sides.toarray() if sparse.issparse(sides) else sides
+            some = some._replace(y=np.hstack([some.y, sides]))
+            parts.append(cells_of_chunk(some, labels_between(labels, rows.start, rows.stop)))
+        parts = [merge_cells(parts)]
+    return parts[0]
 
 
 def rows_of_path(

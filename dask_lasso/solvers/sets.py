@@ -48,10 +48,12 @@ class Sets(Protocol):
 
     `read` takes the columns to solve for, and which of them each set needs; it gives those there
     are then, which begin with what the last reading gave if that is what it is asked for.
-    `at_once` is for how many alphas that is.
+    `at_once` is for how many alphas that is; `keeps` says whether columns that are no longer
+    chosen are still there.
     """
 
     at_once: int
+    keeps: bool
     n_passes: int
     weights: np.ndarray
     test_weights: np.ndarray
@@ -80,20 +82,33 @@ def training_sets(
 
 
 class _CellSets:
-    """Moments of the chosen columns, cell by cell."""
+    """Moments of the chosen columns, cell by cell: those of further columns are summed alone."""
 
-    at_once = 10
+    at_once, keeps = 10, False
 
     def __init__(self, place, partition, fit_intercept, centre, max_iter):
         self._place, self._partition = place, partition
         self._fit_intercept, self._centre, self._max_iter = fit_intercept, centre, max_iter
+        self._columns, self._cells = np.empty(0, dtype=np.intp), None
         self.n_passes = 0
 
     def read(self, chosen, of_each):
-        self.n_passes += 1
-        partition = self._partition
-        cells = self._place.reduce(cells_of_columns, merge_cells, chosen, partition=partition)
-        train, test = ([union_of_cells(cells, *which) for which in s] for s in partition.sets())
+        known, order = np.isin(chosen, self._columns), np.argsort(self._columns)
+        old, new = chosen[known], chosen[~known]
+        chosen = np.concatenate([old, new])
+        if self._cells is not None:
+            old = order[np.searchsorted(self._columns[order], old)]
+            self._cells = self._cells.of_columns(old)
+        if self._cells is None or len(new):
+            self.n_passes += 1
+            args = cells_of_columns, merge_cells, chosen, len(new)
+            more = self._place.reduce(*args, partition=self._partition)
+            self._cells = more if self._cells is None else self._cells.with_columns(more)
+        self._columns = chosen
+        train, test = (
+            [union_of_cells(self._cells, *which) for which in of_kind]
+            for of_kind in self._partition.sets()
+        )
         self.weights, self.test_weights = (np.array(list(map(_weight, s))) for s in (train, test))
         settings = self._fit_intercept, self._centre.x_mean[chosen], self._max_iter
         return chosen, [_OfMoments(rows, chosen, *settings) for rows in train]
@@ -119,6 +134,8 @@ class _OfMoments:
 
 class _HeldSets:
     """The rows of all columns that have ever been chosen; each set takes those that it needs."""
+
+    keeps = True
 
     def __init__(self, place, partition, penalty, fit_intercept, centre, max_iter):
         self._place, self._partition = place, partition

@@ -158,11 +158,11 @@ class WidePath:
             if start + few < len(alphas):
                 following = alphas[start + few :][:few].min() * penalty.l1_ratio
                 excess = self._excess(found.pulls, np.full(n_sets, following), np.arange(n_sets))
-                of_all = excess.max(axis=0)
-                of_all[chosen] = -np.inf
+                of_all, active = excess.max(axis=0), chosen[found.coef.any(axis=1)]
+                of_all[chosen if self._sets.keeps else active] = -np.inf
                 nearest = self._top(of_all, self._most)
                 of_each = self._near(excess, nearest, np.union1d(chosen, nearest))
-                chosen = np.union1d(chosen[found.coef.any(axis=1)], nearest)
+                chosen = np.union1d(active, nearest)
 
     def _paths(self, found, chosen):
         """What is known of the alphas of `found`."""

@@ -6,18 +6,25 @@ import dask.array as da
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.model_selection import KFold
 
-from dask_lasso import lasso_path
+from dask_lasso import AsyncLassoCV, lasso_path
 from dask_lasso.problem import support as _support
 from dask_lasso.problem.support import Support
+from dask_lasso.rows import passes as _passes
+from dask_lasso.rows.cells import consecutive_folds, partition_of
+from dask_lasso.rows.chunk import Chunk
+from dask_lasso.rows.passes import cells_of_columns
 from dask_lasso.solvers import sets as _sets
 from dask_lasso.solvers import width as _width
+from dask_lasso.solvers import working_set_path as _path
 
 N, K = 60, 150
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(N, K)) * np.geomspace(1e-4, 1e4, K)
 Y = X @ (RNG.normal(size=K) / np.geomspace(1e-4, 1e4, K) * (np.arange(K) % 15 == 0))
 Y = Y + 0.3 * RNG.normal(size=N)
+STANDARD = X / np.geomspace(1e-4, 1e4, K)
 WEIGHTS = RNG.integers(0, 3, N).astype(float)
 
 
@@ -52,7 +59,7 @@ def assert_optimal(columns, coef, threshold, ridge=0.0, positive=False):
 @pytest.mark.parametrize("positive", [False, True])
 @pytest.mark.parametrize("order", ["falling", "rising", "at random"])
 def test_every_alpha_is_optimal(ridge, positive, order):
-    columns, support = Columns(X / np.geomspace(1e-4, 1e4, K), Y), Support()
+    columns, support = Columns(STANDARD, Y), Support()
     alphas = np.geomspace(1, 1e-3, 40) * np.abs(columns.xy).max()
     alphas = {"falling": alphas, "rising": alphas[::-1]}.get(order, RNG.permutation(alphas))
     for alpha in alphas:
@@ -64,7 +71,7 @@ def test_every_alpha_is_optimal(ridge, positive, order):
 
 
 def test_a_ridge_term_that_changes_seldom_needs_another_inverse(monkeypatch):
-    columns, support, renewed = Columns(X / np.geomspace(1e-4, 1e4, K), Y), Support(), []
+    columns, support, renewed = Columns(STANDARD, Y), Support(), []
     renew = Support._renew
     monkeypatch.setattr(Support, "_renew", lambda self: renewed.append(1) or renew(self))
     alphas = np.geomspace(1, 1e-3, 40) * np.abs(columns.xy).max()
@@ -87,7 +94,7 @@ def test_columns_that_are_there_twice():
 
 
 def test_no_solution_is_said(monkeypatch):
-    columns, support = Columns(X / np.geomspace(1e-4, 1e4, K), Y), Support()
+    columns, support = Columns(STANDARD, Y), Support()
     alpha = 0.1 * np.abs(columns.xy).max()
     with monkeypatch.context() as few:
         few.setattr(_support, "_MOST_ROUNDS", 1)  # in which columns join
@@ -155,3 +162,83 @@ def test_rows_that_are_held_give_what_their_moments_do(
     # Coefficients of duplicates are not unique; what they predict is.
     predicted, wanted = dense @ coefs, dense @ expected
     np.testing.assert_allclose(predicted, wanted, rtol=0, atol=1e-7 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["held", "moments"])
+@pytest.mark.parametrize("cv", [None, 4], ids=["path", "folds"])
+def test_columns_that_were_not_foreseen_join(held, cv, monkeypatch):
+    """However few are near: what pulls elsewhere is found by a pass, in every training set."""
+    monkeypatch.setattr(_width, "MAX_GRAM", 20)
+    monkeypatch.setattr(_sets, "_MOST_VALUES", 1000 if held else 0)
+    expected = of_path_or_folds(cv)
+    monkeypatch.setattr(_path, "n_joining", lambda k: 3)
+    monkeypatch.setattr(_path, "FEWEST", 2)
+    np.testing.assert_allclose(of_path_or_folds(cv), expected, rtol=0, atol=1e-9)
+
+
+def of_path_or_folds(cv):
+    alphas = np.geomspace(1, 0.01, 20) * np.abs(Y @ STANDARD).max() / N
+    if cv is None:
+        return lasso_path(STANDARD, Y, alphas=alphas)[1]
+    folds = KFold(cv, shuffle=True, random_state=0)
+    return AsyncLassoCV(alphas=alphas, cv=folds).fit(STANDARD, Y).mse_path_
+
+
+def test_products_of_columns_are_summed_once(monkeypatch):
+    """Where moments are taken cell by cell, and the chosen columns come and go."""
+    monkeypatch.setattr(_width, "MAX_GRAM", 20)
+    monkeypatch.setattr(_sets, "_MOST_VALUES", 0)
+    monkeypatch.setattr(_path, "n_joining", lambda k: 10)
+    monkeypatch.setattr(_path, "FEWEST", 2)
+    read = []
+
+    def noted(chunks, columns, n_new):
+        read.append(np.split(columns, [len(columns) - n_new]))
+        return cells_of_columns(chunks, columns, n_new)
+
+    monkeypatch.setattr(_sets, "cells_of_columns", noted)
+    of_path_or_folds(4)
+    there = set()
+    assert len(read) > 2
+    for old, new in read:
+        assert there >= set(old)
+        assert not there & set(new) - set(old)
+        there = {*old, *new}
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse", "csc", "float32", "far"])
+@pytest.mark.parametrize("cells", ["runs", "codes"])
+@pytest.mark.parametrize("slabs", [False, True], ids=["at once", "in slabs"])
+def test_statistics_of_cells_grow(kind, cells, slabs, monkeypatch):
+    """Columns after others: what all of them have at once."""
+    rows = {
+        **KINDS,
+        "csc": sparse.csc_array(KINDS["sparse"]),
+        "far": STANDARD + np.where(np.arange(K) % 2, 1e6, 0.0),
+    }[kind]
+    if slabs:
+        monkeypatch.setattr(_passes, "BUFFER_ITEMS", 100)
+    folds = consecutive_folds(N, 3)
+    if cells == "codes":
+        splits = KFold(3, shuffle=True, random_state=0).split(X)
+        folds = partition_of(N, splits)
+    labels = folds.between(0, N)
+    chunks = [(Chunk(rows, Y[:, np.newaxis], WEIGHTS, N), labels)]
+    columns = RNG.permutation(K)[:40]
+    wanted = cells_of_columns(chunks, columns, 40)
+    found = cells_of_columns(chunks, columns[:25], 25)
+    found = found.with_columns(cells_of_columns(chunks, columns, 15))
+    assert found.cells.keys() == wanted.cells.keys()
+    assert len(found.cells) == 3
+    for cell, of_all in wanted.cells.items():
+        grown, squares = found.cells[cell], np.diagonal(of_all.sxx)
+        sizes = np.sqrt(np.where(squares > 0, squares, 1.0))
+        close = dict(rtol=0, atol=1e-9 if kind == "far" else 1e-13)
+        np.testing.assert_allclose(
+            grown.sxx / sizes / sizes[:, None], of_all.sxx / sizes / sizes[:, None], **close
+        )
+        np.testing.assert_allclose(grown.sxy[:, 0] / sizes, of_all.sxy[:, 0] / sizes, **close)
+        np.testing.assert_allclose(grown.x_mean, of_all.x_mean)
+        assert grown.weight == pytest.approx(of_all.weight)
+        some = found.of_columns(np.array([30, 2])).cells[cell]
+        np.testing.assert_array_equal(some.sxx, grown.sxx[[30, 2]][:, [30, 2]])

@@ -280,8 +280,8 @@ def _merge_two(*parts) -> ColumnMoments:
     )
 
 
-def add_product(X: Any, r: np.ndarray, into: np.ndarray) -> None:
-    """Add ``X^T r`` to `into`."""
+def add_product(X: Any, r: np.ndarray, into: np.ndarray, product: np.ndarray | None = None) -> None:
+    """Add ``X^T r`` to `into`, by way of `block_of_product`, which many tiles may share."""
     if r.ndim == 2 and r.shape[1] == 1:  # half the time of a product of matrices
         r, into = r[:, 0], into[:, 0]
     if sparse.issparse(X) and r.ndim == 1 and into.flags.c_contiguous:
@@ -289,9 +289,17 @@ def add_product(X: Any, r: np.ndarray, into: np.ndarray) -> None:
     elif into.ndim == 2 and not sparse.issparse(X):
         # Added while it is in the cache: what is as long as a row is not gone through twice.
         by_row, sums = np.ascontiguousarray(r.T), into.T
-        product = np.empty((len(by_row), min(X.shape[1], _BLOCK)))
+        product = block_of_product(X.shape[1], r) if product is None else product
         for start in range(0, X.shape[1], _BLOCK):
             some = slice(start, min(start + _BLOCK, X.shape[1]))
             sums[:, some] += np.matmul(by_row, X[:, some], out=product[:, : some.stop - start])
     else:
         into += X.T @ r
+
+
+def block_of_product(k: int, r: np.ndarray) -> np.ndarray:
+    """Where part of the product of k columns with r (n, p) comes to lie.
+
+    A new one for each tile is new pages each time on workers, which cost as much as the product.
+    """
+    return np.empty((r.shape[1], min(k, _BLOCK)))

@@ -18,12 +18,12 @@ from scipy import sparse
 
 from .cells import CellStatistics, cells_of_chunk, codes_of, labels_between, merge_cells
 from .chunk import Chunk, namespace, to_device, to_host
-from .columns import add_product
+from .columns import add_product, block_of_product
 from .needs import Needs, Vectors, needs, of_first
 from .tiles import BUFFER_ITEMS, CACHE_ITEMS, aligned, on_device
 
-# Columns of a tile that is widened, of a chunk in which columns lie together.
-_TILE_COLUMNS = 512
+# Columns of a tile that is widened, of a chunk in which columns lie together, and the most of any.
+_TILE_COLUMNS, _MOST_COLUMNS = 512, 2**14
 
 
 class Chosen(NamedTuple):
@@ -382,16 +382,17 @@ def correlate(X: Any, r: np.ndarray, into: np.ndarray) -> None:
         add_product(X, r, into)
         return
     n, k = X.shape
-    width = k if X.flags.c_contiguous else min(k, _TILE_COLUMNS)
+    width = min(k, _MOST_COLUMNS if X.flags.c_contiguous else _TILE_COLUMNS)
     height = max(1, min(n, max(8, CACHE_ITEMS // width)))
     as_bytes, wide = np.empty(height * width, dtype=X.dtype), np.empty((height, width))
+    product = block_of_product(width, r)
     for first in range(0, k, width):
         block = slice(first, min(first + width, k))
         for start in range(0, n, height):
             rows = slice(start, min(start + height, n))
             tile = wide[: rows.stop - start, : block.stop - first]
             np.copyto(tile, aligned(X, rows, block, as_bytes))
-            add_product(tile, r[rows], into[block])
+            add_product(tile, r[rows], into[block], product)
 
 
 def merge_sums(parts: Iterable) -> Any:

@@ -15,6 +15,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from dask_lasso import AsyncElasticNetRegressor, AsyncLassoRegressor, lasso_path
+from dask_lasso.problem import far as _far
 
 pytestmark = [
     pytest.mark.slow,
@@ -219,3 +220,15 @@ def test_of_raw_rows_what_depends_but_for_rounding_is_certified(by_rows):
     model, warned = fit({**settings, **by_rows}, X, y)
     assert not warned
     assert model.dual_gap_ <= 1e-8 * y.var()
+
+
+def test_orthogonal_columns_far_from_zero_determine_a_solution():
+    """The SVD of a matrix so near the identity may not converge."""
+    rng, k = np.random.default_rng(45), 250
+    off = rng.normal(size=(k, k)) * 10.0 ** rng.uniform(-16, -11)
+    off += off.T
+    np.fill_diagonal(off, 0.0)
+    x_mean = rng.normal(size=k)
+    sums = _far._Sums(np.eye(k) + off, x_mean, 2 * x_mean @ x_mean, 1e4 * x_mean, 0.0)
+    assert sums.determine
+    np.testing.assert_allclose(sums.inverse(np.arange(k)), 1e4 * x_mean, rtol=1e-9)

@@ -129,7 +129,7 @@ class _Sums:
         self._scale = np.where(varies, unit_scale(np.diagonal(self._gram)), 0.0)
         scaled = self._scale[:, np.newaxis] * np.column_stack([x_mean, xy])
         unit = self._gram * np.outer(self._scale, self._scale)
-        inverse = linalg.lstsq(unit, scaled, cond=1e-12)[0]
+        inverse = _least_squares(unit, scaled, cond=1e-12)
         self.determine = bool(
             np.abs(unit @ inverse - scaled).max() <= 1e-8 * np.abs(scaled).max(initial=0.0)
         )
@@ -150,4 +150,9 @@ class _Sums:
             return np.zeros(0)
         scale = self._scale[active]
         unit = self._gram[np.ix_(active, active)] * np.outer(scale, scale)
-        return scale * linalg.lstsq(unit, scale * self._x_mean[active])[0]
+        return scale * _least_squares(unit, scale * self._x_mean[active])
+
+
+def _least_squares(matrix, rhs, cond=None):
+    # By QR: the SVD that is SciPy's default may not converge, near the identity for one.
+    return linalg.lstsq(matrix, rhs, cond=cond, lapack_driver="gelsy")[0]

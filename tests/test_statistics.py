@@ -18,7 +18,7 @@ from dask_lasso.places.joined import Joined as Rows
 from dask_lasso.rows import sparse_rows as _sparse_rows
 from dask_lasso.rows import tiles as _tiles
 from dask_lasso.rows.chunk import read
-from dask_lasso.rows.columns import add_product
+from dask_lasso.rows.columns import add_product, column_moments
 from dask_lasso.rows.sparse_rows import gram_of_sparse
 from dask_lasso.rows.statistics import merge_statistics as merge
 from dask_lasso.rows.statistics import statistics_of_chunk
@@ -102,6 +102,28 @@ def test_zero_weight_is_no_row(rows):
     weights = np.where(np.arange(6000) % 3 == 0, 0.0, weights)
     kept = weights > 0
     assert_moments(from_rows(X, y, weights), reference(X[kept], y[kept], weights[kept]), 1e-10)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array, sparse.csc_array])
+@pytest.mark.parametrize("few", [False, True])
+def test_rows_of_weight_zero_may_hold_anything(rows, container, few):
+    """Also those among which a point near the means is looked for."""
+    X, y, weights = rows
+    kept = np.arange(6000) % 1501 == 7 if few else np.arange(6000) % 3 > 0
+    X, y = X + 1e6, y + 1e6
+    X[~kept], y[~kept] = -1e14, 1e15
+    weights = np.where(kept, weights, 0.0)
+    expected = reference(X[kept], y[kept], weights[kept])
+    chunk = read(container(X), y, weights)
+    assert_moments(statistics_of_chunk(chunk), expected, 1e-8)
+    x_mean, y_mean, xx, xy, yy = (np.asarray(value, dtype=float) for value in expected)
+    found = column_moments([chunk])
+    np.testing.assert_allclose(found.x_mean, x_mean, rtol=1e-14)
+    np.testing.assert_allclose(found.y_mean, y_mean, rtol=1e-14)
+    np.testing.assert_allclose(found.xx, np.diagonal(xx), rtol=1e-8)
+    np.testing.assert_allclose(found.yy, yy, rtol=1e-8)
+    sizes = np.sqrt(np.outer(np.diagonal(xx), yy))
+    np.testing.assert_allclose(found.xy / sizes, xy / sizes, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("container", [sparse.csr_array, sparse.csc_matrix, sparse.coo_array])

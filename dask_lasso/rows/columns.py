@@ -18,7 +18,7 @@ from .merging import merge_counts, merge_means
 from .needs import Needs, needs
 from .sparse_rows import add_in_place
 from .statistics import value_defect
-from .tiles import CACHE_ITEMS, aligned, on_device
+from .tiles import CACHE_ITEMS, aligned, on_device, sampled
 
 # Columns whose products are added while they are in the cache.
 _BLOCK = 4096
@@ -101,12 +101,12 @@ def _dense_columns(X, y, sample_weight) -> ColumnMoments:
     weights = np.ones(n) if sample_weight is None else sample_weight
     weight = float(weights.sum())
     scale = np.sqrt(weights)[:, np.newaxis]
-    y_shift = _values_far_from_zero(y)
+    y_shift = _values_far_from_zero(y, sample_weight)
     y = y - y_shift
     y_mean = weights @ y / (weight or 1.0)
     y_centred = scale * (y - y_mean)
     sides = np.vstack([scale.T, y_centred.T])
-    shift = _values_far_from_zero(X)
+    shift = _values_far_from_zero(X, sample_weight)
     sums_of = _sums_of_columns if namespace(X) is None else _sums_of_columns_on_device
     sums, xx = sums_of(X, shift, sides, None if sample_weight is None else scale)
     mean = sums[0] / (weight or 1.0)
@@ -178,17 +178,17 @@ class _SparseSums:
         self._x, self._xx, self._xy = np.zeros(k), np.zeros(k), np.zeros((m, k))
         self._weight, self._y, self._yy = 0.0, np.zeros(m), np.zeros((m, m))
 
-    def _look(self, X, y):
+    def _look(self, X, y, weights):
         """See of some rows about which point the sums are to be."""
-        self._y_shift = _values_far_from_zero(y)
-        shift = _stored_far_from_zero(X)
+        self._y_shift = _values_far_from_zero(y, weights)
+        shift = _stored_far_from_zero(X, weights)
         self._far = np.flatnonzero(shift)
         self._shift = shift[self._far]
 
     def add(self, X, y, weights) -> bool:
         """Add a chunk's rows; False where a value is not finite."""
         if self._n_rows == 0:  # chunks without rows tell nothing
-            self._look(X, y)
+            self._look(X, y, weights)
         y = y - self._y_shift
         weighted = weights[:, np.newaxis] * y
         squares = np.square(X.data, dtype=np.float64)
@@ -233,18 +233,18 @@ class _SparseSums:
         )
 
 
-def _stored_far_from_zero(X) -> np.ndarray:
+def _stored_far_from_zero(X, weights) -> np.ndarray:
     """`_values_far_from_zero` of a sparse chunk, without making its rows dense."""
     shift = np.zeros(X.shape[1])
     if X.shape[0] == 0:
         return shift
-    sample = sparse.csc_array(X[:: max(1, X.shape[0] // _SHIFT_ROWS)])
+    sample = sparse.csc_array(sampled(X, _SHIFT_ROWS, weights))
     stored = np.flatnonzero(np.diff(sample.indptr) == sample.shape[0])
-    shift[stored] = _values_far_from_zero(sample[:, stored].toarray())
+    shift[stored] = _values_far_from_zero(sample[:, stored].toarray(), None)
     return shift
 
 
-def _values_far_from_zero(A):
+def _values_far_from_zero(A, weights):
     """A point to take the moments about: a row's value in columns that are far from zero.
 
     Against how few rows lie apart, since there are many columns; zero elsewhere, which
@@ -252,7 +252,7 @@ def _values_far_from_zero(A):
     """
     if A.shape[0] == 0:
         return np.zeros(A.shape[1])
-    sample = to_host(A[:: max(1, A.shape[0] // _SHIFT_ROWS), :]).astype(np.float64)
+    sample = sampled(A, _SHIFT_ROWS, weights).astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         spread = np.abs(sample - sample[0]).max(axis=0)
         return np.where(np.abs(sample[0]) > 10 * spread, sample[0], 0.0)

@@ -212,7 +212,8 @@ def _of_rows(rows, loss, points, light, x_shift=None):
     n, k = rows.X.shape
     found, is_sparse = _RowSums(k), sparse.issparse(rows.X)
     if not (light or is_sparse):
-        x_shift = near_means(rows.X) if x_shift is None else x_shift
+        if x_shift is None:
+            x_shift = near_means(rows.X, None if rows.weight is None else rows.weight[:, 0])
         tiles, squares = TileSums(x_shift, 1, tile_rows(k)), np.zeros(1)
     for tile in _tiles(rows):
         X, y, weight = tile.X, tile.y, tile.times

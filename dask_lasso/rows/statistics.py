@@ -17,7 +17,7 @@ from ..problem.moments import Moments, is_rounding
 from .chunk import Chunk, Defect, namespace, to_device, to_host
 from .merging import merge_counts, merge_means
 from .sparse_rows import gram_of_sparse
-from .tiles import BUFFER_ITEMS, CACHE_ITEMS, aligned, on_device
+from .tiles import BUFFER_ITEMS, CACHE_ITEMS, aligned, on_device, sampled
 
 # Targets below which a product with each by itself is faster than one with all.
 _FEW_TARGETS = 4
@@ -178,7 +178,7 @@ def merge_statistics(parts: Iterable[Statistics]) -> Statistics:
 
 
 def _of_dense(X, y, sample_weight) -> Statistics:
-    x_shift, y_shift = near_means(X), near_means(y)
+    x_shift, y_shift = near_means(X, sample_weight), near_means(y, sample_weight)
     statistics = _about(x_shift, y_shift, X, y, sample_weight)
     if statistics.is_far_from(x_shift):
         # The sample that the shift is from misled, as where few rows are far from the rest.
@@ -316,7 +316,7 @@ def _sums_on_device(x_shift, X, weighted, sample_weight) -> TileSums:
     return sums
 
 
-def near_means(A: Any) -> np.ndarray:
+def near_means(A: Any, weights: np.ndarray | None) -> np.ndarray:
     """A point near the column means, so that the moments about it lose no digits.
 
     Taken from rows all over the chunk, since rows are often sorted. A column that is
@@ -325,7 +325,7 @@ def near_means(A: Any) -> np.ndarray:
     """
     if A.shape[0] == 0:
         return np.zeros(A.shape[1])
-    sample = to_host(A[:: max(1, A.shape[0] // 256), :]).astype(np.float64)
+    sample = sampled(A, 256, weights).astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         constant = (sample == sample[0]).all(axis=0)
         mean = np.where(constant, sample[0], sample.mean(axis=0))
@@ -341,7 +341,7 @@ def _of_sparse(X, y, sample_weight) -> Statistics:
     weight = float(weights.sum())
     with np.errstate(invalid="ignore", over="ignore"):
         x_mean = np.asarray(X.T @ weights).reshape(-1) / (weight or 1.0)
-        y_shift = near_means(y)
+        y_shift = near_means(y, sample_weight)
         y_mean = y_shift + weights @ (y - y_shift) / (weight or 1.0)
         weighted_y = weights[:, np.newaxis] * (y - y_mean)
         # Centring is implicit: a sparse column's mean is rarely large against its spread.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import dask.array as da
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.model_selection import KFold
 
 from dask_lasso import AsyncLassoCV, lasso_path
@@ -176,6 +179,53 @@ def test_columns_that_were_not_foreseen_join(held, cv, monkeypatch):
     np.testing.assert_allclose(of_path_or_folds(cv), expected, rtol=0, atol=1e-9)
 
 
+def test_columns_that_a_training_set_has_in_no_row(monkeypatch):
+    """Nothing but rounding is left of them there, on whatever way to the answer."""
+    rows = STANDARD.copy()
+    rows[10:, ::3] = 0.1
+    rows[:10, 1::3] = 0.1
+    alphas = np.geomspace(1, 1e-3, 15) * np.abs(Y @ STANDARD).max() / N
+    model = AsyncLassoCV(alphas=alphas, cv=6, max_iter=100_000)
+    expected = model.fit(rows, Y).mse_path_
+    monkeypatch.setattr(_width, "MAX_GRAM", 20)
+    for n_rounds in (40, 0):  # without any the support gives up
+        monkeypatch.setattr(_support, "_MOST_ROUNDS", n_rounds)
+        for X in (rows, sparse.csr_array(rows)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found = clone(model).fit(X, Y).mse_path_
+            np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_folds_of_positive_coefficients_whose_support_gives_up(monkeypatch):
+    settings = dict(positive=True, alphas=10, eps=0.05, cv=3)
+    expected = AsyncLassoCV(**settings).fit(STANDARD, Y).mse_path_
+    monkeypatch.setattr(_width, "MAX_GRAM", 20)
+    monkeypatch.setattr(_support, "_MOST_ROUNDS", 0)
+    monkeypatch.setattr(_path, "n_joining", lambda k: 10)
+    monkeypatch.setattr(_path, "FEWEST", 2)
+    found = AsyncLassoCV(**settings).fit(STANDARD, Y).mse_path_
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+def test_when_all_columns_are_held_a_few_alphas_are_one_pass(monkeypatch):
+    monkeypatch.setattr(_width, "MAX_GRAM", 20)
+    monkeypatch.setattr(_path, "n_joining", lambda k: K)
+    grid = np.geomspace(1, 0.05, 30) * np.abs(Y @ STANDARD).max() / N
+    model = AsyncLassoCV(alphas=grid, cv=3).fit(STANDARD, Y)
+    assert model.n_passes_ == 2 + len(grid) / 3
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["held", "moments"])
+def test_a_target_far_from_zero_loses_no_digits_of_the_gap(held, monkeypatch):
+    monkeypatch.setattr(_width, "MAX_GRAM", 20)
+    monkeypatch.setattr(_sets, "_MOST_VALUES", 1000 if held else 0)
+    settings = dict(alphas=10, eps=0.05, cv=3, tol=1e-12)
+    near = AsyncLassoCV(**settings).fit(STANDARD, Y)
+    far = AsyncLassoCV(**settings).fit(STANDARD, Y + 2.0**27 * Y.std())  # a ConvergenceWarning
+    np.testing.assert_allclose(far.mse_path_, near.mse_path_, rtol=1e-6)
+
+
 def of_path_or_folds(cv):
     alphas = np.geomspace(1, 0.01, 20) * np.abs(Y @ STANDARD).max() / N
     if cv is None:
@@ -192,9 +242,9 @@ def test_products_of_columns_are_summed_once(monkeypatch):
     monkeypatch.setattr(_path, "FEWEST", 2)
     read = []
 
-    def noted(chunks, columns, n_new):
+    def noted(chunks, columns, n_new, y_mean):
         read.append(np.split(columns, [len(columns) - n_new]))
-        return cells_of_columns(chunks, columns, n_new)
+        return cells_of_columns(chunks, columns, n_new, y_mean)
 
     monkeypatch.setattr(_sets, "cells_of_columns", noted)
     of_path_or_folds(4)
@@ -225,9 +275,9 @@ def test_statistics_of_cells_grow(kind, cells, slabs, monkeypatch):
     labels = folds.between(0, N)
     chunks = [(Chunk(rows, Y[:, np.newaxis], WEIGHTS, N), labels)]
     columns = RNG.permutation(K)[:40]
-    wanted = cells_of_columns(chunks, columns, 40)
-    found = cells_of_columns(chunks, columns[:25], 25)
-    found = found.with_columns(cells_of_columns(chunks, columns, 15))
+    wanted = cells_of_columns(chunks, columns, 40, Y.mean())
+    found = cells_of_columns(chunks, columns[:25], 25, Y.mean())
+    found = found.with_columns(cells_of_columns(chunks, columns, 15, Y.mean()))
     assert found.cells.keys() == wanted.cells.keys()
     assert len(found.cells) == 3
     for cell, of_all in wanted.cells.items():

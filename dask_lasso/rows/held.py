@@ -14,10 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from ..problem.moments import is_rounding
 from .chunk import Chunk, to_host
 from .needs import needs, of_first
 from .passes import take_columns, take_sparse
 from .tiles import CACHE_ITEMS
+
+_EPS = np.finfo(np.float64).eps
 
 
 class Part(NamedTuple):
@@ -105,11 +108,16 @@ class Held:
         return found
 
     def take(
-        self, parts: list[Part], columns: np.ndarray, x_mean: np.ndarray, units: np.ndarray
+        self,
+        parts: list[Part],
+        columns: np.ndarray,
+        means: tuple[np.ndarray, np.ndarray],
+        units: np.ndarray,
     ) -> None:
-        """Hold further columns, about `x_mean` and divided by `units`, both (c,)."""
+        """Hold further columns, about their `means` (c,), and y (1,); divided by `units` (c,)."""
+        x_mean, y_mean = means
         if self._values is None:
-            self.y = np.concatenate([part.y for part in parts])
+            self.y = np.concatenate([part.y for part in parts]) - y_mean
             self.weights = np.concatenate([part.weights for part in parts])
         n_old, n_new = len(self.columns), len(columns)
         self.columns = np.concatenate([self.columns, columns])
@@ -151,8 +159,9 @@ class HeldSet:
         self.weight = float(self._counts.sum())
         self._y_mean = 0.0
         if fit_intercept and self.weight:  # of differences, which a constant has none of
-            apart = self._counts @ (held.y - held.y[0]) / self.weight
-            self._y_mean = float(held.y[0] + apart)
+            one = held.y[np.argmax(self._counts > 0)]
+            apart = self._counts @ (held.y - one) / self.weight
+            self._y_mean = float(one + apart)
         self._y = held.y - self._y_mean
         self.yy = float(self._counts @ self._y**2)
         self.positions = self.near = np.empty(0, dtype=np.intp)
@@ -160,18 +169,26 @@ class HeldSet:
 
     def grow(self, columns: np.ndarray) -> None:
         """Let columns that are held be the near ones, and take those of them in that are new."""
-        near = self._held.positions(columns)
+        held, near = self._held, self._held.positions(columns)
         positions = near[~np.isin(near, self.positions)]
         self.positions = np.concatenate([self.positions, positions])
         self.near = np.flatnonzero(np.isin(self.positions, near))
-        new = self._held.values[:, positions]
+        new = held.values[:, positions]
         means = np.zeros(new.shape[1])
         if self._fit_intercept and self.weight:
             means = self._counts @ new / self.weight
-        squares = self._counts @ (new.power(2) if sparse.issparse(new) else new**2)
+        if sparse.issparse(new):
+            raw = self._counts @ new.power(2)
+            squares = raw - self.weight * means**2
+            constant = squares <= len(held.y) * _EPS * raw
+        else:
+            squares = self._counts @ (new - means) ** 2
+            constant = is_rounding(squares, means, self.weight)
+        squares[constant] = 0.0
         self._x_mean = np.concatenate([self._x_mean, means])
-        self.squares = np.concatenate([self.squares, squares - self.weight * means**2])
-        self.xy = np.concatenate([self.xy, (self._counts * self._y) @ new])
+        self.squares = np.concatenate([self.squares, squares])
+        xy = np.where(constant, 0.0, (self._counts * self._y) @ new)
+        self.xy = np.concatenate([self.xy, xy])
 
     def residual(self, coef: np.ndarray) -> np.ndarray:
         """Of coefficients (c,): of each row, as often as it counts."""
@@ -207,5 +224,5 @@ class HeldSet:
         return found - self.weight * np.outer(self._x_mean[left], self._x_mean[right])
 
     def level(self, coef: np.ndarray) -> np.ndarray:
-        """Intercepts (n,) of coefficients (c, n), of columns about the means of `take`."""
+        """Intercepts (n,) of coefficients (c, n), of columns and y about the means of `take`."""
         return self._y_mean - (self._x_mean - self._held.centre[self.positions]) @ coef

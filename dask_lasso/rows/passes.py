@@ -209,11 +209,15 @@ def _beside(of_chunks):
 
 @needs(of_first)
 def cells_of_columns(
-    chunks: Iterable[tuple[Chunk, list[np.ndarray]]], columns: np.ndarray, n_new: int
+    chunks: Iterable[tuple[Chunk, list[np.ndarray]]],
+    columns: np.ndarray,
+    n_new: int,
+    y_mean: np.ndarray,
 ) -> CellStatistics:
     """Statistics of the last `n_new` of some columns, cell by cell; the others are targets too.
 
-    They are so after y. What is known of those among each other is not summed again.
+    They are so after y, which is about `y_mean`. What is known of those among each other is not
+    summed again.
 
     Parameters
     ----------
@@ -234,7 +238,7 @@ def cells_of_columns(
             some = of_new if height >= len(y) else of_new.rows(rows)
             sides = to_host(beside[rows, :])
             sides = sides.toarray() if sparse.issparse(sides) else sides
-            some = some._replace(y=np.hstack([some.y, sides]))
+            some = some._replace(y=np.hstack([some.y - y_mean, sides]))
             parts.append(cells_of_chunk(some, labels_between(labels, rows.start, rows.stop)))
         parts = [merge_cells(parts)]
     return parts[0]
@@ -279,7 +283,7 @@ def _path_residuals_of(
     ----------
     coef : ndarray of shape (c, p)
     intercepts : ndarray of shape (p,)
-        About the means in `chosen`.
+        About the means in `chosen`, and `y_mean`.
     train, test : list of (labelling, ndarray)
         Of each solution, how often the rows of each cell are in its sets.
     """
@@ -290,6 +294,7 @@ def _path_residuals_of(
         fitted = np.empty((len(y), coef.shape[1]))
         for part, tile in _tiles(X, chosen):
             fitted[part] = _apply(tile, coef)
+    y = y - y_mean
     r = y - intercepts - fitted
     codes = [codes_of(cells, len(y)) for cells in labels]
     weights = np.ones(len(y)) if sample_weight is None else sample_weight
@@ -299,7 +304,7 @@ def _path_residuals_of(
     )
     weighted = in_train * r
     errors = np.einsum("ip,ip,ip->p", in_test, r, r)
-    return _sums(weighted, r, y - y_mean, errors), weighted
+    return _sums(weighted, r, y, errors), weighted
 
 
 def _tiles(X, chosen, scale=None):

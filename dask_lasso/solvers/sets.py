@@ -34,7 +34,7 @@ class TrainingSet(Protocol):
 
     `columns` are those among which it looks for coefficients. `solve` gives coefficients (c, n)
     of all that are chosen at n alphas, `near` to those given, if any are; `level` the intercepts
-    (n,) of coefficients when every column is about the mean that passes take off.
+    (n,) of coefficients when y and every column are about the means that passes take off.
     """
 
     columns: np.ndarray
@@ -101,8 +101,10 @@ class _CellSets:
             self._cells = self._cells.of_columns(old)
         if self._cells is None or len(new):
             self.n_passes += 1
-            args = cells_of_columns, merge_cells, chosen, len(new)
-            more = self._place.reduce(*args, partition=self._partition)
+            args = chosen, len(new), self._centre.y_mean
+            more = self._place.reduce(
+                cells_of_columns, merge_cells, *args, partition=self._partition
+            )
             self._cells = more if self._cells is None else self._cells.with_columns(more)
         self._columns = chosen
         train, test = (
@@ -154,7 +156,8 @@ class _HeldSets:
             self.n_passes += 1
             first = not self._sets
             parts = self._place.reduce(read_columns, join_parts, new, first, partition=Positions())
-            held.take(parts, new, self._centre.x_mean[new], self._weights[new])
+            centre = self._centre
+            held.take(parts, new, (centre.x_mean[new], centre.y_mean), self._weights[new])
             if first:
                 n = len(held.y)
                 train, test = (
@@ -194,6 +197,7 @@ class _OfRows:
         coefs = np.zeros((len(self._weights), len(alphas)))
         positions, weights = self._rows.positions, self._weights[:, np.newaxis]
         positive, moments = penalty.box is not None, None
+        of_set = penalty.of(positions).alike()
         for i, alpha in enumerate(alphas):
             if time.perf_counter() >= self._deadline:
                 raise TimeIsUp("the first alphas have not been solved for")
@@ -203,7 +207,7 @@ class _OfRows:
                 moments = self._moments() if moments is None else moments
                 start = coefs[:, [i - 1]] if near is None else near[positions][:, [i]] * weights
                 path = solve_path(
-                    moments, penalty.alike(), [alpha], max_iter=self._max_iter, coef_init=start
+                    moments, of_set, [alpha], max_iter=self._max_iter, coef_init=start
                 )
                 coef = path.coefs[0][:, 0]
             coefs[:, i] = coef
@@ -214,7 +218,9 @@ class _OfRows:
     def _moments(self):
         rows, every = self._rows, np.arange(len(self._weights))
         xy, yy = rows.xy[:, np.newaxis], np.array([rows.yy])
-        return Moments(rows.products(every, every), xy, yy, rows.weight)
+        gram = rows.products(every, every)
+        gram[rows.squares == 0] = gram[:, rows.squares == 0] = 0.0
+        return Moments(gram, xy, yy, rows.weight)
 
     def level(self, coef):
         return self._rows.level(coef[self._rows.positions] * self._weights[:, np.newaxis])

@@ -171,7 +171,8 @@ class WidePath:
         for which in range(n_sets):
             is_of_set = found.of_set == which
             coef = _spread(found.coef[:, is_of_set], chosen, self._place.n_features)
-            points.append(Point(coef, found.levels[is_of_set] - self._centre.x_mean @ coef))
+            levels = self._centre.y_mean + found.levels[is_of_set]
+            points.append(Point(coef, levels - self._centre.x_mean @ coef))
         of_all = points[0].coefs
         return Paths(
             of_all,
@@ -198,8 +199,9 @@ class WidePath:
     def _near(self, scores, nearest, among):
         """Of each set the columns `among` some that score there (n_sets, k) as `nearest` do."""
         of_nearest = scores[:, nearest].max(axis=0) / self._norms[nearest]
-        least = of_nearest.min(initial=np.inf) * self._norms[among]
-        return [among[of_set >= least] for of_set in scores[:, among]]
+        # None is left to be nearer than: all of them are looked at, which takes no pass.
+        least = of_nearest.min() if len(nearest) else -np.inf
+        return [among[of_set >= least * self._norms[among]] for of_set in scores[:, among]]
 
     def _solve(self, found, penalty, chosen, of_each):
         """Solve for a few alphas on all sets; the columns that it took."""
@@ -322,7 +324,7 @@ class _Found:
     coef : ndarray of shape (c, p)
         Of the columns that have been chosen so far.
     levels, gaps, objectives, squares : ndarray of shape (p,)
-        Intercepts of centred columns; the squares are those on the test sets.
+        Intercepts of centred columns and y; the squares are those on the test sets.
     pulls : ndarray of shape (n_sets, k)
         At the last alpha, of all columns.
     """

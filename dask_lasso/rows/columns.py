@@ -17,8 +17,8 @@ from .chunk import Chunk, Defect, namespace, to_device, to_host
 from .merging import merge_counts, merge_means
 from .needs import Needs, needs
 from .sparse_rows import add_in_place
-from .statistics import value_defect
-from .tiles import CACHE_ITEMS, aligned, on_device, sampled
+from .statistics import FAR, are_far, some_rows, value_defect
+from .tiles import CACHE_ITEMS, aligned, on_device
 
 # Columns whose products are added while they are in the cache.
 _BLOCK = 4096
@@ -80,9 +80,11 @@ def column_moments(chunks: Iterable[Chunk], first: int = 0) -> ColumnMoments:
             X, y, sample_weight = chunk.arrays()
             with np.errstate(invalid="ignore", over="ignore"):
                 if sparse.issparse(X):
+                    if sums is not None and not sums.suits(y, sample_weight):
+                        parts.append(sums.moments())
+                        sums = None
                     sums = sums or _SparseSums(X.shape[1], y.shape[1])
-                    weights = np.ones(len(y)) if sample_weight is None else sample_weight
-                    finite = sums.add(X, y, weights)
+                    finite = sums.add(X, y, sample_weight)
                 else:
                     parts.append(_dense_columns(X, y, sample_weight))
                     finite = all(np.isfinite(part).all() for part in parts[-1][5:8])
@@ -108,8 +110,13 @@ def _dense_columns(X, y, sample_weight) -> ColumnMoments:
     sides = np.vstack([scale.T, y_centred.T])
     shift = _values_far_from_zero(X, sample_weight)
     sums_of = _sums_of_columns if namespace(X) is None else _sums_of_columns_on_device
-    sums, xx = sums_of(X, shift, sides, None if sample_weight is None else scale)
+    times = None if sample_weight is None else scale
+    sums, xx = sums_of(X, shift, sides, times)
     mean = sums[0] / (weight or 1.0)
+    if are_far(shift + mean, shift, weight, xx - weight * mean**2):
+        shift = shift + mean  # few rows that are far from the rest misled
+        sums, xx = sums_of(X, shift, sides, times)
+        mean = sums[0] / (weight or 1.0)
     xx -= weight * mean**2
     return ColumnMoments(
         n_rows=n,
@@ -170,25 +177,33 @@ class _SparseSums:
 
     Centring is implicit, for a sparse column's mean is rarely large against its spread. Where
     it is, nearly all of the column is stored, and sums are about a point near the mean.
+    That is of the first rows that weigh.
     """
 
     def __init__(self, k, m):
         self._n_rows = self._n_chunks = self._n_values = 0
         # Weighted sums of x, of x squared, and of x y.
         self._x, self._xx, self._xy = np.zeros(k), np.zeros(k), np.zeros((m, k))
-        self._weight, self._y, self._yy = 0.0, np.zeros(m), np.zeros((m, m))
+        self._first_weight = self._weight = 0.0
+        self._y, self._yy = np.zeros(m), np.zeros((m, m))
 
-    def _look(self, X, y, weights):
+    def suits(self, y, sample_weight) -> bool:
+        """Whether sums do for a chunk too: not if rows of far less weight chose their point."""
+        weight = len(y) if sample_weight is None else sample_weight.sum()
+        return not self._weight or self._weight + weight <= FAR * self._first_weight
+
+    def _look(self, X, y, sample_weight):
         """See of some rows about which point the sums are to be."""
-        self._y_shift = _values_far_from_zero(y, weights)
-        shift = _stored_far_from_zero(X, weights)
+        self._y_shift = _values_far_from_zero(y, sample_weight)
+        shift = _stored_far_from_zero(X, sample_weight)
         self._far = np.flatnonzero(shift)
         self._shift = shift[self._far]
 
-    def add(self, X, y, weights) -> bool:
+    def add(self, X, y, sample_weight) -> bool:
         """Add a chunk's rows; False where a value is not finite."""
-        if self._n_rows == 0:  # chunks without rows tell nothing
-            self._look(X, y, weights)
+        if not self._weight:  # rows that weigh nothing tell nothing
+            self._look(X, y, sample_weight)
+        weights = np.ones(len(y)) if sample_weight is None else sample_weight
         y = y - self._y_shift
         weighted = weights[:, np.newaxis] * y
         squares = np.square(X.data, dtype=np.float64)
@@ -204,7 +219,9 @@ class _SparseSums:
             self._x[far] = before[0] + weights @ values
             self._xx[far] = before[1] + weights @ values**2
             self._xy[:, far] = before[2] + weighted.T @ values
-        self._weight += float(weights.sum())
+        weight = float(weights.sum())
+        self._first_weight = self._first_weight if self._weight else weight
+        self._weight += weight
         self._y += weighted.sum(axis=0)
         self._yy += weighted.T @ y
         self._n_rows += len(y)
@@ -233,26 +250,26 @@ class _SparseSums:
         )
 
 
-def _stored_far_from_zero(X, weights) -> np.ndarray:
+def _stored_far_from_zero(X, sample_weight) -> np.ndarray:
     """`_values_far_from_zero` of a sparse chunk, without making its rows dense."""
     shift = np.zeros(X.shape[1])
     if X.shape[0] == 0:
         return shift
-    sample = sparse.csc_array(sampled(X, _SHIFT_ROWS, weights))
+    sample = sparse.csc_array(some_rows(X, sample_weight, _SHIFT_ROWS))
     stored = np.flatnonzero(np.diff(sample.indptr) == sample.shape[0])
     shift[stored] = _values_far_from_zero(sample[:, stored].toarray(), None)
     return shift
 
 
-def _values_far_from_zero(A, weights):
+def _values_far_from_zero(A, sample_weight):
     """A point to take the moments about: a row's value in columns that are far from zero.
 
     Against how few rows lie apart, since there are many columns; zero elsewhere, which
     loses two digits at most.
     """
-    if A.shape[0] == 0:
+    sample = some_rows(A, sample_weight, _SHIFT_ROWS).astype(np.float64)
+    if sample.shape[0] == 0:
         return np.zeros(A.shape[1])
-    sample = sampled(A, _SHIFT_ROWS, weights).astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         spread = np.abs(sample - sample[0]).max(axis=0)
         return np.where(np.abs(sample[0]) > 10 * spread, sample[0], 0.0)

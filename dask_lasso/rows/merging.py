@@ -38,12 +38,12 @@ class Means(NamedTuple):
 def merge_means(parts: Sequence[Any]) -> Means:
     """The pairwise update of Chan, Golub & LeVeque (1983, eq. 2.1) for all parts at once.
 
-    Of differences from one part's means, not of the means themselves: exact for a column
+    Of differences from the heaviest part's means, not of the means themselves: exact for a column
     that is constant, accurate for one that is 1e6 +/- 1.
     """
     weights = np.array([part.weight for part in parts])
     weight = weights.sum()
-    first = parts[int(np.argmax(weights > 0))]
+    first = parts[int(np.argmax(weights))]
     root = np.sqrt(weights)[:, np.newaxis]
     means, off = [], []
     for name in ("x_mean", "y_mean"):

@@ -24,6 +24,7 @@ from .raw import Rows, raw_rows
 from .statistics import (
     Statistics,
     TileSums,
+    every,
     merge_statistics,
     near_means,
     statistics_of_chunk,
@@ -212,8 +213,7 @@ def _of_rows(rows, loss, points, light, x_shift=None):
     n, k = rows.X.shape
     found, is_sparse = _RowSums(k), sparse.issparse(rows.X)
     if not (light or is_sparse):
-        if x_shift is None:
-            x_shift = near_means(rows.X, None if rows.weight is None else rows.weight[:, 0])
+        x_shift = near_means(rows.X, _weights(rows)) if x_shift is None else x_shift
         tiles, squares = TileSums(x_shift, 1, tile_rows(k)), np.zeros(1)
     for tile in _tiles(rows):
         X, y, weight = tile.X, tile.y, tile.times
@@ -247,9 +247,12 @@ def _of_rows(rows, loss, points, light, x_shift=None):
         return found
     found.statistics = tiles.statistics(n, n, squares)
     if found.statistics.is_far_from(x_shift) and np.isfinite(found.statistics.x_mean).all():
-        mean = found.statistics.x_mean
-        return _of_rows(rows, loss, points, light, np.where(mean == x_shift, x_shift, mean))
+        return _of_rows(rows, loss, points, light, found.statistics.x_mean)
     return found
+
+
+def _weights(rows):
+    return None if rows.weight is None else rows.weight[:, 0]
 
 
 def _working(loss, eta, y, weight, theta):
@@ -356,14 +359,17 @@ def sample_of(chunks: Iterable[Chunk], share: float, enough: int) -> Chunk | Non
     if not parts:
         return None
     n = sum(part.n_rows for part in parts)
-    some = slice(None, None, max(1, min(int(1 / share), n // enough)))
+    step = max(1, min(int(1 / share), n // enough))
+    some = [every(step, part.sample_weight) for part in parts]
     rows = [raw_rows(part) for part in parts]
-    found = [of_part.X[some] for of_part in rows]
+    found = [of_part.X[of] for of_part, of in zip(rows, some, strict=True)]
     is_sparse = sparse.issparse(found[0])
     X = sparse.csr_array(sparse.vstack(found)) if is_sparse else np.vstack(found)
-    y = np.vstack([of_part.y[some] for of_part in rows])
+    y = np.vstack([of_part.y[of] for of_part, of in zip(rows, some, strict=True)])
     beside: list[np.ndarray | None] = [
-        None if values[0] is None else np.concatenate([of_part[some] for of_part in values])
+        None
+        if values[0] is None
+        else np.concatenate([of_part[of] for of_part, of in zip(values, some, strict=True)])
         for values in zip(*((part.sample_weight, part.offset) for part in parts), strict=True)
     ]
     return Chunk(X, y, beside[0], len(y), offset=beside[1])

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from .chunk import Chunk, Defect, to_host
-from .statistics import Statistics, dense_tiles, statistics_of_chunk
+from .statistics import Statistics, dense_tiles, every, statistics_of_chunk
 from .tiles import aligned
 
 # Rows of a block that its curvature is taken from, at least, and for each column.
@@ -62,10 +62,11 @@ class Rows(NamedTuple):
         """Rows from all over these, with the weight of all; of the first k columns."""
         n = self.X.shape[0]
         step = max(1, n // max(_SAMPLE, _SAMPLE_PER_COLUMN * k))
-        some = slice(None, None, step)
+        some = every(step, None if self.weight is None else self.weight[:, 0])
         found = self.part(some, self.X[some, :k])
-        weight = np.ones((len(found.y), 1)) if found.weight is None else found.weight
-        return found._replace(weight=weight * (n / len(found.y)))
+        if found.weight is None:
+            return found._replace(weight=np.full((len(found.y), 1), n / len(found.y)))
+        return found._replace(weight=found.weight * (self.weight.sum() / (found.weight.sum() or 1)))
 
 
 def raw_rows(chunk: Chunk, *, ones: bool = False) -> Rows:

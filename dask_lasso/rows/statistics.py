@@ -17,13 +17,17 @@ from ..problem.moments import Moments, is_rounding
 from .chunk import Chunk, Defect, namespace, to_device, to_host
 from .merging import merge_counts, merge_means
 from .sparse_rows import gram_of_sparse
-from .tiles import BUFFER_ITEMS, CACHE_ITEMS, aligned, on_device, sampled
+from .tiles import BUFFER_ITEMS, CACHE_ITEMS, aligned, on_device
 
 # Targets below which a product with each by itself is faster than one with all.
 _FEW_TARGETS = 4
 # Squared distance of a mean from the point that the moments are taken about, in variances,
 # beyond which the digits lost (its logarithm) are worth a second look at the chunk.
-_FAR = 1e4
+FAR = 1e4
+# Rows that a point near the means is taken from, about; weight beside the largest below which
+# a row tells nothing of where that is.
+_SAMPLE, _LEAST = 256, 1e-2
+_EPS = np.finfo(np.float64).eps
 
 
 class Statistics(NamedTuple):
@@ -89,8 +93,7 @@ class Statistics(NamedTuple):
 
     def is_far_from(self, point: np.ndarray) -> bool:
         """Whether moments about this point (k,) have lost too many digits."""
-        off = self.x_mean - point
-        return bool((off**2 * self.weight > _FAR * np.diagonal(self.sxx)).any())
+        return are_far(self.x_mean, point, self.weight, np.diagonal(self.sxx))
 
     def squared_residuals(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
         """Weighted sums of squared residuals, one for each column of `coef` (k, p)."""
@@ -179,12 +182,11 @@ def merge_statistics(parts: Iterable[Statistics]) -> Statistics:
 
 def _of_dense(X, y, sample_weight) -> Statistics:
     x_shift, y_shift = near_means(X, sample_weight), near_means(y, sample_weight)
-    statistics = _about(x_shift, y_shift, X, y, sample_weight)
-    if statistics.is_far_from(x_shift):
+    found = _about(x_shift, y_shift, X, y, sample_weight)
+    if found.is_far_from(x_shift) or are_far(found.y_mean, y_shift, found.weight, found.syy):
         # The sample that the shift is from misled, as where few rows are far from the rest.
-        x_shift = np.where(statistics.x_mean == x_shift, x_shift, statistics.x_mean)
-        statistics = _about(x_shift, y_shift, X, y, sample_weight)
-    return statistics
+        found = _about(found.x_mean, found.y_mean, X, y, sample_weight)
+    return found
 
 
 def _about(x_shift, y_shift, X, y, sample_weight) -> Statistics:
@@ -316,16 +318,43 @@ def _sums_on_device(x_shift, X, weighted, sample_weight) -> TileSums:
     return sums
 
 
-def near_means(A: Any, weights: np.ndarray | None) -> np.ndarray:
+def are_far(mean: np.ndarray, point: np.ndarray, weight: float, squares: np.ndarray) -> bool:
+    """Whether a point was so far from some mean that sums about it have lost too many digits.
+
+    The squares are those about the mean. Where it is as near as rounding allows, it is not far.
+    """
+    off = np.abs(mean - point)
+    return bool(((weight * off**2 > FAR * squares) & (off > 8 * _EPS * np.abs(mean))).any())
+
+
+def some_rows(A: Any, sample_weight: np.ndarray | None, n_rows: int) -> Any:
+    """About so many rows from all over a chunk, since rows are often sorted.
+
+    Of those that weigh, the heaviest among them: what others have may be far from the rest.
+    """
+    rows = every(max(1, A.shape[0] // n_rows), sample_weight)
+    sample = to_host(A[rows, :])
+    if sample_weight is None or not len(sample_weight):
+        return sample
+    weigh = sample_weight[rows] >= _LEAST * sample_weight.max()
+    return sample if weigh.all() else sample[weigh]
+
+
+def every(step: int, sample_weight: np.ndarray | None) -> slice:
+    """One row of each so many, the heaviest among them: they may weigh nothing in periods."""
+    is_weighted = sample_weight is not None and len(sample_weight)
+    return slice(int(np.argmax(sample_weight)) % step if is_weighted else 0, None, step)
+
+
+def near_means(A: Any, sample_weight: np.ndarray | None) -> np.ndarray:
     """A point near the column means, so that the moments about it lose no digits.
 
-    Taken from rows all over the chunk, since rows are often sorted. A column that is
-    constant there gets its very value: it must come out as exactly constant. One whose
-    mean is within its spread is as well off with zero.
+    A column that is constant in some rows gets its very value: it must come out as exactly
+    constant. One whose mean is within its spread is as well off with zero.
     """
-    if A.shape[0] == 0:
+    sample = some_rows(A, sample_weight, _SAMPLE).astype(np.float64)
+    if sample.shape[0] == 0:
         return np.zeros(A.shape[1])
-    sample = sampled(A, 256, weights).astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         constant = (sample == sample[0]).all(axis=0)
         mean = np.where(constant, sample[0], sample.mean(axis=0))
@@ -350,7 +379,7 @@ def _of_sparse(X, y, sample_weight) -> Statistics:
         syy = np.einsum("ij,ij->j", weighted_y, y - y_mean)
     diagonal = np.einsum("ii->i", sxx)
     np.maximum(diagonal, 0.0, out=diagonal)
-    far = np.flatnonzero(weight * x_mean**2 > _FAR * diagonal)
+    far = np.flatnonzero(weight * x_mean**2 > FAR * diagonal)
     if len(far):
         columns = X[weights > 0][:, far]
         lowest, highest = (

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .chunk import namespace, to_host
+from .chunk import namespace
 
 # Values of a tile that stays in a core's second-level cache: 1 MiB of float64.
 CACHE_ITEMS = 2**17
@@ -35,19 +35,6 @@ def aligned(X: Any, rows: slice, columns: slice, buffer: np.ndarray | None) -> n
         values = X.view(np.uint8)[rows, columns.start * size : columns.stop * size]
         np.copyto(tile.view(np.uint8), values)
     return tile
-
-
-def sampled(A: Any, n: int, weights: np.ndarray | None) -> Any:
-    """About so many rows from all over A, on the host; of those that count."""
-    step = max(1, A.shape[0] // n)
-    sample = to_host(A[::step, :])
-    if weights is None:
-        return sample
-    counted = weights[::step] > 0
-    if counted.any():
-        return sample[counted]
-    one = int(np.argmax(weights > 0))
-    return to_host(A[one : one + 1, :])
 
 
 def on_device(X: Any) -> Iterator[tuple[slice, Any]]:

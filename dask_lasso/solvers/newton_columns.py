@@ -373,12 +373,13 @@ def columns_of(
 
 
 def _weighted_mean(chunks, share: float):
-    """How many rows a share of some chunks has, and that times their mean."""
+    """The weight of the rows of a share of some chunks, and that times their mean."""
     sample = sample_of(chunks, share, ENOUGH)
     if sample is None:
         return None
-    mean = np.ravel(sample.X.mean(axis=0))
-    return (sample.n_rows, sample.n_rows * mean) if np.isfinite(mean).all() else None
+    weights = np.ones(sample.n_rows) if sample.sample_weight is None else sample.sample_weight
+    total = sample.X.T @ weights
+    return (weights.sum(), total) if weights.any() and np.isfinite(total).all() else None
 
 
 def _added(parts):

@@ -117,13 +117,15 @@ def test_rows_of_weight_zero_may_hold_anything(rows, container, few):
     chunk = read(container(X), y, weights)
     assert_moments(statistics_of_chunk(chunk), expected, 1e-8)
     x_mean, y_mean, xx, xy, yy = (np.asarray(value, dtype=float) for value in expected)
-    found = column_moments([chunk])
-    np.testing.assert_allclose(found.x_mean, x_mean, rtol=1e-14)
-    np.testing.assert_allclose(found.y_mean, y_mean, rtol=1e-14)
-    np.testing.assert_allclose(found.xx, np.diagonal(xx), rtol=1e-8)
-    np.testing.assert_allclose(found.yy, yy, rtol=1e-8)
     sizes = np.sqrt(np.outer(np.diagonal(xx), yy))
-    np.testing.assert_allclose(found.xy / sizes, xy / sizes, rtol=0, atol=1e-8)
+    by_kind = [read(container(X[which]), y[which], weights[which]) for which in (~kept, kept)]
+    for chunks in ([chunk], by_kind):
+        found = column_moments(chunks)
+        np.testing.assert_allclose(found.x_mean, x_mean, rtol=1e-14)
+        np.testing.assert_allclose(found.y_mean, y_mean, rtol=1e-14)
+        np.testing.assert_allclose(found.xx, np.diagonal(xx), rtol=1e-8)
+        np.testing.assert_allclose(found.yy, yy, rtol=1e-8)
+        np.testing.assert_allclose(found.xy / sizes, xy / sizes, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("container", [sparse.csr_array, sparse.csc_matrix, sparse.coo_array])

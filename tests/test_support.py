@@ -17,6 +17,7 @@ from dask_lasso.problem.support import Support
 from dask_lasso.rows import passes as _passes
 from dask_lasso.rows.cells import consecutive_folds, partition_of
 from dask_lasso.rows.chunk import Chunk
+from dask_lasso.rows.held import Held, HeldSet, Part
 from dask_lasso.rows.passes import cells_of_columns
 from dask_lasso.solvers import sets as _sets
 from dask_lasso.solvers import width as _width
@@ -224,6 +225,18 @@ def test_a_target_far_from_zero_loses_no_digits_of_the_gap(held, monkeypatch):
     near = AsyncLassoCV(**settings).fit(STANDARD, Y)
     far = AsyncLassoCV(**settings).fit(STANDARD, Y + 2.0**27 * Y.std())  # a ConvergenceWarning
     np.testing.assert_allclose(far.mse_path_, near.mse_path_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-200])
+def test_a_first_row_that_hardly_counts_is_no_origin(weight):
+    """Of what is held: a target's mean is that of the other rows, to all its digits."""
+    held, weights = Held(), np.where(np.arange(N) == 0, weight, 1.0)
+    y = np.where(np.arange(N) == 0, 1e15, Y)
+    part = Part(0, STANDARD[:, :3], y, weights)
+    held.take([part], np.arange(3), (np.zeros(3), np.zeros(1)), np.ones(3))
+    rows = HeldSet(held, np.ones(N), fit_intercept=True)
+    rows.grow(np.arange(3))
+    np.testing.assert_allclose(rows.level(np.zeros((3, 1))), Y[1:].mean(), rtol=1e-12)
 
 
 def of_path_or_folds(cv):

@@ -159,7 +159,7 @@ class HeldSet:
         self.weight = float(self._counts.sum())
         self._y_mean = 0.0
         if fit_intercept and self.weight:  # of differences, which a constant has none of
-            one = held.y[np.argmax(self._counts > 0)]
+            one = held.y[np.argmax(self._counts)]
             apart = self._counts @ (held.y - one) / self.weight
             self._y_mean = float(one + apart)
         self._y = held.y - self._y_mean

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import contextmanager
 from functools import partial
+from itertools import product
 
 import dask.array as da
 import numpy as np
@@ -194,7 +195,8 @@ def case_wide_path():
     """50 and 100 alphas down to alpha_max / 100, in memory and on workers; 5 folds of 50."""
     import celer
 
-    for kind, n_alphas in (("independent", 50), ("AR(0.9)", 50), ("AR(0.9)", 100)):
+    kinds = ("independent", "AR(0.9)")
+    for n_alphas, kind in product((50, 100), kinds):
         X, y = dense(kind, k=size(50_000, 2500))
         alphas = np.geomspace(10, 0.1, size(n_alphas, 10)) * tenth_of_alpha_max(X, y)
         there, centred = np.asfortranarray(X - X.mean(axis=0)), y - y.mean()
@@ -226,7 +228,7 @@ def case_wide_path():
                     "<= 0.8 x adelie in memory, <= 1.0 x on workers; <= 0.3 x celer;"
                     " 5 folds <= 3 x the path on workers"
                 ],
-                rounds=2,
+                rounds=2 if n_alphas == 50 else 1,
             )
         peer.close()
 
@@ -236,34 +238,37 @@ def passes_of(model):
 
 
 def case_wide_kinds():
-    """Elastic net, `positive` and weights of rows and columns against the plain path, in memory."""
+    """Elastic net, `positive` and weights of rows and columns against the plain path."""
     X, y = dense("independent", k=size(50_000, 2500))
     alphas = np.geomspace(10, 0.3, size(30, 10)) * tenth_of_alpha_max(X, y)
     rng = np.random.default_rng(1)
-    rows, columns = rng.uniform(0.5, 2, len(y)), rng.uniform(0.5, 2, X.shape[1])
-    folds = dict(alphas=alphas, cv=2)
-    fits = {
-        "the lasso": AsyncElasticNetCV(l1_ratio=1.0, **folds),
-        "elastic net, l1_ratio=0.5": AsyncElasticNetCV(l1_ratio=0.5, **folds),
-        "positive": AsyncLassoCV(positive=True, **folds),
-        "weights of columns": AsyncLassoCV(penalty_weights=columns, **folds),
-        "weights of rows": AsyncLassoCV(**folds),
+    weight, columns = rng.uniform(0.5, 2, len(y)), rng.uniform(0.5, 2, X.shape[1])
+    kinds = {
+        "the lasso": {},
+        "elastic net, l1_ratio=0.5": {"l1_ratio": 0.5},
+        "positive": {"positive": True},
+        "weights of columns": {"penalty_weights": columns},
+        "weights of rows": {},
     }
-    yield Case(
-        f"paths of {len(alphas)} alphas and 2 folds, 2,000 x 50,000, independent",
-        [
-            Contender(
-                name,
-                lambda name=name, model=model: (
-                    model.fit(X, y, rows if name == "weights of rows" else None) and None
-                ),
-                note=passes_of(model),
+
+    def contender(name, settings, X, y, weight):
+        model = (AsyncElasticNetCV if "l1_ratio" in settings else AsyncLassoCV)(
+            alphas=alphas, cv=2, **settings
+        )
+        weight = weight if name == "weights of rows" else None
+        fit = partial(model.fit, X, y, weight)
+        return Contender(name, lambda: fit() and None, note=passes_of(model))
+
+    title = f"paths of {len(alphas)} alphas and 2 folds, 2,000 x 50,000, independent"
+    with on_workers(X, y, 8) as (_, dX, dy):
+        there = dX, dy, da.from_array(weight, chunks=dy.chunks)
+        for where, rows in {"in memory": (X, y, weight), "two workers": there}.items():
+            yield Case(
+                f"{title}, {where}",
+                [contender(*kind, *rows) for kind in kinds.items()],
+                bare="the lasso",
+                rounds=1,
             )
-            for name, model in fits.items()
-        ],
-        bare="the lasso",
-        rounds=1,
-    )
 
 
 def case_border_path():

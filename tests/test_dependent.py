@@ -14,8 +14,14 @@ import pytest
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from dask_lasso import AsyncElasticNetRegressor, AsyncLassoRegressor, lasso_path
+from dask_lasso import (
+    AsyncElasticNetRegressor,
+    AsyncLassoRegressor,
+    AsyncLogisticRegression,
+    lasso_path,
+)
 from dask_lasso.problem import far as _far
+from dask_lasso.solvers import width as _width
 
 pytestmark = [
     pytest.mark.slow,
@@ -232,3 +238,47 @@ def test_orthogonal_columns_far_from_zero_determine_a_solution():
     sums = _far._Sums(np.eye(k) + off, x_mean, 2 * x_mean @ x_mean, 1e4 * x_mean, 0.0)
     assert sums.determine
     np.testing.assert_allclose(sums.inverse(np.arange(k)), 1e4 * x_mean, rtol=1e-9)
+
+
+def classes_of(X, n_classes):
+    rng = np.random.default_rng(4)
+    eta = np.column_stack([X[:, 0] - X[:, 1], X[:, 1] - X[:, 0], X[:, 2]])[:, :n_classes]
+    return (eta + rng.gumbel(size=eta.shape)).argmax(axis=1)
+
+
+def mean_loss_of_classes(model, X, y):
+    coef, intercept = (np.asarray(of, np.longdouble) for of in (model.coef_, model.intercept_))
+    eta = X.astype(np.longdouble) @ coef.T + intercept
+    if eta.shape[1] == 1:
+        eta = np.hstack([0 * eta, eta])
+    eta -= eta.max(axis=1, keepdims=True)
+    return (np.log(np.exp(eta).sum(axis=1)) - eta[np.arange(len(y)), y]).mean(), coef
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("is_wide", [False, True], ids=["few columns", "many columns"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_no_gap_of_classes_is_below_the_excess(fit_intercept, is_wide, n_classes, monkeypatch):
+    if is_wide:
+        monkeypatch.setattr(_width, "MAX_GRAM", 3)
+    u = np.array([0.0, 1, 1, 0])
+    settings = {"penalty_weights": u, "fit_intercept": fit_intercept, "tol": 1e-9}
+    for kind in ("copy", "negated"):
+        for little in [*LITTLE, 1e-12]:
+            X, _ = rows(kind, little)
+            y = classes_of(X, n_classes)
+            # Columns without a penalty may be exchanged for what they span.
+            apart = X.copy()
+            apart[:, 3] -= X[:, 0] * (X[:, 0] @ X[:, 3] / (X[:, 0] @ X[:, 0]))
+            apart[:, 3] /= apart[:, 3].std()
+            objectives, gaps = [], []
+            for of in (X, apart):
+                model = AsyncLogisticRegression(0.03, **settings)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ConvergenceWarning)
+                    model.fit(of, y)
+                loss, coef = mean_loss_of_classes(model, of, y)
+                objectives.append(loss + np.longdouble(0.03) * (u * np.abs(coef)).sum())
+                gaps.append(np.ravel(model.dual_gap_)[0])
+            assert objectives[0] - objectives[1] <= gaps[0] + 1e-13, little
+            assert gaps[1] <= 1e-8

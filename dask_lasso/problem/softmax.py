@@ -75,6 +75,17 @@ class Softmax:
         entropy = entr(shares).sum() if self.fit_intercept else np.log(self.n_classes)
         return np.array([2 * entropy])
 
+    def curvature(self, diagonal: np.ndarray, weight: float) -> np.ndarray:
+        """Curvature of each column's class, summed over rows of a weight.
+
+        Of the diagonal of a Gram matrix, of some columns of each class: what an intercept's
+        column has; without one the most there can be.
+        """
+        if not self.fit_intercept:
+            return np.full(len(diagonal), weight / 4)
+        by_class = diagonal.reshape(self.n_classes, -1)
+        return np.repeat(by_class[:, -1], by_class.shape[1])
+
     def penalty(self, penalty: L1) -> L1:
         """The same penalty of the vector: intercepts have none, and no bounds."""
         k = len(self.shift)

@@ -124,8 +124,7 @@ class AllColumns:
         of_rows: Statistics,
     ) -> np.ndarray:
         columns = of_rows.x_mean, of_rows.norms
-        known = None if isinstance(self.problem.loss, Softmax) else of_rows
-        return lower_bound(found, beta, self.problem, at_zero, null_loss, columns, known)
+        return lower_bound(found, beta, self.problem, at_zero, null_loss, columns, of_rows)
 
     def coefficients(self, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return coefficients(beta, self.problem)
@@ -230,7 +229,7 @@ class WorkingColumns:
         else:
             dual = Sums(theta, correlation)
         at = found._replace(dual=dual), _as_beta(by_column, every), every
-        bound = lower_bound(*at, at_zero, null_loss, (0.0, norms))
+        bound = lower_bound(*at, at_zero, null_loss, (0.0, norms), of_rows, self._places())
         self._look(correlation, found.weight, np.sqrt(found.squares))
         n_active = int(np.count_nonzero(by_column[: len(self._varies)].any(axis=1)))
         self.is_full = not self.is_complete and n_active > self._most_of_all - FEWEST
@@ -285,6 +284,17 @@ class WorkingColumns:
         if columns is not None:
             loss = replace(loss, shift=loss.shift[columns])
         return Problem(loss.penalty(penalty), False, loss)
+
+    def _places(self):
+        """Where coefficients of columns of the set, among those of all, are in its vector."""
+        n, is_class = len(self._set), isinstance(self._loss, Softmax)
+        places = np.zeros(self._place.n_features, dtype=np.intp)
+        places[self._set] = np.arange(n)
+        if not is_class:
+            return places
+        if self._fit_intercept:
+            places, n = np.append(places, n), n + 1
+        return np.concatenate([places + n * of_class for of_class in range(self._loss.n_classes)])
 
     def _zeros(self, n_columns):
         """Coefficients of so many columns, the intercepts below."""

@@ -272,9 +272,8 @@ class NewtonPath:
             at = NewtonPass(0, 0, None, weight, None, loss)
             at = at._replace(squares=squares, dual=dual, conjugate=conjugate)
             beta, of_rows = after[:, [column]], state.statistics(point, weight * null_loss)
-            lower = lower_bound(
-                at, beta, problem, at_zero, self.null_loss, (of_rows.x_mean, of_rows.norms)
-            )
+            columns = of_rows.x_mean, of_rows.norms
+            lower = lower_bound(at, beta, problem, at_zero, self.null_loss, columns, of_rows)
             objective = loss / weight + problem.l1_penalty.value(beta[:k])
             state.objectives[point] = objective[0]
             state.gaps[point] = np.maximum(objective - lower, 0.0)[0]

@@ -60,12 +60,14 @@ def lower_bound(
     at_zero: np.ndarray,
     null_loss: np.ndarray,
     columns: tuple[np.ndarray | float, np.ndarray],
-    of_rows: Statistics | None = None,
+    of_rows: Statistics,
+    place_of: np.ndarray | None = None,
 ) -> np.ndarray:
     """The dual (m,) at the dual point of a pass, at least; -inf where it is not feasible.
 
-    The means and the norms (k,) are those of the columns, with some weights of the rows; the
-    statistics, where there are any, tell whether unpenalised columns hardly differ.
+    The means and the norms (k,) are those of the columns, with some weights of the rows. The
+    statistics tell whether unpenalised columns hardly differ, of which all have a place in them:
+    the same as here, or that of (k,).
 
     The minimum of the quadratic leaves a residual that sums to zero, is orthogonal to the
     columns that are not penalised, and within the penalty's bounds beside the others. All
@@ -98,16 +100,18 @@ def lower_bound(
         is_off |= np.abs(point.theta) > np.sqrt(n) * small
     if free.any():
         pulls = penalty.pulls(x_theta, beta[:k]).of(free)
+        box, inside = penalty.box, np.repeat(free[:, np.newaxis], m, axis=1)
+        if box is not None:
+            inside &= box.is_inside(beta[:k])
+        nearest = _nearest(x_theta, size, inside, problem, of_rows, place_of, n)
         left, norms = pulls.open, norms[free, np.newaxis]
         worth += pulls.cost(1.0, 0.0)
         # A column of zeros, or of one value beside an intercept, has no correlation.
         units = np.sqrt(n) * unit / np.where(norms > 0, norms, np.inf)
         worth += (left * (2 * np.abs(beta[:k][free]) + units)).sum(axis=0)
-        is_off |= (left > small * norms).any(axis=0)
-        if of_rows is not None:
-            nearest = _nearest(x_theta, size, beta[:k], problem, of_rows, free, n)
-            worth, is_off = worth + nearest, is_off | np.isinf(nearest)
-    scale, conjugate = np.ones(m), 0.0 * worth
+        is_off |= (left > small * norms).any(axis=0) | np.isinf(nearest)
+        worth += nearest
+    scale, conjugate = np.ones(m), np.zeros(m)
     bound, of_bound = x_theta[~free], penalty.of(~free)
     if len(bound) and penalty.has_ridge:
         conjugate = of_bound.conjugate(bound, n)
@@ -121,21 +125,26 @@ def lower_bound(
     return np.where(is_off | np.isnan(value), -np.inf, value / n)
 
 
-def _nearest(x_theta, size, coef, problem, of_rows, free, n):
+def _nearest(x_theta, size, inside, problem, of_rows, place_of, n):
     """Squares (m,), over the curvature, from theta to what is orthogonal to unpenalised columns.
 
-    Infinite where it cannot be told: see `LeastSquares.least`.
+    Of those (k, m) that are inside their bounds. Infinite where it cannot be told: see
+    `LeastSquares.least`.
     """
-    box, moments = problem.l1_penalty.box, of_rows.moments(problem.fit_intercept)
+    moments = of_rows.moments(problem.fit_intercept)
     # Of rows that weigh as they do in sums of theta, and not by their curvature.
-    norms = of_rows.norms * np.sqrt(n / of_rows.weight)
+    curvature = of_rows.weight
+    if isinstance(problem.loss, Softmax):
+        curvature = problem.loss.curvature(np.diagonal(of_rows.sxx), n)
+    norms = of_rows.norms * np.sqrt(n / np.where(curvature > 0, curvature, n))
     found = np.zeros(len(size))
     for target in range(len(size)):
-        inside = free if box is None else free & box.is_inside(coef[:, [target]])[:, 0]
-        of_free = moments.of(np.flatnonzero(inside))
+        columns = np.flatnonzero(inside[:, target])
+        places = columns if place_of is None else place_of[columns]
+        of_free = moments.of(places)
         squares = LeastSquares(of_free.gram, of_free.x_mean, of_free.weight)
-        rounding = COMBINED * norms[inside] * size[target]
-        found[target] = squares.least(x_theta[inside, target], rounding)
+        rounding = COMBINED * norms[places] * size[target]
+        found[target] = squares.least(x_theta[columns, target], rounding)
     return found
 
 

@@ -431,6 +431,62 @@ def test_labels_that_are_no_classes(labels, match, place, client):
     assert not hasattr(model, "classes_")
 
 
+NO_LABEL = {
+    "None": ("object", None),
+    "NaN": ("object", np.nan),
+    "NaN of floats": ("float64", np.nan),
+    "NA of text": ("string", None),
+    "NA of booleans": ("boolean", None),
+    "NA of integers": ("Int64", None),
+    "categories": ("category", None),
+    "NaT": ("datetime64[ns]", None),
+}
+
+
+@pytest.mark.parametrize("frame", [False, True])
+@pytest.mark.parametrize("name", NO_LABEL)
+def test_a_row_without_a_label(name, frame, client):
+    pd = pytest.importorskip("pandas")
+    dtype, none = NO_LABEL[name]
+    X, y = rows("logistic")
+    as_text = dtype in ("object", "string", "category")
+    y = pd.Series(y > 0).map({False: "a", True: "b"}) if as_text else pd.Series(y).astype(dtype)
+    good = y.astype(dtype)
+    y = good.copy()
+    y[N - 5] = none
+    assert y.isna().sum() == 1
+    X = pd.DataFrame(X)
+    model = AsyncLogisticRegression(ALPHA, client=client).fit(X, good)
+    where = f"row {N - 5}"
+    if frame:
+        dd = pytest.importorskip("dask.dataframe")
+        X, y, where = dd.from_pandas(X, 4), dd.from_pandas(y, 4), "in chunk 3"
+    for use in (AsyncLogisticRegression(ALPHA, client=client).fit, model.score):
+        with pytest.raises(ValueError, match=rf"Input y contains NaN.*, {where}"):
+            use(X, y)
+
+
+def in_chunks(labels):
+    return da.from_array(labels, chunks=N // 4)
+
+
+@pytest.mark.parametrize("lazy", [in_chunks, np.asarray])
+def test_labels_of_several_types(lazy, client):
+    X, y = rows("logistic")
+    labels = np.where(y > 0, "b", "a").astype(object)
+    labels[7] = 3
+    with pytest.raises(TypeError, match=r"y has labels of several types \(int, str\)"):
+        AsyncLogisticRegression(client=client).fit(lazy(X), lazy(labels))
+
+
+@pytest.mark.filterwarnings("error:The number of unique classes")
+def test_many_classes_in_chunks_are_no_regression(client):
+    X, _ = rows("logistic")
+    labels = np.arange(N) % 25
+    X, labels = da.from_array(X, chunks=(N, -1)).persist(), in_chunks(labels).rechunk(N)
+    AsyncLogisticRegression(0.1, client=client, max_iter=2).fit(X, labels)
+
+
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(
     ("loss", "bad", "match"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import log_softmax
@@ -60,16 +61,20 @@ class LogisticBase(ClassifierMixin, LinearBase):
 
     def _labels(self, y):
         """The labels in y, sorted, and how often each is there."""
-        if not is_dask(y):
-            check_classification_targets(y)
-            return np.unique(y, return_counts=True)
-        found = fetched(self.client, Given(None, _counted(y))).y
-        pairs = [pair for pair in found if len(pair[0])]
-        if not pairs:
+        if is_dask(y):
+            of_chunks = list(fetched(self.client, Given(None, _counted(y))).y)
+        else:
+            of_chunks = [_counts(y)]
+        for chunk, found in enumerate(of_chunks):
+            if found.missing is not None:
+                raise _missing_label(f"in chunk {chunk}" if is_dask(y) else f"row {found.missing}")
+        of_chunks = [found for found in of_chunks if len(found.labels)]
+        if not of_chunks:
             raise ValueError("y: Found array with 0 sample(s) while a minimum of 1 is required.")
-        labels, where = np.unique(np.concatenate([pair[0] for pair in pairs]), return_inverse=True)
-        counts = np.bincount(where, weights=np.concatenate([pair[1] for pair in pairs]))
-        check_classification_targets(labels)
+        labels, where = _distinct(np.concatenate([found.labels for found in of_chunks]))
+        counts = np.bincount(where, weights=np.concatenate([found.counts for found in of_chunks]))
+        # It warns of a y that has few rows for each label, so it is not shown each label once.
+        check_classification_targets(np.resize(labels, int(min(counts.sum(), 5 * len(labels)))))
         return labels, counts
 
     def _weights(self, y, sample_weight, counts):
@@ -160,6 +165,9 @@ class LogisticBase(ClassifierMixin, LinearBase):
             given = fetched(self.client, Given(X, y, sample_weight, offset).checked())
             y, sample_weight, offset = given[1:4]
             weights = weights_beside(X, sample_weight)
+            missing = _counts(np.ravel(y)).missing
+            if missing is not None:
+                raise _missing_label(f"row {missing}")
             return accuracy_score(y, self.predict(X, offset), sample_weight=weights)
         y = _encoded(_one_column(y), self.classes_)
         return accuracy(self, Given(X, y, sample_weight, offset))
@@ -239,16 +247,67 @@ def _counted(y):
     )
 
 
+class _Counts(NamedTuple):
+    """Labels, how often each is there, and the first row that has none."""
+
+    labels: np.ndarray
+    counts: np.ndarray
+    missing: int | None
+
+
+def _counts(labels):
+    missing = _missing(labels)
+    first = int(missing.argmax()) if missing.any() else None
+    labels = labels[~missing]
+    if labels.dtype != object:
+        return _Counts(*np.unique(labels, return_counts=True), first)
+    # Whether they have an order is told where the user sees it, not on a worker.
+    counter = Counter(labels.tolist())
+    found = np.empty(len(counter), dtype=object)
+    found[:] = list(counter)
+    return _Counts(found, np.array(list(counter.values()), dtype=float), first)
+
+
 def _counts_of_chunk(chunk):
     found = np.empty(1, dtype=object)
-    found[0] = np.unique(np.asarray(chunk), return_counts=True)
+    found[0] = _counts(np.asarray(chunk))
     return found
 
 
 def _counts_of_partition(series):
     import pandas as pd
 
-    return pd.Series([np.unique(series.to_numpy(), return_counts=True)], dtype=object)
+    return pd.Series([_counts(series.to_numpy())], dtype=object)
+
+
+def _missing(labels):
+    """Which labels are None, NaN, NaT or pandas' NA."""
+    if labels.dtype != object:
+        return labels != labels
+    return np.fromiter(map(_is_missing, labels), bool, len(labels))
+
+
+def _is_missing(label):
+    # NA is not equal, and not unequal, to anything.
+    return label is None or type(label).__name__ == "NAType" or label != label
+
+
+def _missing_label(where):
+    return ValueError(
+        f"Input y contains NaN, {where}: drop the rows without a label, or give them one."
+    )
+
+
+def _distinct(labels):
+    """The different labels, sorted, and where each is among them."""
+    try:
+        return np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        types = ", ".join(sorted({type(label).__name__ for label in labels}))
+        raise TypeError(
+            f"y has labels of several types ({types}), which have no order: make them one, as with"
+            " y.astype(str)."
+        ) from error
 
 
 def _encoded(y, classes, values=None):
@@ -265,9 +324,13 @@ def _encoded(y, classes, values=None):
 
 
 def _encode(labels, classes, values):
-    found = np.full(len(labels), float(len(classes)))  # of a label that the fit has not seen
+    there = ~_missing(labels)
+    labels = labels[there]
+    of_label = np.full(len(labels), float(len(classes)))  # of a label that the fit has not seen
     for label, value in zip(classes, values, strict=True):
-        found[labels == label] = value
+        of_label[labels == label] = value
+    found = np.full(len(there), np.nan)
+    found[there] = of_label
     return found
 
 

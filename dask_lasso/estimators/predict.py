@@ -261,7 +261,7 @@ def _hits(chunk, coef, intercept):
     X, y, sample_weight = chunk.arrays()
     eta = predict_rows(_host_floats(X), chunk.offset, coef, intercept)
     codes = eta > 0 if eta.shape[1] == 1 else eta.argmax(axis=1, keepdims=True)
-    return eta, (codes == y) * 1.0, sample_weight
+    return eta, np.where(np.isnan(y), y, codes == y), sample_weight
 
 
 def _check_targets(place, coef):

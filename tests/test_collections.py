@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import warnings
 
 import dask
 import dask.array as da
@@ -15,6 +16,7 @@ from sklearn.linear_model import Lasso
 from dask_lasso import (
     AsyncLassoCV,
     AsyncLassoRegressor,
+    AsyncLogisticRegression,
     lasso_path,
     reuse_statistics,
 )
@@ -483,3 +485,30 @@ def test_what_is_numbers_already_is_not_copied(tmp_path):
     indices = backwards.indices.copy()
     AsyncLassoRegressor(ALPHA).fit(backwards, y)
     np.testing.assert_array_equal(backwards.indices, indices)  # the user's is as it was
+
+
+LAZY = {
+    "rows": (300, (100, -1)),
+    "columns": (2100, (100, 700)),
+    "frame": (5, (100, -1)),
+}
+
+
+@pytest.mark.parametrize("has_client", [False, True])
+@pytest.mark.parametrize("name", LAZY)
+def test_what_was_persisted_is_not_told_to_be(name, has_client, thread_workers):
+    """The advice is followed as it stands, with a Client or without."""
+    k, chunks = LAZY[name]
+    rows = np.random.default_rng(0).normal(size=(300, k))
+    X = da.from_array(rows, chunks=chunks).map_blocks(lambda block: block + 0, dtype=float)
+    y = da.from_array(np.where(rows[:, 0] > 0, "a", "b"), chunks=100)
+    if name == "frame":
+        X = X.to_dask_dataframe(columns=list("abcde"))
+    model = AsyncLogisticRegression(0.1, client=thread_workers if has_client else None)
+    told = r"X = X.persist\(\)"
+    with pytest.warns(UserWarning, match=told):
+        model.fit(X, y)
+    X = thread_workers.persist(X) if has_client else X.persist(scheduler="threads")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", f".*{told}")
+        model.fit(X, y)

@@ -129,8 +129,10 @@ class Joined:
             return None
         if _is_unknown(X.in_columns.chunks[0]):
             return None
-        there = np.flatnonzero(X.in_columns.chunks[1])
-        parts = [X._replace(values=X.in_columns.blocks[:, there], in_columns=None), *others]
+        values, there = X.in_columns, np.flatnonzero(X.in_columns.chunks[1])
+        if len(there) < values.numblocks[1]:
+            values = values.blocks[:, there]
+        parts = [X._replace(values=values, in_columns=None), *others]
         return Joined(parts, waiting, self.of_residual)
 
     def corners(self) -> list[Corner]:

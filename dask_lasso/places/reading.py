@@ -25,10 +25,21 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
 from scipy import sparse
 
+from ..rows.chunk import is_table
 from ..rows.marks import Marks, marks_of
 from .graphs import Run, at_home, by_key, merge_tree, optimised, per_key
 from .joined import Joined
-from .tasks import call, data_in, keys_before, new_task, passes_on, result, take_out, tasks_of
+from .tasks import (
+    call,
+    data_in,
+    is_alias,
+    keys_before,
+    new_task,
+    passes_on,
+    result,
+    take_out,
+    tasks_of,
+)
 from .waiting import Waiting
 
 # Results of chains that are merged at once: few, for they may be long.
@@ -67,10 +78,10 @@ class Reading:
 
     def __init__(self, waiting: Waiting, rows: Joined) -> None:
         self._waiting, client = waiting, waiting.client
-        # What a graph holds as a NumPy or SciPy array would be sent with every pass; it goes
-        # to the workers once, for as long as the result is kept.
+        # What a graph holds as arrays or data frames would be sent with every pass; it goes to
+        # the workers once, for as long as the result is kept.
         parts = [
-            part._replace(values=waiting.persist(optimised(part.values)))
+            part._replace(values=waiting.persist(_optimised_part(part)))
             if _is_in_graph(part)
             else part
             for part in rows.parts
@@ -240,13 +251,20 @@ def _merge_parts(shared, *parts):
     return shared[1](found), reduce(operator.add, known) if known else None
 
 
+def _optimised_part(part):
+    # dask.optimize fails on data frames of some operations, such as concat (dask 2026.8).
+    return part.values.optimize() if part.is_frame else optimised(part.values)
+
+
 def _is_in_graph(part) -> bool:
     """Whether a part is made of arrays in its graph alone, or its chunks each of several results.
 
-    These are sent once, and those joined once, not in every pass.
+    These are sent once, and those joined once, not in every pass. Of data frames: whether the
+    partitions are there, as they are after `persist` without a Client.
     """
     if part.is_frame:
-        return False
+        nodes = tasks_of(_optimised_part(part).__dask_graph__()).values()
+        return all(is_table(data_in(node)) or is_alias(node) for node in nodes)
     graph = tasks_of(dask.optimize(part.values)[0].dask)
     data = [data_in(node) for node in graph.values() if not keys_before(node)]
     if not data:
@@ -264,8 +282,7 @@ def _sources(client, rows):
     futures = {future.key for future in client.futures_of(X)}
     if not futures:
         return None
-    # dask.optimize fails on data frames of some operations, such as concat (dask 2026.8).
-    X = X.optimize() if rows.parts[0].is_frame else dask.optimize(X)[0]
+    X = _optimised_part(rows.parts[0]) if rows.parts[0].is_frame else dask.optimize(X)[0]
     graph, keys = tasks_of(X.__dask_graph__()), list(flatten(X.__dask_keys__()))
     if len(keys) != rows.n_chunks:
         return None

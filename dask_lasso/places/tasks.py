@@ -53,6 +53,11 @@ def data_in(node: GraphNode) -> Any:
     return node() if isinstance(node, DataNode) else None
 
 
+def is_alias(node: GraphNode) -> bool:
+    """Whether a task is another's, under another name."""
+    return isinstance(node, Alias)
+
+
 def passes_on(node: GraphNode) -> bool:
     """Whether a task is data, or made of others' results."""
     return isinstance(node, DataNode) or bool(node.dependencies)

@@ -5,6 +5,7 @@ What tells them apart is less than rounding in their moments, and not in the row
 
 from __future__ import annotations
 
+import itertools
 import warnings
 
 import dask.array as da
@@ -96,6 +97,27 @@ def test_no_gap_is_below_the_excess(settings, kind, fit_intercept):
             gap = found.dual_gap_ / verdict.null
             assert verdict.excess <= gap + verdict.floor + verdict.rounding + 1e-14, little
         assert bool(warned) == (model.dual_gap_ > model.tol * verdict.null)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
+def test_no_gap_of_sparse_rows_is_below_the_excess(l1_ratio, fit_intercept):
+    # About zero, squares of these columns would be known to 1e-12 only.
+    settings = {"alpha": 1e-6, "l1_ratio": l1_ratio, "penalty_weights": np.array([0.0, 1, 1, 0])}
+    settings["fit_intercept"] = fit_intercept
+    for kind, little, mean in itertools.product(KINDS, [1e-4, 1e-5, 1e-6], [20.0, 90.0]):
+        X, y = rows(kind, little, mean=mean)
+        for weight in (None, np.arange(200) % 3):
+            model = AsyncElasticNetRegressor(**settings)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                model.fit(sparse.csr_array(X), y, weight)
+            alpha = np.longdouble(1e-6)
+            parts = alpha * l1_ratio, alpha * (1 - l1_ratio), weight, settings["penalty_weights"]
+            problem = judge.Lasso(X, y, *parts, fit_intercept=fit_intercept)
+            verdict = judge.judge(problem, model.coef_)
+            gap = model.dual_gap_ / verdict.null
+            assert verdict.excess <= gap + verdict.floor + verdict.rounding + 1e-14, (kind, little)
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])

@@ -42,18 +42,27 @@ def consecutive(X: sparse.csr_array, rows: slice) -> sparse.csr_array:
     return sparse.csr_array(part, shape=(len(indptr) - 1, X.shape[1]))
 
 
-def gram_of_sparse(X: sparse.csr_array, weights: np.ndarray | None) -> np.ndarray:
-    """``X^T W X``, of shape (k, k), of float64 rows; about zero.
+def stored_often(X: sparse.csr_array) -> np.ndarray:
+    """Columns that may be far from zero, for the others are mostly zero."""
+    n, k = X.shape
+    return np.flatnonzero(np.bincount(X.indices, minlength=k) > _OFTEN * n)
 
-    The columns that are stored often are taken as dense tiles, where that is faster.
+
+def gram_of_sparse(
+    X: sparse.csr_array, weights: np.ndarray | None, shift: np.ndarray | None = None
+) -> np.ndarray:
+    """``X^T W X``, of shape (k, k), of float64 rows.
+
+    The columns that are stored often are taken as dense tiles, where that is faster; and about a
+    point `shift` (k,), which is zero for the others.
     """
     n, k = X.shape
-    is_often = np.bincount(X.indices, minlength=k) > _OFTEN * n
-    often, seldom = np.flatnonzero(is_often), np.flatnonzero(~is_often)
-    if weights is not None:
+    often = stored_often(X)
+    seldom = np.setdiff1d(np.arange(k), often)
+    root = None if weights is None else np.sqrt(weights)
+    if root is not None:
         X = sparse.csr_array(
-            (X.data * np.repeat(np.sqrt(weights), np.diff(X.indptr)), X.indices, X.indptr),
-            shape=X.shape,
+            (X.data * np.repeat(root, np.diff(X.indptr)), X.indices, X.indptr), shape=X.shape
         )
     left = X if len(seldom) == k else X[:, seldom]
     own = (left.T @ left).toarray()
@@ -67,6 +76,8 @@ def gram_of_sparse(X: sparse.csr_array, weights: np.ndarray | None) -> np.ndarra
     for start in range(0, n, height):
         rows = slice(start, min(start + height, n))
         tile = consecutive(dense, rows).toarray(out=buffer[: rows.stop - start])
+        if shift is not None:
+            tile -= shift[often] if root is None else np.outer(root[rows], shift[often])
         own += np.matmul(tile.T, tile, out=product)  # the same array twice is half the work (syrk)
         if len(seldom):
             beside += tile.T @ consecutive(left, rows)

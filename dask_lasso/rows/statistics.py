@@ -16,7 +16,7 @@ from scipy import sparse
 from ..problem.moments import Moments, is_rounding
 from .chunk import Chunk, Defect, namespace, to_device, to_host
 from .merging import merge_counts, merge_means
-from .sparse_rows import gram_of_sparse
+from .sparse_rows import gram_of_sparse, stored_often
 from .tiles import BUFFER_ITEMS, CACHE_ITEMS, aligned, on_device
 
 # Targets below which a product with each by itself is faster than one with all.
@@ -373,13 +373,16 @@ def _of_sparse(X, y, sample_weight) -> Statistics:
         y_shift = near_means(y, sample_weight)
         y_mean = y_shift + weights @ (y - y_shift) / (weight or 1.0)
         weighted_y = weights[:, np.newaxis] * (y - y_mean)
-        # Centring is implicit: a sparse column's mean is rarely large against its spread.
-        sxx = gram_of_sparse(X, sample_weight) - weight * np.outer(x_mean, x_mean)
+        often, shift = stored_often(X), np.zeros(X.shape[1])
+        shift[often] = near_means(some_rows(X, sample_weight, _SAMPLE)[:, often].toarray(), None)
+        off = x_mean - shift
+        sxx = gram_of_sparse(X, sample_weight, shift if shift.any() else None)
+        sxx -= weight * np.outer(off, off)
         sxy = np.asarray(X.T @ weighted_y)
         syy = np.einsum("ij,ij->j", weighted_y, y - y_mean)
     diagonal = np.einsum("ii->i", sxx)
     np.maximum(diagonal, 0.0, out=diagonal)
-    far = np.flatnonzero(weight * x_mean**2 > FAR * diagonal)
+    far = np.flatnonzero(weight * np.maximum(x_mean**2, off**2) > FAR * diagonal)
     if len(far):
         columns = X[weights > 0][:, far]
         lowest, highest = (

@@ -11,6 +11,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso
 
 from dask_lasso import AsyncLassoRegressor
+from dask_lasso.problem.box import Box
+from dask_lasso.problem.certificate import certify
+from dask_lasso.problem.moments import Moments
+from dask_lasso.problem.penalties import L1
 
 # Arithmetic, which the versions of the dependencies hardly touch.
 pytestmark = pytest.mark.slow
@@ -155,3 +159,15 @@ def test_the_gap_is_that_of_float32_coefficients_and_intercept(settings):
 
     excess = float(objective(model) - objective(best))
     assert 0 < excess <= model.dual_gap_ + 1e-14 * (y - y.mean()).var()
+
+
+def test_a_column_without_correlation_beside_an_infinite_bound():
+    # The first two are the same, and their products with y are not.
+    gram = np.diag([1.0, 1.0, 1.0, 1.0])
+    gram[0, 1] = gram[1, 0] = 1.0
+    moments = Moments(gram, np.array([[0.5], [0.6], [0.0], [0.1]]), np.ones(1), 1.0)
+    box = Box(np.full(4, -np.inf), np.array([np.inf, np.inf, np.inf, 0.2]))
+    penalty = L1(0.3, weights=np.array([0.0, 0.0, 0.0, 1.0]), box=box)
+    for bounded in (penalty, L1(0.3, weights=penalty.weights)):
+        value, gap = certify(moments, np.zeros((4, 1)), bounded)
+        assert gap == value

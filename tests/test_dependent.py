@@ -99,6 +99,26 @@ def test_no_gap_is_below_the_excess(settings, kind, fit_intercept):
         assert bool(warned) == (model.dual_gap_ > model.tol * verdict.null)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
+def test_no_gap_of_columns_far_from_zero_is_below_the_excess(l1_ratio, kind):
+    # Without an intercept their means are apart, and hide nothing of what they vary by.
+    u, alpha = np.array([0.0, 1, 1, 0]), np.longdouble(0.01)
+    settings = {"alpha": 0.01, "l1_ratio": l1_ratio, "penalty_weights": u, "fit_intercept": False}
+    twin = {"copy": [1, 0, 0], "negated": [-1, 0, 0], "sum": [1, 1, 1]}[kind]
+    for mean, little in itertools.product([50.0, 1000.0], [1e-7, 1e-8, 3e-9]):
+        X, y = rows(kind, little, mean=mean)
+        y = y + 5 * (X[:, 3] - X[:, :3] @ twin) / little
+        model, warned = fit(settings, X, y)
+        problem = judge.Lasso(
+            X, y, alpha * l1_ratio, alpha * (1 - l1_ratio), None, u, fit_intercept=False
+        )
+        verdict = judge.judge(problem, model.coef_)
+        gap = model.dual_gap_ / verdict.null
+        assert verdict.excess <= gap + verdict.floor + verdict.rounding + 1e-14, (mean, little)
+        assert bool(warned) == (model.dual_gap_ > model.tol * verdict.null)
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
 def test_no_gap_of_sparse_rows_is_below_the_excess(l1_ratio, fit_intercept):

@@ -115,8 +115,11 @@ def _dual_beside_free(problem, coef, penalty, free):
     if (violated != inside).any():
         columns = np.flatnonzero(violated)
         squares = _least_squares(problem, columns)
-    spread = norms @ np.abs(at[:, 0])
-    rounding = COMBINED * norms * max(size, spread) + 2 * _EPS * problem.sizes * size
+    # Means, which are apart, hardly count in combinations that nearly cancel.
+    centred_norms = np.sqrt(np.diagonal(problem.gram))
+    spread = centred_norms @ np.abs(at[:, 0])
+    rounding = COMBINED * np.maximum(norms * size, centred_norms * spread)
+    rounding += 2 * _EPS * problem.sizes * size
     nearest = squares.least(after.correlation[columns, 0], rounding[columns])
     if np.isinf(nearest):
         worth = _worth_within(penalty.box, after.correlation[:, 0], violated)
@@ -135,6 +138,7 @@ def _worth_within(box, correlation, violated):
     """What violations are worth to coefficients of which only bounds are known."""
     if box is None:
         return np.inf
+    violated = violated & (correlation != 0)  # else an infinite bound makes it undefined
     reach = np.where(correlation > 0, box.upper, -box.lower)[violated]
     return (np.abs(correlation[violated]) * reach).sum()
 

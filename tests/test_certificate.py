@@ -148,7 +148,7 @@ def test_stopped_by_max_time(engine, client):
 def test_the_gap_is_that_of_float32_coefficients_and_intercept(settings):
     X, y, _, alpha = load("tall")
     X, y = X.astype(np.float32), y + 1e7
-    model = AsyncLassoRegressor(alpha, n_blocks=4, **settings).fit(X, y)
+    model = AsyncLassoRegressor(alpha, n_blocks=4, tol=1e-5, **settings).fit(X, y)
     assert model.coef_.dtype == model.intercept_.dtype == np.float32
     best = AsyncLassoRegressor(alpha).fit(X.astype(np.float64), y)
 
@@ -159,6 +159,20 @@ def test_the_gap_is_that_of_float32_coefficients_and_intercept(settings):
 
     excess = float(objective(model) - objective(best))
     assert 0 < excess <= model.dual_gap_ + 1e-14 * (y - y.mean()).var()
+
+
+@pytest.mark.parametrize("settings", [{}, {"polish": False}, {"local_solver": "lbfgs"}], ids=str)
+def test_a_warning_tells_of_an_intercept_that_is_rounded(settings):
+    X, y, _, alpha = load("tall")
+    X, y = X.astype(np.float32), y - y.mean() + 1e9 + 20
+    model = AsyncLassoRegressor(alpha, n_blocks=1, tol=1e-4, **settings)
+    with pytest.warns(ConvergenceWarning, match="float32 has too few digits for the intercept"):
+        model.fit(X, y)
+    assert model.dual_gap_ > 1e-4 * y.var()
+    # The cures that it names.
+    for of_x, of_y in ((X.astype(np.float64), y), (X, y - 1e9)):
+        model.fit(of_x, of_y)
+        assert model.dual_gap_ <= 1e-4 * y.var()
 
 
 def test_a_column_without_correlation_beside_an_infinite_bound():

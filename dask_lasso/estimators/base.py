@@ -213,7 +213,8 @@ class LinearBase(CallbackSupport, Shared, BaseEstimator):
         }
 
     def _warn_unless_converged(self, found: Fit) -> None:
-        message = why_not_converged(found, self.tol, self.max_iter, self.max_time)
+        gap = found.estimate.gap if hasattr(self, "stationarity_") else self.dual_gap_
+        message = why_not_converged(found, gap, self.tol, self.max_iter, self.max_time)
         if message is not None:
             warn(message, ConvergenceWarning)
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..solvers.fit import Fit
 
 
-def why_not_converged(found: Fit, tol: float, max_iter: int, max_time: float | None) -> str | None:
-    """What a `ConvergenceWarning` has to say, if anything."""
+def why_not_converged(
+    found: Fit, rounded: ArrayLike, tol: float, max_iter: int, max_time: float | None
+) -> str | None:
+    """What a `ConvergenceWarning` has to say, if anything.
+
+    Gaps `rounded` are those of the fit with its intercept as a value of the data's type.
+    """
     gap, stopped_by = np.atleast_1d(found.estimate.gap), found.stopped_by
     allowed = np.atleast_1d(tol * found.null_loss)
     if stopped_by == "callback":
@@ -50,7 +56,15 @@ def why_not_converged(found: Fit, tol: float, max_iter: int, max_time: float | N
         )
     above = gap - allowed
     if stopped_by not in ("max_time", "size", "standstill") and above.max() <= 0:
-        return None
+        gap = np.atleast_1d(rounded)
+        above = gap - allowed
+        if above.max() <= 0:
+            return None
+        return (
+            "float32 has too few digits for the intercept. Duality gap with what it is rounded to:"
+            f" {gap.max():.3e}, tolerance: {allowed[np.argmax(above)]:.3e}. Pass X as float64, or y"
+            " less a constant near its mean."
+        )
     return (
         f"Objective did not converge: fit was stopped by {by}. Duality gap:"
         f" {gap.max():.3e}, tolerance: {allowed[np.argmax(above)]:.3e}. {remedy},"

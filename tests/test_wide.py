@@ -499,3 +499,37 @@ def test_raw_rows_of_many_columns_need_no_moments():
         model = AsyncLassoRegressor(alpha, n_blocks=1, **settings).fit(X, y)
         assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-2)
         assert model.dual_gap_ <= 1e-6 * y.var()
+
+
+@pytest.mark.parametrize("weight", [1.0, 2.0**600], ids=["units of X", "units of weights"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"bounds": (-np.inf, 0.1)}, {"positive": True}], ids=["", "bounds", "positive"]
+)
+@pytest.mark.parametrize("is_held", [True, False])
+def test_products_of_squares_may_be_too_large(is_held, settings, weight, monkeypatch):
+    if not is_held:
+        monkeypatch.setattr(_sets, "_MOST_VALUES", 0)
+    X, y = sparse_rows()
+    X, y = X.toarray()[:60, :110], y[:60]
+    x_unit, y_unit = (2.0**495, 2.0**300) if weight == 1 else (1.0, 1.0)
+    found = []
+    for of_x, of_y, of_rows in [(1.0, 1.0, 1.0), (x_unit, y_unit, weight)]:
+        bounds = settings.get("bounds")
+        limits = {} if bounds is None else {"bounds": tuple(b * (of_y / of_x) for b in bounds)}
+        grid = np.array([0.3, 0.1, 0.03]) * (of_x * of_y)
+        weights = np.full(60, of_rows)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            _, coefs, _ = lasso_path(
+                X * of_x,
+                y * of_y,
+                alphas=grid,
+                sample_weight=weights,
+                fit_intercept=True,
+                tol=1e-12,
+                **settings | limits,
+            )
+            cv = AsyncLassoCV(alphas=grid, cv=3, **settings | limits)
+            cv.fit(X * of_x, y * of_y, sample_weight=weights)
+        found.append(np.column_stack([coefs, cv.coef_]) * (of_x / of_y))
+    assert_allclose(found[1], found[0], rtol=0, atol=1e-8 * np.abs(found[0]).max())

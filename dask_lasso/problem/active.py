@@ -28,7 +28,7 @@ def active_set(lasso: Lasso, coef: np.ndarray, most: int | None = None) -> np.nd
     held = np.abs(lasso.state(coef)) == 2
     is_bounded = box is not None and not box.is_orthant
     # Of each column in its own units: they may be far apart.
-    slack = 1e-10 * threshold + 8 * _EPS * np.sqrt(np.diagonal(gram) * lasso.yy)
+    slack = 1e-10 * threshold + 8 * _EPS * np.sqrt(np.diagonal(gram)) * np.sqrt(lasso.yy)
     for _ in range(most or (_MOST_BOUNDED if is_bounded else _MOST)):
         at = np.zeros_like(coef)
         if is_bounded:

@@ -94,7 +94,9 @@ def _by_proximal_steps(lasso, coef, max_iter):
 
 def _slack(lasso):
     """How far a gradient is off its threshold by rounding."""
-    return 1e-12 * lasso.threshold + 16 * _EPS * np.sqrt(np.diagonal(lasso.gram) * lasso.yy)
+    return 1e-12 * lasso.threshold + 16 * _EPS * np.sqrt(np.diagonal(lasso.gram)) * np.sqrt(
+        lasso.yy
+    )
 
 
 def _one_by_one(lasso, coef, max_iter):

@@ -111,7 +111,7 @@ class Support:
         return other
 
     def _solve(self, columns, threshold, positive):
-        slack = 1e-10 * threshold + 8 * _EPS * np.sqrt(columns.squares * columns.yy)
+        slack = 1e-10 * threshold + 8 * _EPS * np.sqrt(columns.squares) * np.sqrt(columns.yy)
         for _ in range(_MOST_ROUNDS):
             n_inside = len(self._inverse)
             n_border = len(self._active) - n_inside + np.count_nonzero(~self._stays)

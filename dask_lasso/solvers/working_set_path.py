@@ -301,7 +301,7 @@ class WidePath:
             correlations = self._alike.at_zero(correlations.T).T
         squares = sums.squares + ridge * (coef**2).sum(axis=0)
         primal = squares / 2 + l1 * np.abs(coef).sum(axis=0)
-        yy = self._centre.yy * weight / self.statistics.weight
+        yy = self._centre.yy * (weight / self.statistics.weight)
         _, dual = scale_residual(squares, sums.with_y, pulls, l1, self._norms, yy)
         found.gaps[index] = np.maximum(primal - dual, 0.0) / weight
         found.objectives[index], found.squares[index] = primal / weight, sums.errors

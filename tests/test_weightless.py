@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold
 
 from dask_lasso import (
@@ -187,3 +188,20 @@ def test_a_sample_of_raw_rows_weighs_as_all_do():
         total = 20 * N if weight is None else weight.sum()
         assert_allclose(sample.weight.sum(), total)
         assert len(sample.y) < 20 * N
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gamma", "tweedie"])
+def test_steps_that_are_too_long_for_rows_of_little_weight_are_no_warning(loss):
+    # Where these rows are, means of other rows' models overflow.
+    for weight, far in [(1e-18, 1e4), (1e-12, 1e7)]:
+        rng = np.random.default_rng(0)
+        X = (rng.normal(size=(60, 6)) > 0).astype(float)
+        y = rng.poisson(np.exp(X[:, 0] - 0.5)) + 0.01
+        weights = np.r_[np.full(7, weight), np.ones(53)]
+        X[:7] *= far
+        settings = {"alphas": [0.1, 1e-2, 1e-3], "loss": loss}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            lasso_path(X, y, sample_weight=weights, fit_intercept=True, **settings)
+            AsyncLassoCV(cv=3, **settings).fit(X, y, sample_weight=weights)

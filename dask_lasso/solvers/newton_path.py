@@ -243,12 +243,12 @@ class NewtonPath:
                 continue
             weight = self._size.weight[state.of_set[point]]
             problem = self._problem._replace(penalty=penalty.at(state.alphas[point]))
-            of_rows = state.statistics(point, weight * self.null_loss[0])
             with np.errstate(over="ignore", invalid="ignore"):  # of a slope that is far out, too
+                of_rows = state.statistics(point, weight * self.null_loss[0])
                 new = step([of_rows], before, weight, problem, self._settings.max_iter)
-            value = problem.l1_penalty.value
-            fall = value(before[:k]) - value(new[:k])
-            fall += (slope[: len(new)] * (new - before)).sum(axis=0) / weight
+                value = problem.l1_penalty.value
+                fall = value(before[:k]) - value(new[:k])
+                fall += (slope[: len(new)] * (new - before)).sum(axis=0) / weight
             state.after[:, [point]], state.fall[point] = new, np.abs(fall[0])
         self.n_updates += len(index)
 

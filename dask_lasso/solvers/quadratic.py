@@ -78,8 +78,10 @@ def lower_bound(
     k, m = point.x_theta.shape
     # Of theta, and so of eta: its unit is what makes a loss of a theta.
     size = np.sqrt(found.squares)
-    loss = found.loss + at_zero
-    unit = loss / np.maximum(np.sqrt(n) * size, _TINY)
+    least = np.finfo(float).eps * (np.abs(found.loss) + np.abs(at_zero))
+    loss = np.maximum(found.loss + at_zero, least)  # the sums are known to that
+    with np.errstate(invalid="ignore"):  # of an estimate at which there is no loss: no bound
+        unit = loss / np.maximum(np.sqrt(n) * size, _TINY)
     # What is left of a sum is small beside the residual; or, where that is next to nothing (classes
     # that are nearly separated), so small that what it is worth is, beside the null loss.
     small = ORTHOGONAL * size * np.maximum(1.0, n * null_loss / np.maximum(loss, _TINY))
@@ -178,10 +180,10 @@ def step(
         coef = beta[:k, [target]]
         about = of_rows.moments(problem.fit_intercept)
         shifted = about.gram @ coef
-        moments = about._replace(
-            xy=about.xy + shifted,
-            yy=about.yy + ((2 * about.xy + shifted) * coef).sum(axis=0),
-        )
+        yy = about.yy + ((2 * about.xy + shifted) * coef).sum(axis=0)
+        # By rounding it may be less than nothing.
+        yy = np.maximum(yy, np.finfo(float).eps * np.abs(shifted * coef).sum(axis=0))
+        moments = about._replace(xy=about.xy + shifted, yy=yy)
         if about.x_mean is not None:
             moments = moments._replace(y_mean=about.y_mean + about.x_mean @ coef)
         # In means over the curvature, and not over the rows.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import dask.array as da
 import numpy as np
@@ -18,6 +19,9 @@ from dask_lasso import (
     AsyncLassoCV,
     AsyncLassoRegressor,
     AsyncLogisticRegression,
+    AsyncLogisticRegressionCV,
+    CoefficientDisplay,
+    equivalent_rows,
     lasso_path,
     reuse_statistics,
 )
@@ -450,6 +454,7 @@ def of_nothing(estimator, X, y):
 
 LASSO, LABELS = AsyncLassoRegressor(0.1), (y > 0).astype(int)
 CHOICE, LOGISTIC = AsyncLassoCV(alphas=3, cv=3), AsyncLogisticRegression(0.01)
+CLASSES, TEXTS = AsyncLogisticRegressionCV(alphas=2, cv=3), np.resize(["a", "b", "c"], 60)
 PLUGS = {
     "a value that is text": (LASSO, y, {"penalty": TextValue()}, "penalty: value returned 'small'"),
     "NaN of a prox": (LASSO, y, {"penalty": NotFinite()}, "penalty: prox returned NaN"),
@@ -459,6 +464,10 @@ PLUGS = {
     "a loss of one row": (LASSO, y, {"loss": OfOneRow()}, r"loss: value .*shape \(1, 1\)"),
     "a score that is text": (CHOICE, y, {"scoring": of_text}, "scoring: of_text returned 'good'"),
     "a score of nothing": (CHOICE, y, {"scoring": of_nothing}, "scoring: of_nothing returned nan"),
+    "a score of classes": (CHOICE, y, {"scoring": "accuracy"}, "'accuracy' is no score of numbers"),
+    "a score of odds": (CHOICE, y, {"scoring": "roc_auc"}, "'roc_auc' is no score of numbers"),
+    "a score of numbers": (CLASSES, TEXTS, {"scoring": "r2"}, "'r2' is no score of 3 classes"),
+    "a score of two": (CLASSES, TEXTS, {"scoring": "roc_auc"}, "'roc_auc' is no score of 3"),
     "no score": (CHOICE, y, {"scoring": "best"}, "scoring"),
     "a share above one": (CHOICE, y, {"relaxed": [2.0]}, "relaxed"),
     "bounds without zero": (LASSO, y, {"bounds": (0.1, 1)}, "bounds are 0.1 and 1"),
@@ -498,6 +507,28 @@ def test_what_is_asked_of_a_fitted_estimator(place, thread_workers):
     for weight in (-ONES, 0 * ONES, np.ones((60, 2))):
         of = data[0], on(place, LABELS), on(place, weight)
         assert_fails(classes, lambda of=of: classes.score(*of), "(?i)sample.weight|weight is zero")
+
+
+@PLACES
+@pytest.mark.parametrize("of", [LASSO, LOGISTIC], ids=["numbers", "classes"])
+def test_none_and_names_are_no_rows(of, place, thread_workers):
+    target = y if of is LASSO else LABELS
+    model = type(of)(0.1, client=thread_workers).fit(X, target)
+    rows, targets = on(place, X), on(place, target)
+    for method in (model.fit, model.score):
+        for args, match in (
+            ((None, targets), "X is None, not an array or a data frame"),
+            (("a.csv", targets), "X is 'a.csv', not an array or a data frame"),
+            ((rows, "spent"), r"y is 'spent', .* column frame\['spent'\]"),
+            ((rows, targets, "weight"), r"sample_weight is 'weight', .* frame\['weight'\]"),
+            ((rows, None), r"requires y to be passed.*pass it beside X"),
+        ):
+            assert_fails(model, partial(method, *args), match)
+    assert_fails(model, lambda: model.predict(None), "X is None")
+    assert_fails(model, lambda: model.fit(rows, targets, offset="seen"), "offset is 'seen'")
+    if of is LASSO:
+        assert_fails(model, lambda: model.inference(X=rows), "requires y .*pass it beside X")
+    assert_nothing_left(thread_workers)
 
 
 # -- statistics --------------------------------------------------------------------------
@@ -601,8 +632,12 @@ def test_not_an_estimator_of_this_package():
     model = AsyncLassoRegressor().fit(X, y)
     with pytest.raises(ValueError, match="This Lasso has no statistics_"):
         model.merge(Lasso().fit(X, y))
-    with pytest.raises(TypeError, match="not an estimator"):
+    with pytest.raises(TypeError, match="others: a NoneType is not an estimator"):
         model.merge(None)
+    with pytest.raises(TypeError, match="sources: a ndarray is not an estimator"):
+        equivalent_rows(X)
+    with pytest.raises(TypeError, match="estimator: the class Lasso is not an estimator"):
+        CoefficientDisplay.from_estimator(Lasso)
     with pytest.raises(NotFittedError):
         model.merge(AsyncLassoRegressor())
 
@@ -630,21 +665,28 @@ TABLE = pd.DataFrame(X, columns=list("abcd")).assign(
 )
 
 
-@pytest.mark.parametrize("kind", ["pandas", "dask", "polars"])
-def test_text_and_categories_come_with_a_recipe(kind):
-    frame, target = TABLE, y
+def as_kind(kind, frame):
     if kind == "dask":
-        frame = pytest.importorskip("dask.dataframe").from_pandas(TABLE, npartitions=3)
-        target = da.from_array(y, chunks=20)
-    elif kind == "polars":
-        frame = pytest.importorskip("polars").from_pandas(TABLE)
+        return pytest.importorskip("dask.dataframe").from_pandas(frame, npartitions=3)
+    if kind == "polars":
+        return pytest.importorskip("polars").from_pandas(frame)
+    return pytest.importorskip("pyarrow").Table.from_pandas(frame) if kind == "arrow" else frame
+
+
+KINDS = ["pandas", "dask", "polars", "arrow"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_and_categories_come_with_a_recipe(kind):
+    frame, target = as_kind(kind, TABLE), on("dask" if kind == "dask" else "numpy", y)
     model = AsyncLassoRegressor(0.1).fit(X, y)
-    with pytest.raises(ValueError, match="not real numbers: 'town'") as caught:
+    with pytest.raises(ValueError, match="not real numbers: 'town', 'kind'") as caught:
         model.fit(frame, target)
     recipe = [line.strip() for line in str(caught.value).splitlines() if line.startswith("    ")]
     assert len(recipe) == 3
-    if kind == "polars":  # which stops at the first such column
-        return
+    if kind == "arrow":
+        assert "First call X = X.to_pandas()" in str(caught.value)
+        frame = frame.to_pandas()
     from sklearn.compose import make_column_transformer
     from sklearn.pipeline import make_pipeline
 
@@ -656,13 +698,15 @@ def test_text_and_categories_come_with_a_recipe(kind):
     assert len(model.predict(names["encoder"].transform(frame))) == 60
 
 
-@pytest.mark.parametrize("kind", ["pandas", "dask"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_dates_come_with_a_recipe(kind):
-    frame = TABLE[["a"]].assign(day=pd.date_range("2026-01-01", periods=60))
-    if kind == "dask":
-        frame = pytest.importorskip("dask.dataframe").from_pandas(frame, npartitions=3)
+    frame = as_kind(kind, TABLE[["a"]].assign(day=pd.date_range("2026-01-01", periods=60)))
     with pytest.raises(ValueError, match=r"'day' .datetime64.* time since one of them") as caught:
         AsyncLassoRegressor(0.1).fit(frame, y)
     formula = re.search(r"one of them: (.*)\.", str(caught.value))[1]
+    if kind == "arrow":
+        assert "First call X = X.to_pandas()" in str(caught.value)
+        frame = frame.to_pandas()
     days = eval(formula, {"X": frame, "np": np})
-    AsyncLassoRegressor(0.1).fit(frame.assign(day=days), y)
+    frame = frame.with_columns(day=days) if kind == "polars" else frame.assign(day=days)
+    AsyncLassoRegressor(0.1).fit(frame, y)

@@ -114,6 +114,12 @@ def test_a_port_that_is_taken():
             LiveView(port)
 
 
+@pytest.mark.parametrize("port", [-1, 70000, "free"])
+def test_a_port_that_is_none(port):
+    with pytest.raises((ValueError, TypeError), match=r"^port "):
+        LiveView(port)
+
+
 def test_without_bokeh(monkeypatch):
     monkeypatch.setitem(sys.modules, "bokeh.server.server", None)
     with pytest.raises(ImportError, match="LiveView needs Bokeh"):

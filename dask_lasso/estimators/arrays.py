@@ -28,6 +28,15 @@ def check_number(name: str, value: Any, **bounds: Any) -> None:
         raise ValueError(f"{name} is NaN: pass a number.")
 
 
+def check_fitted(argument: str, estimator: Any) -> None:
+    """scikit-learn's `check_is_fitted`, which prints what is no estimator, and not its name."""
+    if isinstance(estimator, type) or not hasattr(estimator, "fit"):
+        is_class = isinstance(estimator, type)
+        kind = f"the class {estimator.__name__}" if is_class else f"a {type(estimator).__name__}"
+        raise TypeError(f"{argument}: {kind} is not an estimator, pass one that is fitted.")
+    check_is_fitted(estimator)
+
+
 def to_arrays(
     statistics: Statistics, y_ndim: int, names: ArrayLike | None = None
 ) -> dict[str, np.ndarray]:
@@ -138,9 +147,11 @@ def check_moments(statistics: Statistics) -> None:
         raise _damaged("sxy is larger than sxx and syy allow")
 
 
-def statistics_of(estimator: Any, error: type[Exception] = ValueError) -> Mapping[str, np.ndarray]:
-    """`statistics_` of a fitted estimator."""
-    check_is_fitted(estimator)
+def statistics_of(
+    estimator: Any, error: type[Exception] = ValueError, argument: str = "estimator"
+) -> Mapping[str, np.ndarray]:
+    """`statistics_` of a fitted estimator, the value of an argument."""
+    check_fitted(argument, estimator)
     if not hasattr(estimator, "statistics_"):
         raise error(
             f"This {type(estimator).__name__} has no statistics_, as with many columns"

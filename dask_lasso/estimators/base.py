@@ -164,7 +164,7 @@ class LinearBase(CallbackSupport, Shared, BaseEstimator):
             if isinstance(given.get(name), type):
                 called = given[name].__name__
                 raise ValueError(
-                    f"{name} is the class {called}: pass an instance of it, {called}()."
+                    f"{name} is the class {called}: pass an instance of it, {called}(...)."
                 )
 
     def _take(self, found: Fit, dtype: type | np.dtype, y_ndim: int) -> None:

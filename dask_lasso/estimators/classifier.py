@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._warn import warn
 from ..places.input import (
     Given,
+    check_is_rows,
     fetched,
     is_dask,
     memory_features,
@@ -47,7 +48,7 @@ class LogisticBase(ClassifierMixin, LinearBase):
     def _given(self, X: Any, y: Any, sample_weight: Any, offset: Any) -> Given:
         """The rows, with codes for the labels, which are found here."""
         if y is None:
-            raise ValueError(no_target(self))
+            raise ValueError(no_target())
         y = _one_column(y)
         labels, counts = self._labels(y)
         _check_classes(labels, offset, self.polish)
@@ -161,6 +162,9 @@ class LogisticBase(ClassifierMixin, LinearBase):
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Share of the rows whose class is predicted; dask collections are read once."""
         check_is_fitted(self)
+        if y is None:
+            raise ValueError(no_target())
+        check_is_rows("y", y)
         if not is_dask(X):
             given = fetched(self.client, Given(X, y, sample_weight, offset).checked())
             y, sample_weight, offset = given[1:4]
@@ -206,6 +210,7 @@ def _check_class_weight(values):
 
 def _one_column(y):
     """y in one dimension, an array or a dask collection."""
+    check_is_rows("y", y)
     if not is_dask(y):
         y = np.asarray(y)
         if y.ndim == 2 and y.shape[1] == 1:

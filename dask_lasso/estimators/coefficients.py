@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
 from ..places.input import memory_array
+from .arrays import check_fitted
 from .display import Display
 from .export import feature_names
 
@@ -90,7 +90,7 @@ class CoefficientDisplay(Display):
         -------
         CoefficientDisplay
         """
-        check_is_fitted(estimator)
+        check_fitted("estimator", estimator)
         names, coef = feature_names(estimator), np.atleast_2d(estimator.coef_)
         if len(coef) > 1:
             raise ValueError(

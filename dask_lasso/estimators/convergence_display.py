@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
+from .arrays import check_fitted
 from .display import Display
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class ConvergenceDisplay(Display):
         -------
         ConvergenceDisplay
         """
-        check_is_fitted(estimator)
+        check_fitted("estimator", estimator)
         if not hasattr(estimator, "history_"):
             raise ValueError(
                 f"This {type(estimator).__name__} has no history_, which only `fit` of an"

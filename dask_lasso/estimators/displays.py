@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import validate_parameter_constraints
-from sklearn.utils.validation import check_is_fitted
 
 from ..places.input import memory_array
+from .arrays import check_fitted
 from .display import Display
 from .parameters import CONSTRAINTS
 from .path import path_of_fitted
@@ -116,7 +116,7 @@ class PathDisplay(Display):
         ValueError
             If the estimator has no `statistics_`: plot what `lasso_path` returns.
         """
-        check_is_fitted(estimator)
+        check_fitted("estimator", estimator)
         if not hasattr(estimator, "statistics_"):
             raise ValueError(
                 f"This {type(estimator).__name__} has no statistics_ to draw a path from, as with"
@@ -242,7 +242,7 @@ class CVDisplay(Display):
         -------
         CVDisplay
         """
-        check_is_fitted(estimator)
+        check_fitted("estimator", estimator)
         scoring = getattr(estimator, "scoring", None)
         quantities = {
             "mse_path_": "Mean squared error",

@@ -242,7 +242,9 @@ class AsyncElasticNetRegressor(MultiOutputMixin, AtAlpha, LassoBase):
         -------
         self : object
         """
-        return self.fit_statistics(*map(statistics_of, (self, *others)))
+        return self.fit_statistics(
+            statistics_of(self), *(statistics_of(other, argument="others") for other in others)
+        )
 
     def _check_squared(self, method: str) -> None:
         if self.loss != "squared":

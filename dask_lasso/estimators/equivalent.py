@@ -79,7 +79,8 @@ def equivalent_rows(*sources: Any) -> EquivalentRows:
         raise ValueError("equivalent_rows needs a fitted estimator, or its statistics_.")
     X, y, weights, shapes, y_ndim = [], [], [], set(), 1
     for source in sources:
-        arrays = source if isinstance(source, Mapping) else statistics_of(source)
+        is_fit = not isinstance(source, Mapping)
+        arrays = statistics_of(source, argument="sources") if is_fit else source
         statistics, y_ndim = from_arrays(arrays)
         if statistics.weight == 0:
             raise ValueError("The statistics are of no rows, or of weight zero.")

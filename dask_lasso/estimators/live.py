@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
+from sklearn.utils import check_scalar
 
 # Milliseconds after which the page looks for news.
 _PERIOD = 250
@@ -42,6 +44,7 @@ class LiveView:
             from bokeh.server.server import Server
         except ImportError as error:
             raise ImportError("LiveView needs Bokeh: pip install bokeh.") from error
+        check_scalar(port, "port", Integral, min_val=0, max_val=65535)
         self._columns: dict[str, list] = {"time": [], "objective": [], "gap": [], "rows": []}
         started = threading.Event()
         failed: list[Any] = []

@@ -76,6 +76,26 @@ class Scoring:
         is_flat = n_targets == 1 and not is_classifier(estimator)
         model.coef_ = np.ones(1) if is_flat else np.eye(n_targets)
         model.intercept_ = 0.0 if is_flat else np.zeros(n_targets)
+        if isinstance(scoring, str) and self.of_errors is None:
+            self._check(n_targets)
+
+    def _check(self, n_targets):
+        """Score a few rows that are made up, lest a score of other targets fails after the fit."""
+        n_classes = len(self._model.classes_) if is_classifier(self._model) else 0
+        if n_classes:  # each is told right three times of four
+            told = np.resize(range(n_classes), 4 * n_classes)
+            eta = np.eye(n_classes)[told] if n_targets > 1 else 2.0 * told[:, np.newaxis] - 1
+            y = np.r_[np.roll(told[:n_classes], 1), told[n_classes:]][:, np.newaxis]
+        else:
+            eta = np.linspace(0.1, 0.9, 8 * n_targets).reshape(8, n_targets)
+            y = eta[::-1]
+        try:
+            self.of_rows(eta, y, None)
+        except (AttributeError, TypeError, ValueError) as error:
+            of = f"{n_classes} classes" if n_classes else "numbers"
+            raise ValueError(
+                f"scoring={self.name!r} is no score of {of}, scikit-learn says: {error}"
+            ) from error
 
     def of_rows(self, eta: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
         """The score of linear predictors and targets (n, m), and of weights (n,)."""

@@ -49,7 +49,13 @@ _NO_ROWS = {
 }
 
 
-def _check_is_rows(name, values):
+def check_is_rows(name: str, values: Any) -> None:
+    """Raise where the value of an argument is no rows, or none yet."""
+    if values is None or isinstance(values, str | bytes):
+        cure = "pass an array or a data frame"
+        if values is not None:
+            cure = f"pass the values, for the name of a column frame[{values!r}]"
+        raise TypeError(f"{name} is {values!r}, not an array or a data frame: {cure}.")
     kind = library_of(values), type(values).__name__
     if kind in _NO_ROWS:
         raise TypeError(
@@ -86,7 +92,7 @@ class Given(NamedTuple):
     def checked(self) -> Given:
         """The same, of rows; raises where there are none yet."""
         for name, values in {"X": self.X, **self.named}.items():
-            _check_is_rows(name, values)
+            check_is_rows(name, values)
         if isinstance(self.offset, Number):
             raise ValueError(
                 f"offset is {self.offset!r}: pass an array, with a value for each row."
@@ -153,6 +159,8 @@ def fetched(client: Client | None, given: Given, deadline: float = np.inf) -> Gi
 
 def beside(given: Given, *, client: Client | None) -> tuple[Any, Any]:
     """What X in memory is scored with, in memory; all values are checked."""
+    if given.y is None:
+        raise ValueError(no_target())
     X, y, sample_weight = fetched(client, given.checked())[:3]
     y = memory_array("y", y, ensure_2d=False)
     same_length(X=unwrap(X), y=y)
@@ -192,7 +200,7 @@ def memory_rows(estimator: Any, given: Given, *, reset: bool = True) -> Given:
     """In-memory input as arrays; finiteness is left to the pass over the rows."""
     X, y, sample_weight, offset, of_residual, _ = given
     if y is None:
-        raise ValueError(no_target(estimator))
+        raise ValueError(no_target())
     as_they_are = []
     if isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and X.dtype.itemsize < 8:
         as_they_are = [X.dtype]  # widened a tile at a time
@@ -268,7 +276,7 @@ def memory_array(name: str, values: Any, **checks: Any) -> Any:
 
 def memory_numbers(name: str, values: Any) -> Any:
     """What scikit-learn cannot read, or reads otherwise than a chunk is read, as an array."""
-    _check_is_rows(name, values)
+    check_is_rows(name, values)
     values = unwrap(values)
     dtype = getattr(values, "dtype", None)
     if getattr(dtype, "kind", "O") not in "buifOSU":
@@ -280,18 +288,15 @@ def memory_numbers(name: str, values: Any) -> Any:
     return values
 
 
-def no_target(estimator: Any) -> str:
+def no_target() -> str:
     """What is to be said where y is None."""
-    return (
-        f"requires y to be passed, but the target y is None: call"
-        f" {type(estimator).__name__}.fit(X, y)."
-    )
+    return "requires y to be passed, but the target y is None: pass it beside X."
 
 
 def dask_parts(estimator: Any, given: Given, *, reset: bool = True) -> list[Part]:
     """Dask input as parts that `Joined` can join, X and y first; nothing is computed."""
     if given.y is None:
-        raise ValueError(no_target(estimator))
+        raise ValueError(no_target())
     parts = [dask_features(estimator, given.X, reset=reset), part_of("y", given.y)]
     if parts[1].ndim not in (1, 2):
         raise ValueError(f"y should be a 1d or 2d array, got an array of shape {parts[1].shape}.")
@@ -354,7 +359,7 @@ def part_of(name: str, values: Any) -> Part:
     """One argument, checked to be of numbers."""
     import dask.array as da
 
-    _check_is_rows(name, values)
+    check_is_rows(name, values)
     values = unwrap(values)
     if is_dask(values) and not isinstance(values, da.Array):
         return _part_of_frame(name, values)
@@ -383,7 +388,7 @@ def _part_of_frame(name, frame):
     columns = list(meta.columns) if meta.ndim == 2 else [meta.name]
     bad = [pair for pair in zip(columns, dtypes, strict=True) if not _is_real(pair[1])]
     if bad:
-        raise ValueError(f"{name} {not_numbers(name, bad, is_dask=True)}.")
+        raise ValueError(f"{name} {not_numbers(name, bad, 'dask')}.")
     dtype = np.dtype(np.float32 if all(d == np.float32 for d in dtypes) else np.float64)
     shape, names = ((np.nan, len(dtypes)), tuple(columns)) if meta.ndim == 2 else ((np.nan,), None)
     return Part(name, frame, shape, dtype, is_frame=True, columns=names)

@@ -307,7 +307,7 @@ def _of_pandas(argument, values, names):
             for position, name in enumerate(columns.columns)
             if not _is_numbers(columns.iloc[:, position])
         ]
-        raise Unreadable(argument, not_numbers(argument, bad, is_dask=False)) from error
+        raise Unreadable(argument, not_numbers(argument, bad, of="pandas")) from error
 
 
 def _is_numbers(series):
@@ -343,21 +343,21 @@ def _of_table(argument, values, names):
     if names is not None:
         values = _by_name(argument, values, list(found), names)
         found = names
-    columns = [_real_column(argument, name, _of_column(values[name])) for name in found]
+    columns, bad, cause = [], [], None
+    for name in found:
+        column = _of_column(values[name])
+        try:
+            columns.append(_real(argument, column))
+        except Unreadable as error:
+            bad.append((name, column.dtype))
+            cause = error
+    if bad:
+        raise Unreadable(argument, not_numbers(argument, bad, of=library_of(values))) from cause
     single = columns and all(column.dtype == np.float32 for column in columns)
     out = np.empty((len(values), len(columns)), np.float32 if single else np.float64, order="F")
     for position, column in enumerate(columns):
         out[:, position] = column
     return out
-
-
-def _real_column(argument, name, column):
-    """A column as an ndarray of real numbers."""
-    try:
-        return _real(argument, column)
-    except Unreadable as error:
-        problem = not_numbers(argument, [(name, column.dtype)], is_dask=False)
-        raise Unreadable(argument, problem) from error
 
 
 def _of_column(column):

@@ -17,17 +17,23 @@ def listed(names: Sequence) -> str:
     return ", ".join(repr(name) for name in names[:_NAMED]) + more
 
 
-def not_numbers(argument: str, columns: Sequence[tuple[Any, Any]], *, is_dask: bool) -> str:
-    """What is wrong with columns of a frame, pairs of a name and a dtype, and what to do."""
+def not_numbers(argument: str, columns: Sequence[tuple[Any, Any]], of: str) -> str:
+    """What is wrong with columns of a frame, pairs of a name and a dtype, and what to do.
+
+    The frame is of dask, pandas, polars or pyarrow, each of which needs its own words.
+    """
     dates = [name for name, dtype in columns if getattr(dtype, "kind", "O") in "mM"]
     rest = [name for name, _ in columns if name not in dates]
     said = f"has columns that are not real numbers: {listed([name for name, _ in columns])}"
     said += f" ({', '.join(str(dtype) for _, dtype in columns[:_NAMED])})"
     if argument != "X":
         return f"{said}. Convert them first; of labels there is AsyncLogisticRegression"
+    if of == "pyarrow":
+        said += ". First call X = X.to_pandas()"
     if dates:
         column = f"X[{dates[0]!r}]"
-        time = f"({column} - {column}.min()) / np.timedelta64(1, 's')"
+        in_seconds = ".dt.total_seconds()" if of == "polars" else " / np.timedelta64(1, 's')"
+        time = f"({column} - {column}.min()){in_seconds}"
         said += f". Of dates, pass the time since one of them: {time}"
     if not rest:
         return said
@@ -35,7 +41,7 @@ def not_numbers(argument: str, columns: Sequence[tuple[Any, Any]], *, is_dask: b
         "from dask_ml.preprocessing import Categorizer, DummyEncoder",
         f"encoder = make_pipeline(Categorizer(columns={rest}), DummyEncoder())",
     )
-    if not is_dask:
+    if of != "dask":
         steps = (
             "from sklearn.preprocessing import OneHotEncoder",
             f"encoder = make_column_transformer((OneHotEncoder(), {rest}),"

@@ -94,8 +94,9 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
 
     max_time : float, default=None
         Seconds after which a fit ends with what it has: with `polish` the exact lasso of
-        the rows seen so far; with more columns than a Gram matrix should have, the last
-        estimate that was certified on all rows. If there is nothing yet, it is an error.
+        the rows seen so far; with more columns than a Gram matrix should have, and with other
+        losses, the last estimate that was certified on all rows. If there is nothing yet, it
+        is an error.
 
     rho : float or "auto", default="auto"
         Penalty parameter of ADMM, in units of the curvature of the loss. "auto" is

@@ -451,3 +451,16 @@ def test_a_penalty_of_the_user_beside_a_ridge_term():
     assert model.certificate_ == "residuals"
     known = AsyncElasticNetRegressor(0.3, **settings).fit(X, y)
     np.testing.assert_allclose(model.coef_, known.coef_, atol=1e-5)
+
+
+def test_penalties_are_shown_as_they_were_made():
+    assert repr(MCP()) == "MCP(gamma=3.0)"
+    assert repr(SCAD(4.0)) == "SCAD(gamma=4.0)"
+    assert repr(MultiTask()) == "MultiTask()"
+    assert repr(SLOPE([2, 1])) == "SLOPE(weights=[2, 1])"
+    assert repr(GroupLasso(list("aab"))) == "GroupLasso(groups=['a', 'a', 'b'], weights=None)"
+    assert repr(SparseGroupLasso([1, 2], 0.3)) == (
+        "SparseGroupLasso(groups=[1, 2], share=0.3, weights=None)"
+    )
+    assert "penalty=MCP(gamma=2.0)" in repr(AsyncLassoRegressor(penalty=MCP(2.0)))
+    assert len(repr(GroupLasso(np.arange(10_000)))) < 100

@@ -9,6 +9,7 @@ import numpy as np
 
 from .moments import Moments
 from .penalties import L1, Elastic
+from .shown import Shown
 
 
 class OfSizes(Protocol):
@@ -18,7 +19,7 @@ class OfSizes(Protocol):
     def weights(self, size: np.ndarray, alpha: float) -> np.ndarray: ...  # slope over alpha
 
 
-class MCP:
+class MCP(Shown):
     """The minimax concave penalty (Zhang 2010): ``alpha |w| - w^2 / (2 gamma)``, then constant.
 
     From ``|w| = gamma alpha`` on a coefficient is not shrunk. In the user's units: columns are
@@ -55,7 +56,7 @@ class MCP:
         return np.maximum(1 - size / (self.gamma * alpha), 0.0)
 
 
-class SCAD:
+class SCAD(Shown):
     """The smoothly clipped absolute deviation (Fan & Li 2001).
 
     ``alpha |w|`` up to alpha, then its slope falls, and from ``|w| = gamma alpha`` on a coefficient

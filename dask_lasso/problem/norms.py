@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.isotonic import isotonic_regression
 
+from .shown import Shown
+
 _TINY = np.finfo(float).tiny
 
 
@@ -17,7 +19,7 @@ def _shrunk(rows, norms, threshold):
     return (1 - threshold / norms)[:, np.newaxis] * rows
 
 
-class SparseGroupLasso:
+class SparseGroupLasso(Shown):
     """The group lasso and the lasso together (Simon, Friedman, Hastie & Tibshirani 2013).
 
     ``share * ||w||_1 + (1 - share) * sum_g weights_g ||w_g||``. Where y has several targets,
@@ -157,7 +159,7 @@ class GroupLasso(SparseGroupLasso):
         super().__init__(groups, 0.0, weights)
 
 
-class MultiTask:
+class MultiTask(Shown):
     """``sum_j ||w_j||`` over the targets: as `sklearn.linear_model.MultiTaskLasso`, one support.
 
     Examples
@@ -194,7 +196,7 @@ class MultiTask:
         return norms
 
 
-class SLOPE:
+class SLOPE(Shown):
     """``sum_j weights_j |w|_(j)``, sizes from the largest down: sorted l1 (Bogdan et al. 2015).
 
     Of several targets each by itself.

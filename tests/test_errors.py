@@ -131,6 +131,13 @@ def test_lengths_of_chunks_of_unknown_size(fitted, client):
         fitted, unknown(X, 100), shifted, match=r"y has (99|43) rows where X has (100|42), in chunk"
     )
     assert_fails(fitted, unknown(X, 100), y[:-1], match=r"inconsistent.*X has 442, y has 441")
+    pytest.importorskip("dask.dataframe")
+    of_others = da.from_array(y, chunks=((100, 100, 100, 90, 52),))
+    other_chunks = r"y has (90|52) rows where X has (100|42), .* call X.compute_chunk_sizes"
+    assert_fails(fitted, unknown(X, 100), of_others, match=other_chunks)
+    frame = unknown(X, 100).to_dask_dataframe(columns=[f"x{i}" for i in range(10)])
+    assert_fails(fitted, frame, of_others, match=r".*pass X.to_dask_array\(lengths=True\)")
+    fitted.fit(frame.to_dask_array(lengths=True), of_others)  # which is the cure
 
 
 def test_no_row_in_any_chunk(fitted, client):

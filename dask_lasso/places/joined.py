@@ -94,7 +94,7 @@ class Joined:
         joined = _join_frames(frames, waiting.client) if frames else None
         lead = frames[0] if frames else next(part for part in arrays if part.is_dask)
         lead_name, lead = lead.name, lead.values if joined is None else joined
-        sizes = _sizes(lead, arrays, waiting)
+        sizes, known = _sizes(lead, arrays, waiting)
         if is_counted and _is_unknown(sizes):
             sizes = _read_sizes(lead, waiting)
         arrays = [part._replace(values=_in_chunks(part, sizes, lead_name)) for part in arrays]
@@ -110,7 +110,8 @@ class Joined:
         width = None if len(self._widths) > 1 else self.n_features
         declared = Declared(width, y.shape[1] if y.ndim > 1 else None, X.columns, y.columns)
         self.of_residual = of_residual
-        self._pack = partial(_pack, list(in_chunks), len(frames), declared, of_residual)
+        taken = None if known is None else (known, lead_name)
+        self._pack = partial(_pack, list(in_chunks), len(frames), declared, of_residual, taken)
 
     @property
     def n_chunks(self) -> int:
@@ -267,17 +268,20 @@ def _mended(joined, client):
 
 
 def _sizes(lead, arrays, waiting):
-    """Rows in each chunk of `lead`, where they are known or have to be."""
+    """Rows in each chunk of `lead`, where they are known or have to be, and of whom they are taken.
+
+    That is the name of an argument in as many chunks, whose sizes are known, or None.
+    """
     sizes = lead.chunks[0]
     if not _is_unknown(sizes):
-        return sizes
+        return sizes, None
     known = [part for part in arrays if part.is_dask and not _is_unknown(part.values.chunks[0])]
     for part in known:
         if len(part.values.chunks[0]) == len(sizes):
-            return part.values.chunks[0]
+            return part.values.chunks[0], part.name
     if known or not all(part.is_dask for part in arrays):
-        return _read_sizes(lead, waiting)
-    return sizes
+        return _read_sizes(lead, waiting), None
+    return sizes, None
 
 
 def _is_unknown(sizes) -> bool:
@@ -375,11 +379,19 @@ def _unmatched(name, count, other, other_count):
     )
 
 
-def _pack(names, n_frames, declared, of_residual, n_rows, *values) -> Chunk:
+def _pack(names, n_frames, declared, of_residual, taken, n_rows, *values) -> Chunk:
     """One chunk of all collections, checked against each other and what was declared."""
     partitions: tuple = values[0] if n_frames else ()
     arrays = values[1:] if n_frames else values
     given = dict(zip(names, (*partitions, *arrays), strict=True))
+    if taken is not None and given[taken[1]].shape[0] != n_rows:
+        (known, other), found = taken, given[taken[1]].shape[0]
+        problem = (
+            f"has {n_rows} rows where {other} has {found}, for they are in other chunks: call"
+            f" {other}.compute_chunk_sizes() (of a data frame, pass"
+            f" {other}.to_dask_array(lengths=True))"
+        )
+        return Chunk(None, None, None, found, Defect(known, problem, min(found, n_rows), 0))
     beside = (given.get(name) for name in ("sample_weight", "offset"))
     weight, offset = beside
     chunk = read(given["X"], given["y"], weight, declared, offset)

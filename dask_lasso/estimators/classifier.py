@@ -329,13 +329,15 @@ def _encoded(y, classes, values=None):
 
 
 def _encode(labels, classes, values):
-    there = ~_missing(labels)
-    labels = labels[there]
-    of_label = np.full(len(labels), float(len(classes)))  # of a label that the fit has not seen
-    for label, value in zip(classes, values, strict=True):
-        of_label[labels == label] = value
-    found = np.full(len(there), np.nan)
-    found[there] = of_label
+    if labels.dtype == object:
+        of_label = dict(zip(classes, values, strict=True))
+        found = np.fromiter((of_label.get(label, np.nan) for label in labels), float, len(labels))
+    else:
+        found = np.full(len(labels), np.nan)
+        for label, value in zip(classes, values, strict=True):
+            found[labels == label] = value
+    other = np.flatnonzero(np.isnan(found))
+    found[other[~_missing(labels[other])]] = len(classes)  # labels that the fit has not seen
     return found
 
 

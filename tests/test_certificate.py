@@ -185,3 +185,14 @@ def test_a_column_without_correlation_beside_an_infinite_bound():
     for bounded in (penalty, L1(0.3, weights=penalty.weights)):
         value, gap = certify(moments, np.zeros((4, 1)), bounded)
         assert gap == value
+
+
+@pytest.mark.parametrize("upper", [None, np.inf, 2.0])
+@pytest.mark.filterwarnings("error")
+def test_a_dual_point_that_is_far_out_is_no_bound(upper):
+    box = None if upper is None else Box(np.full(2, -np.inf), np.array([np.inf, upper]))
+    penalty = L1(0.1, 0.5, box=box)
+    near, far = (penalty.conjugate(np.array([[of], [2.0]]), 10.0) for of in (3.0, 1e200))
+    first, second = 2.5**2 / (2 * 0.5), 1.5**2 / (2 * 0.5) if upper != 2.0 else 2 * 1.5 - 0.5 * 2
+    np.testing.assert_allclose(near, first + second)
+    assert far == np.inf

@@ -196,12 +196,13 @@ class L1(Elastic):
         beyond = np.maximum(np.abs(correlation) - n * self.l1 * weights, 0.0)
         ridge = n * self.l2 * weights**2
         if self.box is None:
-            return (beyond**2 / (2 * ridge)).sum(axis=0)
+            with np.errstate(over="ignore"):  # too far out for a bound
+                return (beyond * (beyond / (2 * ridge))).sum(axis=0)
         lower, upper = self.box.lower[:, np.newaxis], self.box.upper[:, np.newaxis]
         bound = np.where(correlation > 0, upper, -lower)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             at = np.minimum(np.where(beyond > 0, beyond / ridge, 0.0), bound)
-            worth = beyond * at - np.where(ridge > 0, ridge * at**2 / 2, 0.0)
+            worth = at * (beyond - np.where(ridge > 0, ridge * at / 2, 0.0))
         return np.where(at > 0, worth, 0.0).sum(axis=0)
 
     def largest_scale(self, pulls: Pulls, n: float) -> np.ndarray:

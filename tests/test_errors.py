@@ -13,7 +13,8 @@ from distributed import Client
 from scipy import sparse
 from sklearn.model_selection import GridSearchCV
 
-from dask_lasso import AsyncLassoCV, AsyncLassoRegressor
+from dask_lasso import AsyncLassoCV, AsyncLassoRegressor, AsyncLogisticRegression, lasso_path
+from dask_lasso.solvers import width
 
 X, y, _, ALPHA = load("diabetes")
 ENGINES = ["sync", "async", "batched"]
@@ -301,3 +302,85 @@ def test_warnings_name_the_users_line(name):
         warnings.simplefilter("always", UserWarning)
         WARNED[name](X, np.asarray(y))
     assert {warning.filename for warning in found} == {__file__}
+
+
+def path_of(X, y, **settings):
+    return lasso_path(X, y, alphas=[0.1], **settings)
+
+
+def columns_of_chunks(X, y, **settings):
+    X = da.from_array(X, chunks=(100, 3))
+    return AsyncLassoRegressor(ALPHA, **settings).fit(X, to_dask(y))
+
+
+def batches(X, y, **settings):
+    model = AsyncLassoRegressor(ALPHA, **settings)
+    for rows in np.array_split(np.arange(len(y)), 3):
+        model.partial_fit(X[rows], y[rows])
+    return model
+
+
+def of_loss(loss):
+    return lambda X, y, **settings: AsyncLassoRegressor(ALPHA, loss=loss, **settings).fit(X, y)
+
+
+# Name -> what is fitted, without an intercept or with one.
+FITS = {
+    "rows": of_loss("squared"),
+    "chunks": lambda X, y, **settings: of_loss("squared")(to_dask(X), to_dask(y), **settings),
+    "column chunks": columns_of_chunks,
+    "sparse": lambda X, y, **settings: of_loss("squared")(sparse.csr_array(X), y, **settings),
+    "batches": batches,
+    "ADMM": lambda *data, **of: AsyncLassoRegressor(ALPHA, polish=False, **of).fit(*data),
+    "path": path_of,
+    "folds": lambda *data, **of: AsyncLassoCV(alphas=[0.1, 0.01], cv=3, **of).fit(*data),
+    "huber": of_loss("huber"),
+    "poisson": lambda X, y, **of: of_loss("poisson")(X, np.abs(y), **of),
+    "classes": lambda X, y, **of: AsyncLogisticRegression(0.01, **of).fit(X, np.digitize(y, [100])),
+}
+
+
+@pytest.mark.parametrize("are_many", [False, True], ids=["few", "many"])
+@pytest.mark.parametrize("name", FITS)
+def test_a_mean_that_is_too_large_for_its_square(name, are_many, monkeypatch):
+    """What is about the means may be small: without an intercept they count as well."""
+    if are_many:
+        monkeypatch.setattr(width, "MAX_GRAM", 9)
+    too_large = r"^Input X contains values too large for their squares to be summed(:.*column 3|,)"
+    for column in (1e159 * (1 + 1e-10 * X[:, 3]), np.full(len(y), 1e159)):
+        data = put(X, column, slice(None), 3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            with pytest.raises(ValueError, match=too_large):
+                FITS[name](data, y, fit_intercept=False)
+    FITS[name](put(X, 100.0, slice(None), 3), y, fit_intercept=False)  # which is the cure
+
+
+@pytest.mark.parametrize("are_many", [False, True], ids=["few", "many"])
+@pytest.mark.parametrize("name", ["rows", "chunks", "sparse", "batches", "ADMM", "path", "folds"])
+def test_a_mean_of_y_that_is_too_large_for_its_square(name, are_many, monkeypatch):
+    if are_many:
+        monkeypatch.setattr(width, "MAX_GRAM", 9)
+    match = r"^Input y contains values too large for their squares to be summed: pass y in larger"
+    with pytest.raises(ValueError, match=match):
+        FITS[name](X, np.full(len(y), 1e159), fit_intercept=False)
+
+
+@pytest.mark.parametrize("are_many", [False, True], ids=["few", "many"])
+@pytest.mark.parametrize("name", ["rows", "chunks", "column chunks", "batches", "path", "folds"])
+def test_an_intercept_takes_a_mean_of_any_size(name, are_many, monkeypatch):
+    if are_many:
+        monkeypatch.setattr(width, "MAX_GRAM", 9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FITS[name](put(X, 1e159, slice(None), 3), y, fit_intercept=True)
+
+
+@pytest.mark.parametrize("are_many", [False, True], ids=["few", "many"])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_chunks_whose_means_are_too_far_apart(fit_intercept, are_many, monkeypatch):
+    if are_many:
+        monkeypatch.setattr(width, "MAX_GRAM", 9)
+    data = put(X, np.where(np.arange(len(y)) < 100, 1e159, -1e159), slice(None), 3)
+    with pytest.raises(ValueError, match=r"X contains values too large.*column 3"):
+        FITS["chunks"](data, y, fit_intercept=fit_intercept)

@@ -66,6 +66,17 @@ class Moments(NamedTuple):
     y_mean: np.ndarray | None = None
     x_taken: np.ndarray | None = None
 
+    def checked(self) -> Moments:
+        """The same; raises as `summable` where squares of the columns or of y are infinite."""
+        squares = np.diagonal(self.gram)
+        if self.x_mean is None:
+            summable(squares, "X")
+            summable(self.yy, "y")
+        else:
+            squares_about_zero(squares, self.x_mean, self.weight, "X")
+            squares_about_zero(self.yy, self.y_mean, self.weight, "y")
+        return self
+
     @property
     def squares(self) -> np.ndarray:
         """``||y||^2``, one per target: the loss, times 2 n, at zero."""
@@ -82,16 +93,16 @@ class Moments(NamedTuple):
     def norms(self) -> np.ndarray:
         """Norms of the columns, of shape (k,)."""
         squares = np.diagonal(self.gram)
-        if self.x_mean is not None:
-            squares = squares + self.weight * self.x_mean**2
-        return np.sqrt(squares)
+        if self.x_mean is None:
+            return np.sqrt(squares)
+        return norms_about_zero(squares, self.x_mean, self.weight)
 
     @property
     def sizes(self) -> np.ndarray:
         """Norms of the columns (k,) as they were before an intercept took means away."""
         if self.x_taken is None:
             return self.norms
-        return np.sqrt(np.diagonal(self.gram) + self.weight * self.x_taken**2)
+        return norms_about_zero(np.diagonal(self.gram), self.x_taken, self.weight)
 
     @property
     def has_far_columns(self) -> bool:
@@ -99,7 +110,8 @@ class Moments(NamedTuple):
         if self.x_mean is None:
             return False
         spread = np.diagonal(self.gram)
-        far = self.weight * self.x_mean**2 > _FAR**2 * spread
+        with np.errstate(over="ignore"):
+            far = self.weight * self.x_mean**2 > _FAR**2 * spread
         return bool((far & (spread > 0)).any())
 
     def target(self, index: int) -> Moments:
@@ -220,4 +232,36 @@ def intercept(means: Means, coef: np.ndarray, fit_intercept: bool) -> np.ndarray
 
 def is_rounding(squares: np.ndarray, mean: np.ndarray, weight: float) -> np.ndarray:
     """Which centred sums of squares are no variation: what rounding makes of a constant."""
-    return (squares > 0) & (squares <= weight * (8 * _EPS * mean) ** 2)
+    return (squares > 0) & (np.sqrt(squares) <= np.sqrt(weight) * 8 * _EPS * np.abs(mean))
+
+
+def norms_about_zero(squares: np.ndarray, mean: np.ndarray, weight: float) -> np.ndarray:
+    """Norms about zero, of sums of squares about the means; those of a mean may be too large."""
+    return np.hypot(np.sqrt(squares), np.sqrt(weight) * mean)
+
+
+def squares_about_zero(
+    squares: np.ndarray, mean: np.ndarray, weight: float, argument: str
+) -> np.ndarray:
+    """Sums of squares about zero, of those about the means; as `summable`."""
+    with np.errstate(over="ignore"):
+        return summable(squares + weight * mean**2, argument)
+
+
+def summable(squares: np.ndarray, argument: str) -> np.ndarray:
+    """The same sums of squares, of the columns of an argument.
+
+    Raises
+    ------
+    ValueError
+        Of those that are infinite: of all rows they may be, where those of a chunk about its own
+        means are not.
+    """
+    if not np.isfinite(squares).all():
+        column = int(np.argmin(np.isfinite(squares)))
+        what = f"column {column} of {argument}" if len(squares) > 1 else argument
+        raise ValueError(
+            f"Input {argument} contains values too large for their squares to be summed: pass"
+            f" {what} in larger units."
+        )
+    return squares

@@ -285,14 +285,18 @@ def _merge_two(*parts) -> ColumnMoments:
     if counts["defect"] is not None:
         return parts[0]._replace(**counts)
     means, (a, b) = merge_means(parts), parts
+    with np.errstate(over="ignore", invalid="ignore"):
+        xx = np.einsum("ij,ij->j", means.x_off, means.x_off)
+        xy = means.x_off.T @ means.y_off
+        yy = np.einsum("ij,ij->j", means.y_off, means.y_off)
     return ColumnMoments(
         **counts,
         weight=means.weight,
         x_mean=means.x_mean,
         y_mean=means.y_mean,
-        xx=a.xx + b.xx + np.einsum("ij,ij->j", means.x_off, means.x_off),
-        xy=a.xy + b.xy + means.x_off.T @ means.y_off,
-        yy=a.yy + b.yy + np.einsum("ij,ij->j", means.y_off, means.y_off),
+        xx=a.xx + b.xx + xx,
+        xy=a.xy + b.xy + xy,
+        yy=a.yy + b.yy + yy,
         n_values=a.n_values + b.n_values,
     )
 

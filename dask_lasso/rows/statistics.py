@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from ..problem.moments import Moments, is_rounding
+from ..problem.moments import Moments, is_rounding, norms_about_zero
 from .chunk import Chunk, Defect, namespace, to_device, to_host
 from .merging import merge_counts, merge_means
 from .sparse_rows import gram_of_sparse, stored_often
@@ -76,7 +76,7 @@ class Statistics(NamedTuple):
     @property
     def norms(self) -> np.ndarray:
         """Norms of the columns (k,), about zero."""
-        return np.sqrt(np.diagonal(self.sxx) + self.weight * self.x_mean**2)
+        return norms_about_zero(np.diagonal(self.sxx), self.x_mean, self.weight)
 
     def moments(self, fit_intercept: bool) -> Moments:
         """The squared loss of the rows; the means count where no intercept takes them away."""
@@ -89,7 +89,7 @@ class Statistics(NamedTuple):
         if constant.any():
             sxy, syy = np.where(constant, 0.0, sxy), np.where(constant, 0.0, syy)
         means = (None, None, self.x_mean) if fit_intercept else (self.x_mean, self.y_mean)
-        return Moments(sxx, sxy, syy, weight, *means)
+        return Moments(sxx, sxy, syy, weight, *means).checked()
 
     def is_far_from(self, point: np.ndarray) -> bool:
         """Whether moments about this point (k,) have lost too many digits."""
@@ -162,8 +162,9 @@ def merge_statistics(parts: Iterable[Statistics]) -> Statistics:
     if counts["defect"] is not None:
         return parts[0]._replace(**counts)
     means = merge_means(parts)
-    sxx, sxy = means.x_off.T @ means.x_off, means.x_off.T @ means.y_off
-    syy = np.einsum("ij,ij->j", means.y_off, means.y_off)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sxx, sxy = means.x_off.T @ means.x_off, means.x_off.T @ means.y_off
+        syy = np.einsum("ij,ij->j", means.y_off, means.y_off)
     for part in parts:
         sxx += part.sxx
         sxy += part.sxy
@@ -324,7 +325,8 @@ def are_far(mean: np.ndarray, point: np.ndarray, weight: float, squares: np.ndar
     The squares are those about the mean. Where it is as near as rounding allows, it is not far.
     """
     off = np.abs(mean - point)
-    return bool(((weight * off**2 > FAR * squares) & (off > 8 * _EPS * np.abs(mean))).any())
+    with np.errstate(over="ignore"):
+        return bool(((weight * off**2 > FAR * squares) & (off > 8 * _EPS * np.abs(mean))).any())
 
 
 def some_rows(A: Any, sample_weight: np.ndarray | None, n_rows: int) -> Any:
@@ -363,8 +365,7 @@ def near_means(A: Any, sample_weight: np.ndarray | None) -> np.ndarray:
 
 def _of_sparse(X, y, sample_weight) -> Statistics:
     X = sparse.csr_array(X)
-    if X.dtype != np.float64:
-        X = X.astype(np.float64)
+    X = X.astype(np.float64, copy=False)
     n = X.shape[0]
     weights = np.ones(n) if sample_weight is None else sample_weight
     weight = float(weights.sum())
@@ -380,9 +381,9 @@ def _of_sparse(X, y, sample_weight) -> Statistics:
         sxx -= weight * np.outer(off, off)
         sxy = np.asarray(X.T @ weighted_y)
         syy = np.einsum("ij,ij->j", weighted_y, y - y_mean)
-    diagonal = np.einsum("ii->i", sxx)
-    np.maximum(diagonal, 0.0, out=diagonal)
-    far = np.flatnonzero(weight * np.maximum(x_mean**2, off**2) > FAR * diagonal)
+        diagonal = np.einsum("ii->i", sxx)
+        np.maximum(diagonal, 0.0, out=diagonal)
+        far = np.flatnonzero(weight * np.maximum(x_mean**2, off**2) > FAR * diagonal)
     if len(far):
         columns = X[weights > 0][:, far]
         lowest, highest = (

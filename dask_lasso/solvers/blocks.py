@@ -27,7 +27,7 @@ from ..places.place import Future, Place
 from ..problem.certificate import duality_gap, objective
 from ..problem.losses import SQUARED, Pair
 from ..problem.metric import Metric
-from ..problem.moments import intercept
+from ..problem.moments import intercept, squares_about_zero
 from ..problem.penalties import L1, Plugged
 from ..rows.losses import ChunkLoss, RowLoss, Sums, add_sums, sums
 from ..rows.statistics import Statistics, merge_statistics
@@ -236,7 +236,8 @@ class FromRows:
         sample = summary.sample if self._curved is None else self._curved
         square, x_shift = summary.x_variation, summary.x_mean
         if not fit_intercept:
-            square, x_shift = square + summary.weight * x_shift**2, np.zeros_like(x_shift)
+            square = squares_about_zero(square, x_shift, summary.weight, "X")
+            x_shift = np.zeros_like(x_shift)
         penalty = self._problem.penalty
         scale = _root_mean_squares(square, summary.weight, penalty)
         y_shift = summary.start if fit_intercept else np.zeros_like(summary.start)

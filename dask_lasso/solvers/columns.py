@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..places.place import Place, usable_pass
-from ..problem.moments import is_rounding
+from ..problem.moments import is_rounding, squares_about_zero, summable
 from ..rows.columns import ColumnMoments, column_moments, merge_columns
 from .fit import Problem
 
@@ -29,14 +29,16 @@ def first_pass(
     constant = is_rounding(moments.xx, moments.x_mean, moments.weight)
     moments.xx[constant] = moments.xy[constant] = 0.0
     if fit_intercept:
+        summable(moments.xx, "X")
+        summable(moments.yy, "y")
         return moments, moments
     weight, x, y = moments.weight, moments.x_mean, moments.y_mean
     return moments, moments._replace(
         x_mean=np.zeros_like(x),
         y_mean=np.zeros_like(y),
-        xx=moments.xx + weight * x**2,
+        xx=squares_about_zero(moments.xx, x, weight, "X"),
         xy=moments.xy + weight * np.outer(x, y),
-        yy=moments.yy + weight * y**2,
+        yy=squares_about_zero(moments.yy, y, weight, "y"),
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..places.place import Place, usable_pass
 from ..problem.losses import Residual
+from ..problem.moments import norms_about_zero
 from ..problem.penalties import L1
 from ..problem.softmax import Softmax
 from ..rows.classes import ClassesLoss
@@ -178,7 +179,7 @@ class WorkingColumns:
         self._penalty = self._penalty.in_units(moments.xx, moments.weight)
         self._x_mean, self._varies = moments.x_mean, centred.xx > 0
         self._spreads = np.sqrt(centred.xx)
-        self._norms = np.sqrt(moments.xx + moments.weight * moments.x_mean**2)
+        self._norms = norms_about_zero(moments.xx, moments.x_mean, moments.weight)
         if isinstance(self._loss, Softmax) and self._fit_intercept:
             self._loss = replace(self._loss, shift=self._x_mean)
             by_column[-1] += self._x_mean[self._set] @ by_column[:-1]

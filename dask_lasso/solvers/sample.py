@@ -47,7 +47,7 @@ def first_estimate(
     found, best, objective = None, np.zeros_like(beta), np.inf
     for _ in range(_FIRST_PASSES):
         at = pass_of(problem.loss)([sample], problem.loss, Points(beta, beta=beta))
-        if at.defect is not None or at.weight == 0:
+        if at.defect is not None or at.weight == 0 or _is_too_large(at, problem):
             return None
         value = objective_of(at, beta, problem).sum()
         if not (np.isfinite(value) and value <= objective):
@@ -61,6 +61,13 @@ def first_estimate(
     if found is None:
         return None
     return First(at.n_rows, at.weight, best, null, found.statistics)
+
+
+def _is_too_large(at, problem) -> bool:
+    """Whether squares about zero are needed, and cannot be summed: the first step tells."""
+    with np.errstate(over="ignore"):
+        squares = [of_rows.norms**2 for of_rows in at.statistics]
+    return not (problem.fit_intercept or np.isfinite(squares).all())
 
 
 @needs(of_first)

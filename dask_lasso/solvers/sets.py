@@ -73,7 +73,8 @@ def training_sets(
     """The way that suits the rows; `moments` are those of `first_pass`."""
     columns, centre = moments
     fit_intercept = columns is centre
-    far = columns.weight * columns.x_mean**2 > _FAR * columns.xx
+    with np.errstate(over="ignore"):
+        far = columns.weight * columns.x_mean**2 > _FAR * columns.xx
     is_plain = penalty.box is None or penalty.box.is_orthant
     is_small = columns.n_values <= _MOST_VALUES * place.n_features
     if is_small and is_plain and not far.any():

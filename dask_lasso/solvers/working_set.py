@@ -242,7 +242,8 @@ class _WorkingSet:
         columns, new = self._set, self._set[n_old:]
         # Centred with an intercept or without one: `_moments` has the means beside the Gram.
         moments = self.statistics
-        far = moments.weight * moments.x_mean[columns] ** 2 > _FAR * moments.xx[columns]
+        with np.errstate(over="ignore"):
+            far = moments.weight * moments.x_mean[columns] ** 2 > _FAR * moments.xx[columns]
         chosen = Chosen(columns, moments.x_mean[columns], far)
         self.n_passes += 1
         found = self._place.reduce(products, merge_sums, chosen, len(new))

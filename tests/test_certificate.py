@@ -196,3 +196,19 @@ def test_a_dual_point_that_is_far_out_is_no_bound(upper):
     first, second = 2.5**2 / (2 * 0.5), 1.5**2 / (2 * 0.5) if upper != 2.0 else 2 * 1.5 - 0.5 * 2
     np.testing.assert_allclose(near, first + second)
     assert far == np.inf
+
+
+@pytest.mark.parametrize("settings", [{}, {"bounds": (-0.5, 0.5)}], ids=["", "bounds"])
+@pytest.mark.filterwarnings("error")
+def test_far_columns_of_rows_that_weigh_next_to_nothing(settings):
+    """What inverts sums over rows is not what may be too large."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 3)) + [1e6, 0.0, 0.0]
+    y = X @ [0.3, 1.0, -0.2] + rng.normal(size=50)
+    found = []
+    for weight in (1.0, 2.0**-998, 2.0**900):
+        model = AsyncLassoRegressor(0.1, fit_intercept=False, **settings)
+        found.append(model.fit(X, y, sample_weight=np.full(50, weight)))
+    for other in found[1:]:
+        np.testing.assert_allclose(other.coef_, found[0].coef_, rtol=1e-9)
+        assert 0 <= other.dual_gap_ <= 1e-6 * (y @ y) / 50

@@ -38,8 +38,8 @@ def solve_far(lasso: Lasso, max_iter: int, coef: np.ndarray, solve: Callable) ->
     apart, n = lasso.apart, lasso.apart.weight
     x_mean, y_mean = apart.x_mean, apart.y_mean[0]
     centred = apart.gram, apart.xy[:, 0], float(apart.yy[0])
-    sums = _Sums(*centred, x_mean, lasso.ridge)
-    if not sums.determine:
+    means = _Means(*(of / n for of in centred), x_mean, lasso.ridge / n)
+    if not means.determine:
         return None
     constant = (np.diagonal(apart.gram) == 0) & (x_mean != 0) & (lasso.ridge == 0)
     box = lasso.box
@@ -57,7 +57,7 @@ def solve_far(lasso: Lasso, max_iter: int, coef: np.ndarray, solve: Callable) ->
         inner = lasso._replace(
             gram=np.ascontiguousarray(apart.gram),
             xy=np.where(constant, 0.0, centred[1] + n * mean * x_mean),
-            yy=sums.squares(n * mean),
+            yy=n * means.squares(mean),
             apart=None,
         )
         coef = solve(inner, max_iter, coef)
@@ -68,12 +68,12 @@ def solve_far(lasso: Lasso, max_iter: int, coef: np.ndarray, solve: Callable) ->
                 coef[takers[side]] = excess / x_mean[takers[side]]
                 return coef
         if signs is not None and np.array_equal(lasso.state(coef), signs):
-            return _settled(lasso, sums, coef, mean)
+            return _settled(lasso, means, coef, mean)
         signs = lasso.state(coef)
         side = int(excess <= 0)
         within[side], states[side] = mean, signs
         active = np.flatnonzero(np.abs(signs) == 1)
-        mean += excess / (1.0 + n * sums.slope(active))
+        mean += excess / (1.0 + means.slope(active))
         for side, beyond in enumerate((mean < within[0], mean > within[1])):
             # No root of these signs, if it is not within the ends, or at one where others are:
             # they have to show again.
@@ -85,15 +85,15 @@ def solve_far(lasso: Lasso, max_iter: int, coef: np.ndarray, solve: Callable) ->
     return None
 
 
-def _settled(lasso, sums, coef, mean):
+def _settled(lasso, means, coef, mean):
     """Coefficients of steps in the mean that are less than a unit in its last place."""
     apart, active, rest = lasso.apart, np.flatnonzero(np.abs(lasso.state(coef)) == 1), 0.0
-    inverse, slope = sums.inverse(active), sums.slope(active)
+    inverse, slope = means.inverse(active), means.slope(active)
     settled = coef.copy()
     for _ in range(2):
         excess = apart.y_mean[0] - apart.x_mean @ settled - mean - rest
-        step = excess / (1.0 + apart.weight * slope)
-        settled[active] += apart.weight * step * inverse
+        step = excess / (1.0 + slope)
+        settled[active] += step * inverse
         rest += step
     return settled if np.array_equal(lasso.state(settled), lasso.state(coef)) else coef
 
@@ -119,8 +119,11 @@ def _bounds(constant, x_mean, threshold, box):
     return (low, high), takers
 
 
-class _Sums:
-    """How ``||y||^2`` and the solution depend on the mean of the residual."""
+class _Means:
+    """How ``||y||^2 / n`` and the solution depend on the mean t of the residual.
+
+    Of moments in means: the inverse of sums over rows of next to no weight may be too large.
+    """
 
     def __init__(self, gram, xy, yy, x_mean, ridge):
         self._gram = gram + np.diag(np.broadcast_to(ridge, len(gram))) if np.any(ridge) else gram
@@ -141,11 +144,11 @@ class _Sums:
         return float(self._yy + 2 * shift * self._xy + shift**2 * self._xx)
 
     def slope(self, active) -> float:
-        """Of ``x_mean.w`` over ``n t``, as long as these columns are the active ones."""
+        """Of ``x_mean.w`` over t, as long as these columns are the active ones."""
         return float(self._x_mean[active] @ self.inverse(active))
 
     def inverse(self, active):
-        """How these coefficients grow with n t."""
+        """How these coefficients grow with t."""
         if len(active) == 0:
             return np.zeros(0)
         scale = self._scale[active]

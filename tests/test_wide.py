@@ -533,3 +533,22 @@ def test_products_of_squares_may_be_too_large(is_held, settings, weight, monkeyp
             cv.fit(X * of_x, y * of_y, sample_weight=weights)
         found.append(np.column_stack([coefs, cv.coef_]) * (of_x / of_y))
     assert_allclose(found[1], found[0], rtol=0, atol=1e-8 * np.abs(found[0]).max())
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_squares_of_coefficients_may_be_too_large(is_held, monkeypatch):
+    """They are of a ridge term, and where there is none nothing is made of them."""
+    if not is_held:
+        monkeypatch.setattr(_sets, "_MOST_VALUES", 0)
+    X, y = sparse_rows()
+    X, y = X.toarray()[:60, :110], y[:60]
+    of_x, of_y, found = 2.0**-500, 2.0**20, []
+    for x_unit, y_unit in [(1.0, 1.0), (of_x, of_y)]:
+        unit = x_unit * y_unit
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            _, coefs, gaps = lasso_path(X * x_unit, y * y_unit, alphas=[0.1 * unit, 0.03 * unit])
+            model = AsyncLassoRegressor(0.03 * unit, tol=1e-9).fit(X * x_unit, y * y_unit)
+        assert np.isfinite([*gaps, model.dual_gap_]).all()
+        found.append(np.column_stack([coefs, model.coef_]) * (x_unit / y_unit))
+    assert_allclose(found[1], found[0], rtol=0, atol=1e-8 * np.abs(found[0]).max())

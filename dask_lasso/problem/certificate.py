@@ -204,7 +204,7 @@ def _scaled(problem, coef, point, threshold, ridge, penalty, beside):
     squares, with_y, correlation = point
     if penalty.has_ridge:
         correlation = correlation - ridge * coef
-        squares = squares + (ridge * coef**2).sum(axis=0)
+        squares = squares + (coef * (ridge * coef)).sum(axis=0)
     pulls, norms = penalty.pulls(correlation, coef), problem.norms
     if beside is not None:
         pulls, threshold, norms = pulls.of(~beside), threshold[~beside], norms[~beside]

@@ -118,7 +118,7 @@ class Concave(Elastic):
 
     def value(self, coef: np.ndarray) -> np.ndarray:
         """The penalty (m,) of coefficients (k, m)."""
-        value = self.of_sizes.value(np.abs(coef), self.l1) + 0.5 * self.l2 * coef**2
+        value = self.of_sizes.value(np.abs(coef), self.l1) + 0.5 * coef * (self.l2 * coef)
         return value.sum(axis=0)
 
     def above(self, coef: np.ndarray) -> L1:

@@ -153,7 +153,7 @@ class L1(Elastic):
         if self.weights is not None:
             coef = coef * self.weights[:, np.newaxis]
         value = self.l1 * np.abs(coef).sum(axis=0)
-        return value + 0.5 * self.l2 * (coef**2).sum(axis=0) if self.has_ridge else value
+        return value + 0.5 * (coef * (self.l2 * coef)).sum(axis=0) if self.has_ridge else value
 
     def prox(self, point: np.ndarray, step: float, scale: float | np.ndarray = 1.0) -> np.ndarray:
         """``argmin_z penalty(z / scale) step + ||z - point||^2 / 2`` for a point (k, m).
@@ -261,7 +261,7 @@ class Plugged(Elastic):
         value = self.penalty.value(coef[:, 0] if m == 1 else coef)
         if not isinstance(value, Real):
             raise ValueError(f"penalty: value returned {value!r}; it must be one number.")
-        return np.full(m, self.l1 * value / m) + 0.5 * self.l2 * (coef**2).sum(axis=0)
+        return np.full(m, self.l1 * value / m) + 0.5 * (coef * (self.l2 * coef)).sum(axis=0)
 
     @property
     def has_dual(self) -> bool:

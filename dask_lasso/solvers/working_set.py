@@ -293,7 +293,7 @@ class _WorkingSet:
         if self._ridge:
             unscaled = with_y - 0.5 * squares - self._alike.conjugate(correlations, weight)
             correlations[self._set] -= self._ridge * self._set_coef
-            squares = squares + self._ridge * (self._set_coef**2).sum(axis=0)
+            squares = squares + (self._set_coef * (self._ridge * self._set_coef)).sum(axis=0)
         # A column without variation has no correlation but rounding.
         correlations[self._constant] = 0.0
         of_all = np.zeros_like(self._xy)

@@ -299,7 +299,7 @@ class WidePath:
             of_all[chosen] = coef
             pulls = self._alike.pulls(correlations.T, of_all)
             correlations = self._alike.at_zero(correlations.T).T
-        squares = sums.squares + ridge * (coef**2).sum(axis=0)
+        squares = sums.squares + (coef * (ridge * coef)).sum(axis=0)
         primal = squares / 2 + l1 * np.abs(coef).sum(axis=0)
         yy = self._centre.yy * (weight / self.statistics.weight)
         _, dual = scale_residual(squares, sums.with_y, pulls, l1, self._norms, yy)

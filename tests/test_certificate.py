@@ -203,7 +203,7 @@ def test_a_dual_point_that_is_far_out_is_no_bound(upper):
 def test_far_columns_of_rows_that_weigh_next_to_nothing(settings):
     """What inverts sums over rows is not what may be too large."""
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(50, 3)) + [1e6, 0.0, 0.0]
+    X = rng.normal(size=(50, 3)) + np.array([1e6, 0.0, 0.0])
     y = X @ [0.3, 1.0, -0.2] + rng.normal(size=50)
     found = []
     for weight in (1.0, 2.0**-998, 2.0**900):

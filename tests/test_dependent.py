@@ -277,9 +277,9 @@ def test_orthogonal_columns_far_from_zero_determine_a_solution():
     off += off.T
     np.fill_diagonal(off, 0.0)
     x_mean = rng.normal(size=k)
-    sums = _far._Sums(np.eye(k) + off, x_mean, 2 * x_mean @ x_mean, 1e4 * x_mean, 0.0)
-    assert sums.determine
-    np.testing.assert_allclose(sums.inverse(np.arange(k)), 1e4 * x_mean, rtol=1e-9)
+    means = _far._Means(np.eye(k) + off, x_mean, 2 * x_mean @ x_mean, 1e4 * x_mean, 0.0)
+    assert means.determine
+    np.testing.assert_allclose(means.inverse(np.arange(k)), 1e4 * x_mean, rtol=1e-9)
 
 
 def classes_of(X, n_classes):
@@ -324,3 +324,23 @@ def test_no_gap_of_classes_is_below_the_excess(fit_intercept, is_wide, n_classes
                 gaps.append(np.ravel(model.dual_gap_)[0])
             assert objectives[0] - objectives[1] <= gaps[0] + 1e-13, little
             assert gaps[1] <= 1e-8
+
+
+@pytest.mark.parametrize("ratio", [1e7, 1e9, 1e10, 1e11, 1e12])
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
+def test_a_free_column_that_hardly_varies_beside_its_mean_is_certified(l1_ratio, ratio):
+    """Without an intercept; of two that are as near to each other the warning names the cure."""
+    rng = np.random.default_rng(0)
+    settings = {"penalty_weights": np.array([0.0, 1, 1]), "l1_ratio": l1_ratio, "tol": 1e-9}
+    for _ in range(20):
+        X, spread = rng.normal(size=(60, 4)), 50 * rng.normal(size=(60, 2)) / ratio
+        y = 3 + X[:, 3] + rng.normal(size=60)
+        X[:, :2] = 50 + spread
+        model = AsyncElasticNetRegressor(0.1, fit_intercept=False, **settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.fit(X[:, 1:], y)  # which is the cure
+        if ratio > 1e10:
+            model.set_params(penalty_weights=np.array([0.0, 0, 1, 1]))
+            with pytest.warns(ConvergenceWarning, match="nearly combinations of others.*Leave som"):
+                model.fit(X, y)

@@ -101,6 +101,12 @@ def _dual_beside_free(problem, coef, penalty, free):
     at = coef.copy()
     at[columns] += squares.solve(centred, mean)
     after = problem.residual(at)
+    if problem.has_far_columns:
+        # Of coefficients that are large, and nearly cancel in the means, that has left rounding.
+        # Seen from zero, the means are nearly all of such columns.
+        about_zero = LeastSquares(problem.of(columns).about_zero().gram, None, problem.weight)
+        at[columns] += about_zero.solve(after.correlation[columns])
+        after = problem.residual(at)
     pulls = penalty.pulls(after.correlation, coef)
     violation = np.where(inside, np.abs(after.correlation[:, 0]), pulls.open[:, 0])
     norms = problem.norms

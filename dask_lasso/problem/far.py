@@ -37,8 +37,8 @@ def solve_far(lasso: Lasso, max_iter: int, coef: np.ndarray, solve: Callable) ->
     """
     apart, n = lasso.apart, lasso.apart.weight
     x_mean, y_mean = apart.x_mean, apart.y_mean[0]
-    centred = apart.gram, apart.xy[:, 0], float(apart.yy[0])
-    means = _Means(*(of / n for of in centred), x_mean, lasso.ridge / n)
+    xy = apart.xy[:, 0]
+    means = _Means(apart.gram / n, xy / n, float(apart.yy[0]) / n, x_mean, lasso.ridge / n)
     if not means.determine:
         return None
     constant = (np.diagonal(apart.gram) == 0) & (x_mean != 0) & (lasso.ridge == 0)
@@ -56,7 +56,7 @@ def solve_far(lasso: Lasso, max_iter: int, coef: np.ndarray, solve: Callable) ->
     for _ in range(_MAX_STEPS):
         inner = lasso._replace(
             gram=np.ascontiguousarray(apart.gram),
-            xy=np.where(constant, 0.0, centred[1] + n * mean * x_mean),
+            xy=np.where(constant, 0.0, xy + n * mean * x_mean),
             yy=n * means.squares(mean),
             apart=None,
         )

@@ -73,7 +73,10 @@ def blamed(found: Fit, penalty: AnyPenalty, fit_intercept: bool, tol: float) -> 
     statistics: Any = found.statistics
     moments = statistics.moments(fit_intercept)
     free = moments.of(np.flatnonzero(_unpenalised(penalty, len(moments.gram))))
-    is_regular = LeastSquares(free.gram, free.x_mean, free.weight).is_regular
+    # Of columns far from zero, too, which differ by less than digits tell of their means.
+    is_regular = all(
+        LeastSquares(of.gram, of.x_mean, of.weight).is_regular for of in (free, free.about_zero())
+    )
     return found if is_regular else found._replace(stopped_by="dependence")
 
 

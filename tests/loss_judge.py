@@ -69,6 +69,8 @@ class Problem:
         )  # fmt: skip
         self.n, self.power, self._loss = self.s.sum(), power, LOSSES[loss]
         self.is_of_y = loss in ("squared", "huber")
+        # What a y far from zero and its intercept have in common would cost the value digits.
+        self._origin = np.median(self.y) if self.is_of_y and fit_intercept else LONG(0)
         self.l1, self.l2, self.fit_intercept = LONG(l1), LONG(l2), fit_intercept
         self.u = np.ones(k, LONG) if u is None else np.asarray(u).astype(LONG)
         mean, centred = self._centred()
@@ -92,8 +94,13 @@ class Problem:
 
     def of(self, eta):
         """Value, derivative and curvature of the loss in each row, at linear predictors."""
+        return self._of_rest(eta - self._origin)
+
+    def _of_rest(self, eta):
+        """`of` linear predictors less the origin."""
+        y = self.y - self._origin
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._loss(eta + self.offset, self.y, self.power)
+            return self._loss(eta + self.offset, y, self.power)
 
     def _penalty(self, w):
         return self.l1 * (self.u * np.abs(w)).sum() + self.l2 / 2 * (self.u**2 * w**2).sum()
@@ -101,7 +108,8 @@ class Problem:
     def objective(self, w, b):
         """The objective at coefficients and an intercept."""
         w = np.asarray(w).astype(LONG)
-        return self.s @ self.of(self.X @ w + LONG(b))[0] / self.n + self._penalty(w)
+        eta = self.X @ w + (LONG(b) - self._origin)
+        return self.s @ self._of_rest(eta)[0] / self.n + self._penalty(w)
 
     def best_constant(self, eta=0.0):
         """The best intercept beside linear predictors."""
@@ -140,18 +148,19 @@ class Problem:
         A, limits = self._columns, [self.l1 * self.u / size, self.l2 * (self.u / size) ** 2]
         limits += [self.lower * size, self.upper * size]
         if self.fit_intercept:
-            c = self.best_constant() if b is None else LONG(b) + self.mean @ start
+            c = self.best_constant() if b is None else LONG(b)
+            c = c - self._origin + (0 if b is None else self.mean @ start)
             A, z = np.column_stack([A, np.ones(len(A), LONG)]), np.append(z, c)
             ends = (0, 0, -np.inf, np.inf)
             limits = [np.append(v, e) for v, e in zip(limits, ends, strict=True)]
         l1, l2, *_ = limits
 
         def at(z):
-            return self.s @ self.of(A @ z)[0] / self.n + l1 @ np.abs(z) + l2 @ z**2 / 2
+            return self.s @ self._of_rest(A @ z)[0] / self.n + l1 @ np.abs(z) + l2 @ z**2 / 2
 
         value = at(z)
         for _ in range(_STEPS):
-            _, slope, curvature = self.of(A @ z)
+            _, slope, curvature = self._of_rest(A @ z)
             H = (A * (self.s * curvature / self.n)[:, np.newaxis]).T @ A
             step = _quadratic_minimum(H, H @ z - A.T @ (self.s * slope) / self.n, z, limits) - z
             share = LONG(1)
@@ -164,7 +173,7 @@ class Problem:
             if fall <= 1e-21 * abs(value):
                 break
         w = np.where(self.size > 0, z[:k] / size, 0)
-        return value, w, z[k] - self.mean @ w if self.fit_intercept else LONG(0)
+        return value, w, z[k] - self.mean @ w + self._origin if self.fit_intercept else LONG(0)
 
     def floor(self, w, b, unit):
         """What rounding coefficients to a type of that unit may add to the objective."""

@@ -66,6 +66,17 @@ def test_the_judge_of_losses_catches_wrong_coefficients(loss):
     assert loss_properties._complaints(problem, judge_of, coef + 2.0, intercept, 1.0, outcome)
 
 
+@pytest.mark.parametrize("loss", ["squared", "huber"])
+def test_the_judge_of_losses_has_digits_far_from_zero(loss):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 4)), 1e8 + rng.normal(size=60)
+    problem = loss_judge.Problem(X, y, loss, 0.01, power=1.5)
+    value, coef, intercept = problem.minimum()
+    assert abs(problem.objective(coef, intercept) - value) <= 1e-17 * problem.null()
+    best = problem.best_constant(X @ coef)
+    assert abs(problem.objective(coef, best) - value) <= 1e-17 * problem.null()
+
+
 def test_problems_are_of_every_kind():
     problems = [properties.make(seed) for seed in range(N_PROBLEMS)]
     assert str(properties.make(7)) == str(problems[7])

@@ -89,6 +89,57 @@ def test_columns_that_say_nothing_have_no_error():
     assert (table.std_error[:K] < 10 * expected.std_error.to_numpy()).all()
 
 
+def test_rows_of_weight_zero_are_no_rows(thread_workers, tmp_path):
+    weights = np.where(np.arange(N) % 3, WEIGHTS, 0.0)
+    on = weights > 0
+    expected = AsyncLassoRegressor(0.5).fit(X[on], y[on], weights[on]).inference()
+    model = AsyncLassoRegressor(0.5).fit(X, y, weights)
+    assert model.n_samples_seen_ == N
+    np.savez(tmp_path / "statistics.npz", **model.statistics_)
+    chunks = [da.from_array(a, chunks=(70, *a.shape[1:])) for a in (X, y, weights)]
+    parts = AsyncLassoRegressor(0.5).partial_fit(X[:99], y[:99], weights[:99])
+    for same in (
+        model,
+        AsyncLassoRegressor(0.5, client=thread_workers).fit(*chunks),
+        parts.partial_fit(X[99:], y[99:], weights[99:]),
+        AsyncLassoRegressor(0.5).fit_statistics(np.load(tmp_path / "statistics.npz")),
+    ):
+        np.testing.assert_allclose(same.inference(), expected, rtol=1e-7)
+    robust = AsyncLassoRegressor(0.5).fit(X[on], y[on], weights[on])
+    robust = robust.inference(X=X[on], y=y[on], sample_weight=weights[on])
+    found = model.inference(X=X, y=y, sample_weight=weights)
+    np.testing.assert_allclose(found, robust, rtol=1e-7)
+    # Five rows for each column, but fewer that weigh.
+    few, weightless = slice(0, 40), np.arange(40) < 20
+    table = AsyncLassoRegressor(0.5).fit(X[few], y[few], 1.0 * weightless).inference()
+    expected = AsyncLassoRegressor(0.5).fit(X[:20], y[:20]).inference()
+    np.testing.assert_allclose(table, expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("n_others", [0, 1], ids=["", "beside a constant"])
+@pytest.mark.parametrize("robust", [False, True])
+def test_far_columns_without_an_intercept(robust, n_others):
+    """The second is the first, and integers: both are known exactly, and so is what differs."""
+    api = pytest.importorskip("statsmodels.api", reason="the judge of this test")
+    draw = np.random.default_rng(1)
+    z = draw.integers(-3, 4, (N, 2)).astype(float)
+    other = np.ones((N, n_others))
+    y = z[:, 0] - z[:, 1] + draw.normal(size=N) * (1 + np.abs(z[:, 0]))
+    far = np.column_stack([z + 2.0**26, other])
+    model = AsyncLassoRegressor(0.5, fit_intercept=False).fit(far, y)
+    table = model.inference(**(dict(X=far, y=y) if robust else {}))
+    for one in (0, 1):
+        # The same coefficient beside the difference of this column from the other.
+        known = [far[:, 1 - one] / 2.0**26, z[:, one] - z[:, 1 - one]]
+        if n_others:
+            known = [other[:, 0], z[:, 1 - one] - 0.0, z[:, one] - z[:, 1 - one]]
+        judge = api.OLS(y, np.column_stack(known))
+        judge = judge.fit(cov_type="HC1", use_t=True) if robust else judge.fit()
+        expected = judge.params[-1], judge.bse[-1], judge.pvalues[-1]
+        found = table.iloc[one][["estimate", "std_error", "p_value"]]
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 FEW = 60
 WIDE = np.random.default_rng(1).normal(size=(FEW, 2100))
 STABLE = {

@@ -41,7 +41,7 @@ def to_arrays(
     statistics: Statistics, y_ndim: int, names: ArrayLike | None = None
 ) -> dict[str, np.ndarray]:
     """`Statistics` as plain arrays, which `numpy.savez` saves without pickling."""
-    arrays = {name: np.asarray(getattr(statistics, name)) for name in _FIELDS}
+    arrays = {name: np.asarray(getattr(statistics, name)) for name in (*_FIELDS, "n_weighted")}
     if y_ndim == 1:
         for name in ("y_mean", "sxy", "syy"):
             arrays[name] = arrays[name][..., 0]
@@ -82,11 +82,15 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> tuple[Statistics, int]:
     for name, squares in (("sxx", np.diagonal(values["sxx"])), ("syy", values["syy"])):
         if (squares < 0).any():
             raise _damaged(f"{name} has sums of squares below zero")
+    # Files of earlier versions have all rows alone.
+    n_weighted = float(_real_array("n_weighted", arrays.get("n_weighted", n_rows)))
+    if not (0 <= n_weighted <= n_rows and n_weighted == int(n_weighted)):
+        raise _damaged(f"n_weighted is {n_weighted:g}, of {n_rows:g} rows those that weigh")
     for name in ("y_mean", "syy"):
         values[name] = values[name].reshape(-1)
     values.update(n_rows=int(n_rows), weight=weight, sxy=values["sxy"].reshape(k, -1))
     feature_names(arrays, k)
-    return Statistics(n_chunks=1, n_weighted=values["n_rows"], **values), 1 + len(y_shape)
+    return Statistics(n_chunks=1, n_weighted=int(n_weighted), **values), 1 + len(y_shape)
 
 
 def _real_array(name, value):

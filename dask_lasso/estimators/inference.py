@@ -38,7 +38,7 @@ def inference(estimator: Any, level: float, rows: Given | None) -> pd.DataFrame:
         varies |= statistics.x_mean != 0
     columns = np.flatnonzero(varies)
     moments = statistics.moments(estimator.fit_intercept).of(columns)
-    n_rows = statistics.n_rows
+    n_rows = statistics.n_weighted
     is_exact = debiasing.are_exact(moments, n_rows)
     directions = debiasing.directions(moments, n_rows)
     estimate = debiasing.debiased(moments, coef[columns], directions)
@@ -52,13 +52,15 @@ def inference(estimator: Any, level: float, rows: Given | None) -> pd.DataFrame:
         )
     if rows is None:
         squares = moments.squared_residuals(of_noise[:, np.newaxis])[0]
-        meat = squares / freedom * moments.about_zero().gram
+        scatter, weight, mean = moments.gram, moments.weight, moments.x_mean
+        noise = squares / freedom
     else:
         whole = coef.copy()
         whole[columns] = of_noise
-        scatter = _squares_by_row(estimator, rows, statistics, whole)
-        meat = n_rows / freedom * scatter[np.ix_(columns, columns)]
-    error = np.sqrt(debiasing.variances(directions, meat))
+        by_row = _squares_by_row(estimator, rows, statistics, whole)
+        scatter, weight, mean = by_row.sxx[np.ix_(columns, columns)], by_row.weight, by_row.x_mean
+        noise, mean = n_rows / freedom, (mean - _centre(estimator, statistics))[columns]
+    error = np.sqrt(noise * debiasing.variances(directions, scatter, weight, mean))
     found["estimate"][columns], found["std_error"][columns] = estimate, error
     student = stats.t(freedom)
     margin = student.ppf((1 + level) / 2) * found["std_error"]
@@ -70,9 +72,14 @@ def inference(estimator: Any, level: float, rows: Given | None) -> pd.DataFrame:
     return pandas.DataFrame(found, pandas.Index(feature_names(estimator), name="feature"))
 
 
-def _squares_by_row(estimator, rows, statistics: Statistics, coef) -> np.ndarray:
-    """``sum_i (s_i e_i)^2 x_i x_i^T`` (k, k), in one pass; x about its mean with an intercept."""
-    centre = statistics.x_mean if estimator.fit_intercept else np.zeros(len(coef))
+def _centre(estimator, statistics):
+    """What an intercept takes from the columns."""
+    return statistics.x_mean if estimator.fit_intercept else np.zeros(statistics.n_features)
+
+
+def _squares_by_row(estimator, rows, statistics: Statistics, coef) -> Statistics:
+    """Of all rows, weighted by ``(s_i e_i)^2``, in one pass."""
+    centre = _centre(estimator, statistics)
     intercept = statistics.y_mean[0] - centre @ coef if estimator.fit_intercept else 0.0
     with opened(estimator, rows, what="inference", reset=False) as (place, _):
         task = partial(statistics_made_of, partial(_squared, coef=coef, intercept=intercept))
@@ -82,8 +89,7 @@ def _squares_by_row(estimator, rows, statistics: Statistics, coef) -> np.ndarray
             f"X has {found.n_rows} rows, and the fit is of {statistics.n_rows}: pass the rows of"
             " the fit."
         )
-    off = found.x_mean - centre
-    return found.sxx + found.weight * np.outer(off, off)
+    return found
 
 
 def _squared(chunk, coef, intercept):

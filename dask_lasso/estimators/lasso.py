@@ -180,10 +180,10 @@ class AsyncLassoRegressor(AsyncElasticNetRegressor):
         taken in since the oldest task in flight was sent); NaN where there is none.
 
     statistics_ : dict of ndarray
-        Sufficient statistics of the rows: `n_rows`, `weight`, the means `x_mean` and
-        `y_mean`, and the centred moments `sxx`, `sxy` and `syy`; for `fit_statistics` and
-        ``numpy.savez(path, **model.statistics_)``. Not with more features than a Gram
-        matrix should have, nor with other losses.
+        Sufficient statistics of the rows: `n_rows`, `n_weighted` (those of a weight above
+        zero), `weight`, the means `x_mean` and `y_mean`, and the centred moments `sxx`, `sxy`
+        and `syy`; for `fit_statistics` and ``numpy.savez(path, **model.statistics_)``. Not
+        with more features than a Gram matrix should have, nor with other losses.
 
     train_score_ : float
         R^2 on the rows of the fit, from `statistics_`.

@@ -25,10 +25,9 @@ _MOST_STEPS = 10
 
 def are_exact(moments: Moments, n_rows: float) -> bool:
     """Whether directions are exact: the estimates are those of least squares then."""
-    k = len(moments.gram)
-    if n_rows < _ENOUGH * k:
+    if n_rows < _ENOUGH * len(moments.gram):
         return False
-    return bool(np.linalg.matrix_rank(_unit(moments)[0], hermitian=True) == k)
+    return _least_squares(moments).is_unique
 
 
 def directions(moments: Moments, n_rows: float) -> np.ndarray:
@@ -38,28 +37,34 @@ def directions(moments: Moments, n_rows: float) -> np.ndarray:
     of column j on the others, whose penalty is relative to the size of that residual.
     Columns have to vary.
     """
-    unit, scale = _unit(moments)
-    k = len(unit)
     if are_exact(moments, n_rows):
-        found = LeastSquares(unit, None, 1.0).solve(np.eye(k))
-    else:
-        found = np.array([_direction(unit, column, n_rows) for column in range(k)])
-    return scale[:, np.newaxis] * found.reshape(k, k) * scale
+        return _least_squares(moments).inverse()
+    scale = unit_scale(moments.norms**2)
+    centred, means = moments.gram * np.outer(scale, scale), np.zeros(len(scale))
+    if moments.x_mean is not None:
+        means = np.sqrt(moments.weight) * moments.x_mean * scale
+    found = np.array([_direction(centred, means, j, n_rows) for j in range(len(scale))])
+    return scale[:, np.newaxis] * found.reshape(centred.shape) * scale
 
 
-def _unit(moments):
-    """The Gram matrix of columns of length one, and what they are multiplied with."""
-    gram = moments.about_zero().gram
-    scale = unit_scale(np.diagonal(gram))
-    return gram * np.outer(scale, scale), scale
+def _least_squares(moments):
+    return LeastSquares(moments.gram, moments.x_mean, moments.weight)
 
 
-def _direction(unit, column, n_rows):
-    """The residual of a column on the others, in units of its product with the column."""
-    k = len(unit)
+def _direction(centred, means, column, n_rows):
+    """The residual of a column on the others, in units of its product with the column.
+
+    Of columns of length one, whose products are ``centred + means means^T``.
+    """
+    k = len(centred)
     others = np.delete(np.arange(k), column)
     moments = Moments(
-        unit[np.ix_(others, others)], unit[others][:, [column]], unit[[column], column], 1.0
+        centred[np.ix_(others, others)],
+        centred[others][:, [column]],
+        centred[[column], column],
+        1.0,
+        means[others],
+        means[[column]],
     )
     size, coef = 1.0, None
     for _ in range(_MOST_STEPS):
@@ -70,15 +75,24 @@ def _direction(unit, column, n_rows):
             break
     found = np.zeros(k)
     found[column], found[others] = 1.0, -coef[:, 0]
-    product = found @ unit[column]
+    product = found @ centred[column] + (found @ means) * means[column]
     return found / product if product > 0 else np.full(k, np.nan)  # a copy of another column
 
 
 def debiased(moments: Moments, coef: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Debiased coefficients (k,) of the lasso's `coef` (k,), by `directions`."""
-    return coef + rows @ moments.residual(coef[:, np.newaxis]).correlation[:, 0]
+    # Sums about the means, and the means by themselves: about zero those of far columns have
+    # lost the digits that these directions multiply.
+    found = coef + rows @ (moments.xy[:, 0] - moments.gram @ coef)
+    if moments.x_mean is None:
+        return found
+    mean = moments.y_mean[0] - moments.x_mean @ coef
+    return found + moments.weight * mean * (rows @ moments.x_mean)
 
 
-def variances(rows: np.ndarray, meat: np.ndarray) -> np.ndarray:
-    """``m_j^T meat m_j``, of shape (k,)."""
-    return np.einsum("jk,jk->j", rows @ meat, rows)
+def variances(
+    rows: np.ndarray, scatter: np.ndarray, weight: float, mean: np.ndarray | None
+) -> np.ndarray:
+    """``m_j^T meat m_j``, of shape (k,), where meat is ``scatter + weight mean mean^T``."""
+    found = np.einsum("jk,jk->j", rows @ scatter, rows)
+    return found if mean is None else found + weight * (rows @ mean) ** 2

@@ -93,6 +93,31 @@ class LeastSquares:
         of_scaled = self._invert(scaled[:, np.newaxis])[:, 0]
         return float(self._weight * mean**2 + of_scaled @ scaled)
 
+    def inverse(self) -> np.ndarray:
+        """The inverse (k, k) of the moments about zero, of columns that are `is_unique`."""
+        # Of rows that have these moments; their sums would lose the digits of far columns.
+        if self._factor is not None:
+            rows = np.tril(self._factor).T
+        else:
+            rows = self._basis.T / np.sqrt(self._inverse)[:, np.newaxis]
+        if self._x_mean is not None:
+            rows = np.vstack([np.sqrt(self._weight) * self._scale * self._x_mean, rows])
+        norms = np.sqrt((rows**2).sum(axis=0))
+        root, order = linalg.qr(rows / norms, mode="r", pivoting=True, check_finite=False)
+        found = np.empty(self._gram.shape)
+        found[order] = linalg.solve_triangular(root[: len(found)], np.eye(len(found)))
+        found *= (self._scale / norms)[:, np.newaxis]
+        return found @ found.T
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether no column is a combination of others."""
+        if self._basis is None or self._beyond.shape[1] == 0:
+            return True
+        if self._x_mean is None or self._beyond.shape[1] > 1:
+            return False
+        return self._constant(self._scale * self._x_mean) is not None
+
     @property
     def directions(self) -> tuple[np.ndarray, np.ndarray]:
         """A matrix (k, k) of combinations of the columns that hardly depend, and its inverse."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from functools import partial
 
 import dask.array as da
@@ -590,6 +591,8 @@ def test_statistics_of_any_rows_are_accepted(dtype, scale, far):
     """Rounding is no damage: dependent, constant, far and tiny columns; exact and constant y."""
     base = rng.normal(size=(200, 3))
     base = np.column_stack([base, base[:, 0], -base[:, 1], base.sum(axis=1), np.ones(200)])
+    if far and dtype is np.float32:  # a y of 1e6 +- 1 has an intercept that is rounded
+        warnings.filterwarnings("ignore", "float32 has too few digits for the intercept")
     for rows in (slice(None), slice(0, 5), slice(0, 1)):
         rows_X = (scale * (base + far)[rows]).astype(dtype)
         for target in (rows_X[:, 0], np.full(len(rows_X), 3.7 * scale, dtype), base[rows, 2]):

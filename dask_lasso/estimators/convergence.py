@@ -57,7 +57,8 @@ def why_not_converged(
     above = gap - allowed
     if stopped_by not in ("max_time", "size", "standstill") and above.max() <= 0:
         gap = np.atleast_1d(rounded)
-        above = gap - allowed
+        # Of a y that does not vary any rounding is more than nothing.
+        above = np.where(np.atleast_1d(found.null_loss) > 0, gap - allowed, 0.0)
         if above.max() <= 0:
             return None
         return (

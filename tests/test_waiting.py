@@ -25,6 +25,8 @@ from dask_lasso import (
     AsyncElasticNetCV,
     AsyncLassoCV,
     AsyncLassoRegressor,
+    AsyncLogisticRegression,
+    AsyncLogisticRegressionCV,
     lasso_path,
 )
 from dask_lasso.places import waiting as _waiting
@@ -97,6 +99,23 @@ def test_max_time_while_no_chunk_arrives(name, unknown, client, stuck):
     began = time.monotonic()
     with pytest.raises(TimeoutError, match=r"max_time=0\.2 before there was any estimate"):
         model.set_params(max_time=0.2).fit(dX, dy)
+    assert time.monotonic() - began < SOON
+    assert vars(model) == {**before, "max_time": 0.2}
+
+
+@pytest.mark.parametrize("is_here", [False, True], ids=["", "X in memory"])
+@pytest.mark.parametrize(
+    "model", [AsyncLogisticRegression(0.01), AsyncLogisticRegressionCV(cv=3)], ids=["fit", "cv"]
+)
+def test_max_time_while_no_label_arrives(model, is_here, client, stuck):
+    dX, dy = rows()
+    dy = dy > y.mean()
+    model.set_params(client=client, max_time=None).fit(X, np.asarray(dy))
+    before = dict(vars(model))
+    labels = stuck(dy[:, np.newaxis], first=0)[:, 0]
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"max_time=0\.2 before there was any estimate"):
+        model.set_params(max_time=0.2).fit(X if is_here else dX, labels)
     assert time.monotonic() - began < SOON
     assert vars(model) == {**before, "max_time": 0.2}
 

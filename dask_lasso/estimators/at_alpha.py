@@ -62,7 +62,7 @@ class AtAlpha(LinearBase, OfAlpha):
         ConvergenceWarning
             If the duality gap is above `tol`, or `max_iter` or `max_time` ended the fit.
         """
-        with self._all_or_nothing():
+        with self._all_or_nothing(), self._time_in_our_words():
             self._validate_params()
             given = self._given(X, y, sample_weight, offset)
             self._fit(given, partial(self._solve, given=given))

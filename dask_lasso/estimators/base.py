@@ -76,10 +76,7 @@ class LinearBase(CallbackSupport, Shared, BaseEstimator):
         callbacks = Callbacks(self, given)
         limits = dict(n_blocks=self.n_blocks, max_time=self.max_time)
         rows: list[dict] = []
-        with (
-            self._time_in_our_words(),
-            opened(self, given, what=type(self).__name__, **limits) as (place, progress),
-        ):
+        with opened(self, given, what=type(self).__name__, **limits) as (place, progress):
 
             def observe(row, estimate):
                 rows.append(row)

@@ -19,6 +19,7 @@ from .._warn import warn
 from ..places.input import (
     Given,
     check_is_rows,
+    deadline_of,
     fetched,
     is_dask,
     memory_features,
@@ -49,21 +50,21 @@ class LogisticBase(ClassifierMixin, LinearBase):
         """The rows, with codes for the labels, which are found here."""
         if y is None:
             raise ValueError(no_target())
-        y = _one_column(y)
-        labels, counts = self._labels(y)
+        y, deadline = _one_column(y), deadline_of(self.max_time)
+        labels, counts = self._labels(y, deadline)
         _check_classes(labels, offset, self.polish)
         self.classes_ = labels
         weights = self._weights(y, per_row(sample_weight), counts)
-        return Given(X, _encoded(y, labels), weights, offset)
+        return Given(X, _encoded(y, labels), weights, offset, deadline=deadline)
 
     def _loss(self) -> Any:
         n_classes = len(self.classes_)
         return Logistic() if n_classes == 2 else Softmax(n_classes, self.fit_intercept, _NO_COLUMNS)
 
-    def _labels(self, y):
+    def _labels(self, y, deadline):
         """The labels in y, sorted, and how often each is there."""
         if is_dask(y):
-            of_chunks = list(fetched(self.client, Given(None, _counted(y))).y)
+            of_chunks = list(fetched(self.client, Given(None, _counted(y), deadline=deadline)).y)
         else:
             of_chunks = [_counts(y)]
         for chunk, found in enumerate(of_chunks):

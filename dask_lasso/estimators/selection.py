@@ -101,13 +101,14 @@ class Selecting(LinearBase, OfGrid):
         ConvergenceWarning
             If the duality gap is above `tol`, or `max_iter` or `max_time` ended the fit.
         """
-        with self._all_or_nothing():
+        with self._all_or_nothing(), self._time_in_our_words():
             self._validate_params()
             given = self._given(X, y, sample_weight, offset)
             is_counted = not is_squared(self._loss()) or self.scoring is not None
             rows = given = given._replace(is_counted=is_counted)
             if is_classifier(self) and self.criterion == "cv" and is_dask(given.y):
-                codes = fetched(self.client, Given(None, given.y.astype(np.uint8))).y
+                codes = Given(None, given.y.astype(np.uint8), deadline=given.deadline)
+                codes = fetched(self.client, codes).y
                 rows = given._replace(y=codes)  # by which splitters stratify
             self._fit(given, partial(self._choose, rows, groups))
         return self

@@ -74,6 +74,8 @@ class Given(NamedTuple):
         Whether the loss is one of the residual, so that the offset can be taken from y.
     is_counted : bool
         Whether chunks of unknown size are to be counted first.
+    deadline : float
+        Of `time.perf_counter`, where something of them has been waited for already.
     """
 
     X: Any
@@ -82,6 +84,7 @@ class Given(NamedTuple):
     offset: Any = None
     of_residual: bool = False
     is_counted: bool = False
+    deadline: float = np.inf
 
     @property
     def named(self) -> dict[str, Any]:
@@ -112,15 +115,15 @@ def open_rows(
 ) -> Iterator[Place]:
     """Check the input of a fit and yield the place where its rows are.
 
-    In the place no wait goes on for longer than `max_time`, counted from now.
+    In the place no wait goes on for longer than `max_time`, counted from now, or than the rows'
+    own deadline.
 
     Yields
     ------
     Place
         Whatever was started for the fit ends with the context.
     """
-    deadline = np.inf if max_time is None else time.perf_counter() + max_time
-    given = given.checked()
+    given = given.checked()._replace(deadline=min(given.deadline, deadline_of(max_time)))
     if reset:
         estimator._target_names_ = _target_names(given.y)
     if is_dask(given.X):
@@ -129,7 +132,7 @@ def open_rows(
 
         parts = dask_parts(estimator, given, reset=reset)
         with client_for_fit(client, given.X, *given.named.values()) as client:
-            waiting = Waiting(client, deadline)
+            waiting = Waiting(client, given.deadline)
             try:
                 rows = Joined(parts, waiting, given.of_residual, given.is_counted)
                 yield OnCluster(waiting, rows, n_blocks)
@@ -138,13 +141,17 @@ def open_rows(
     else:
         from .memory import InMemory
 
-        here = fetched(client, given, deadline=deadline)
-        arrays = memory_rows(estimator, here, reset=reset)[:4]
-        with InMemory(*arrays, n_blocks, given=given[:4], deadline=deadline) as place:
+        arrays = memory_rows(estimator, fetched(client, given), reset=reset)[:4]
+        with InMemory(*arrays, n_blocks, given=given[:4], deadline=given.deadline) as place:
             yield place
 
 
-def fetched(client: Client | None, given: Given, deadline: float = np.inf) -> Given:
+def deadline_of(max_time: float | None) -> float:
+    """When a time is over that begins now."""
+    return np.inf if max_time is None else time.perf_counter() + max_time
+
+
+def fetched(client: Client | None, given: Given) -> Given:
     """What belongs to an X in memory, in memory too: less travels than if X were sent."""
     lazy = {name: unwrap(values) for name, values in given.named.items() if is_dask(values)}
     if not lazy:
@@ -153,7 +160,7 @@ def fetched(client: Client | None, given: Given, deadline: float = np.inf) -> Gi
     from .cluster import fetch
 
     with client_for_fit(client, *lazy.values()) as client:
-        here = fetch(Waiting(client, deadline), list(lazy.values()))
+        here = fetch(Waiting(client, given.deadline), list(lazy.values()))
     return given._replace(**dict(zip(lazy, here, strict=True)))
 
 
@@ -198,7 +205,7 @@ def per_row(sample_weight: Any) -> Any:
 
 def memory_rows(estimator: Any, given: Given, *, reset: bool = True) -> Given:
     """In-memory input as arrays; finiteness is left to the pass over the rows."""
-    X, y, sample_weight, offset, of_residual, _ = given
+    X, y, sample_weight, offset, of_residual, *_ = given
     if y is None:
         raise ValueError(no_target())
     as_they_are = []

@@ -279,6 +279,32 @@ def test_a_warm_start_beside_columns_far_from_zero(loss):
     assert model.n_passes_ <= n_passes
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("times", [10, 1e3, 1e6])
+@pytest.mark.parametrize("polish", [True, False])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_warm_start_that_is_worse_than_none(loss, polish, times):
+    """As of columns in other units: means overflow there, and steps back are short."""
+    X, y = rows(loss)
+    model = model_of(loss, polish=polish, n_blocks=4, warm_start=True, tol=1e-6).fit(X, y)
+    before, n_iter = model.coef_, model.n_iter_
+    model.coef_ = times * model.coef_
+    model.fit(X, y)
+    np.testing.assert_allclose(model.coef_, before, rtol=0, atol=1e-8 if polish else 2e-3)
+    assert model.n_iter_ <= n_iter + 4
+
+
+@pytest.mark.filterwarnings("error")
+def test_far_below_zero_tweedie_is_finite():
+    """Where the mean of a row whose y is zero is less than any number, its loss is nothing."""
+    loss, eta, y = Tweedie(1.5), np.array([-1e4, -1e4, 0.0]), np.array([0.0, 1.0, 2.0])
+    with np.errstate(over="ignore"):
+        found = [of(eta, y) for of in (loss.value, loss.derivative, loss.curvature)]
+    np.testing.assert_array_equal([of[0] for of in found], 0)
+    assert [np.sign(of[1]) for of in found] == [1, -1, 1]
+    np.testing.assert_allclose([of[2] for of in found], [6, -1, 1.5], rtol=1e-15)
+
+
 @pytest.mark.parametrize("kind", ["sparse", "float32", "strided", "frame", "unknown"])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_collections(loss, kind, client, tmp_path):

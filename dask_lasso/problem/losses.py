@@ -257,16 +257,19 @@ class Tweedie(_LogLink):
     problem = "has negative values, which loss='tweedie' does not allow"
 
     def value(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        p = self.power
-        return np.exp((2 - p) * eta) / (2 - p) + y * np.exp((1 - p) * eta) / (p - 1)
+        return np.exp((2 - self.power) * eta) / (2 - self.power) + self._down(eta, y)
 
     def derivative(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
-        p = self.power
-        return np.exp((2 - p) * eta) - y * np.exp((1 - p) * eta)
+        return np.exp((2 - self.power) * eta) - (self.power - 1) * self._down(eta, y)
 
     def curvature(self, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
         p = self.power
-        return (2 - p) * np.exp((2 - p) * eta) + (p - 1) * y * np.exp((1 - p) * eta)
+        return (2 - p) * np.exp((2 - p) * eta) + (p - 1) ** 2 * self._down(eta, y)
+
+    def _down(self, eta, y):
+        # No infinity: rows whose y is zero have none of it.
+        falling = np.minimum(np.exp((1 - self.power) * eta), np.finfo(float).max)
+        return y * falling / (self.power - 1)
 
     def conjugate(self, slope: np.ndarray, y: np.ndarray) -> np.ndarray:
         # With t = exp((2 - p) eta) the supremum solves t - y t^-c = slope; concave in log t.

@@ -100,9 +100,9 @@ class RowLoss:
                 loss += (weight * self.loss.value(eta, y)).sum(axis=0)
                 of_rows, curvature = -self.loss.derivative(eta, y), self.loss.curvature(eta, y)
                 curvatures += float((weight * curvature).sum() / m)
-            _add_products(X, weight * of_rows, theta)
-            if is_along:
-                _add_products(X, weight * curvature, along)
+                _add_products(X, weight * of_rows, theta)
+                if is_along:
+                    _add_products(X, weight * curvature, along)
             if self.dual is not None:
                 args = of_rows, curvature, tile.weight, tile.offset
                 dual = dual + self.dual.sums(eta, y, *args)
@@ -338,6 +338,7 @@ def sums(
 def add_sums(parts: list[Sums]) -> Sums:
     """The `Sums` of the union of disjoint rows."""
     *columns, curved = zip(*parts, strict=True)
-    totals: Any = (None if column[0] is None else sum(column) for column in columns)
+    with np.errstate(invalid="ignore"):  # infinite ones, of an estimate too far out
+        totals: Any = [None if column[0] is None else sum(column) for column in columns]
     found = [part for part in curved if part is not None]
     return Sums(*totals)._replace(curved=merge_statistics(found) if found else None)

@@ -41,7 +41,7 @@ from .anderson import Anderson
 from .blocks import FromRows, FromStatistics
 from .columns import in_units
 from .fit import Fit, Problem, Settings, drive
-from .proximal import Moved, update_and_answer
+from .proximal import Moved, bent, update_and_answer
 
 # A metric is renewed where another is further from it than this (`Metric.distance`), or its rho.
 _NEAR, _NEAR_RHO = 1.0, 1.5
@@ -272,7 +272,7 @@ class Consensus:
             return  # for a rho or in coordinates that are no more; the block is sent again
         if sent.z is self._z:
             self._round[block] = self._s[block]
-        self._look_for_bend(self._x[block], moved)
+        self._bend = bent(self._bend, self._x[block], moved)
         step = moved.x - sent.z
         move = self._over_relaxation * step
         self._s[block] = self._s[block] + move
@@ -281,14 +281,16 @@ class Consensus:
         self._primal[block] = float(np.vdot(step, step))
         self._unmoved.discard(block)
 
-    def _look_for_bend(self, start, moved):
-        """Whether the curvature changes: of a quadratic the trapezoidal rule is exact."""
-        if start.gradient is not None and moved.gradient is not None:
-            way, change = moved.x - start.x, moved.gradient - start.gradient
-            rise = 0.5 * np.vdot(moved.gradient + start.gradient, way)
-            off, along = self._bend
-            off += abs(moved.value - start.value - rise)
-            self._bend = off, along + float(np.vdot(change, way))
+    def _start_anew(self):
+        """From no coefficients: those that were given are worse, and steps from there short."""
+        self._z = self._z_checked = self._sum = np.zeros_like(self._z)
+        self._coef = np.zeros_like(self._coef)
+        self._s = dict.fromkeys(self._s, self._z)
+        self._x = dict.fromkeys(self._x, Moved(self._z))
+        self._generation += 1
+        self._unmoved = set(self._s)
+        self._round = {}
+        self._anderson.reset()
 
     def update(self, n_updates: int) -> dict | None:
         """The z-update, and once a sweep the certificate."""
@@ -415,6 +417,10 @@ class Consensus:
             return None
         self._question = None
         found = self._local.certificate(question.beta, question.answers)
+        if self._coef_init is not None:
+            self._coef_init = None
+            if not np.sum(found.excess) <= np.sum(self.null_loss):
+                self._start_anew()
         if found.gap is None:
             nothing = np.full(len(found.intercept), np.nan)
             self.estimate = Estimate(found.coef, found.intercept, nothing, "residuals")

@@ -268,7 +268,9 @@ class FromRows:
 
     def certificate(self, beta: np.ndarray, answers: list[Sums]) -> Certificate:
         total = add_sums(answers)
-        self._curvatures = total.curvatures / self._asked.weight
-        if total.curved is not None and total.curved.defect is None and total.curved.weight:
-            self._curved = total.curved
+        # Far out, where an exponential has no bounds, it says nothing of where the minimum is.
+        if np.isfinite(total.curvatures):
+            self._curvatures = total.curvatures / self._asked.weight
+            if total.curved is not None and total.curved.defect is None and total.curved.weight:
+                self._curved = total.curved
         return certify_rows(beta, total, self._asked, self._problem, self._loss.dual)

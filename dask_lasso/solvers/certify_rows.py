@@ -30,6 +30,13 @@ class Certificate(NamedTuple):
     objective: np.ndarray
     gap: np.ndarray | None
 
+    @property
+    def excess(self) -> np.ndarray:
+        """What is above the minimum, at most; without a dual whether it is anywhere near."""
+        if self.gap is None:
+            return np.where(np.isfinite(self.objective), 0.0, np.inf)
+        return self.gap
+
 
 def certify_rows(
     beta: np.ndarray, total: Sums, rows: Summary, problem: Problem, dual: Quadratic | Sampled | None
@@ -72,6 +79,8 @@ def sampled_bound(
     penalty = problem.convex_penalty
     if not _has_dual(penalty) or penalty.has_free:
         return None
+    if not np.isfinite(total.loss).all():  # so far out that nothing is known
+        return np.full(total.loss.shape, -np.inf)
     shift, correlations = np.zeros(total.theta.shape), total.x_theta
     if problem.fit_intercept:
         shift = total.theta / np.maximum(total.curvature, np.finfo(float).tiny)

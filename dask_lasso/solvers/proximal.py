@@ -96,7 +96,8 @@ def local_update(
         n_evaluations = 1
     away = x - centre
     first, slope = value + 0.5 * rho * np.vdot(away, away), gradient + rho * away
-    norm = np.linalg.norm(slope)
+    with np.errstate(over="ignore"):
+        norm = np.linalg.norm(slope)
     last = Moved(x, value, gradient)
     if norm == 0 or not np.isfinite(norm):
         return last._replace(n_evaluations=n_evaluations)
@@ -134,6 +135,21 @@ def local_update(
     return last._replace(n_evaluations=n_evaluations)
 
 
+def bent(before: tuple[float, float], start: Moved, moved: Moved) -> tuple[float, float]:
+    """What losses differ by from quadratics along updates, and change by; with one update more.
+
+    Of a quadratic the trapezoidal rule is exact.
+    """
+    if start.gradient is None or moved.gradient is None:
+        return before
+    if not np.isfinite(start.value + start.gradient.sum()):
+        return before  # of a start that is far out
+    way, change = moved.x - start.x, moved.gradient - start.gradient
+    rise = 0.5 * np.vdot(moved.gradient + start.gradient, way)
+    off, along = before
+    return off + abs(moved.value - start.value - rise), along + float(np.vdot(change, way))
+
+
 def rows_update(
     chunks: list[Rows],
     loss: RowLoss | ChunkLoss,
@@ -149,7 +165,9 @@ def rows_update(
     def evaluate(v):
         beta = metric.to_beta(v)
         parts = [loss.value_and_gradient(beta, rows) for rows in chunks]
-        return sum(value for value, _ in parts), metric.pull_back(sum(g for _, g in parts))
+        with np.errstate(invalid="ignore"):  # of a step that is too long
+            gradient = metric.pull_back(sum(g for _, g in parts))
+        return sum(value for value, _ in parts), gradient
 
     return local_update(evaluate, start, centre, rho, curvature)
 

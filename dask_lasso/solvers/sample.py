@@ -128,12 +128,20 @@ def _start(sample, problem: Problem, coef_init) -> tuple[np.ndarray, np.ndarray]
     if problem.fit_intercept:
         beta[-1] = of_constant.eta
     if coef_init is not None:
-        coef = problem.l1_penalty.clip(coef_init)
-        beta[: len(coef)] = coef
-        if problem.fit_intercept:  # about right, of columns far from zero too
-            with np.errstate(over="ignore", invalid="ignore"):
-                beta[-1] -= np.average(raw_rows(sample).X @ coef, axis=0, weights=weights)
+        beta = _better(beta, problem.l1_penalty.clip(coef_init), rows, raw_rows(sample))
     return beta, of_constant.null / weights.sum()
+
+
+def _better(constant, coef, loss, rows):
+    """Of a `constant` (d, m) and of coefficients (k, m) what fits rows better."""
+    beta = constant.copy()
+    beta[: len(coef)] = coef
+    with np.errstate(over="ignore", invalid="ignore"):
+        if loss.fit_intercept:  # about right, of columns far from zero too
+            weights = None if rows.weight is None else rows.weight[:, 0]
+            beta[-1] -= np.average(rows.X @ coef, axis=0, weights=weights)
+        value, of_constant = (loss.value_and_gradient(b, rows)[0] for b in (beta, constant))
+    return beta if value <= of_constant else constant
 
 
 def averaged(parts: Iterable[First | None]) -> First | None:

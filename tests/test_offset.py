@@ -153,7 +153,9 @@ def test_alpha_is_chosen_with_it():
     np.testing.assert_allclose(several.coef_, AsyncLassoRegressor(ALPHA).fit(X, Y).coef_)
 
 
-@pytest.mark.parametrize("kind", ["sparse", "memory beside dask", "dask beside memory", "frame"])
+@pytest.mark.parametrize(
+    "kind", ["sparse", "sparse chunks", "memory beside dask", "dask beside memory", "frame"]
+)
 @pytest.mark.parametrize("loss", ["poisson", "logistic"])
 def test_collections(loss, kind, client):
     X, y = rows_of(loss)
@@ -164,6 +166,10 @@ def test_collections(loss, kind, client):
     if kind == "sparse":
         model.fit(sparse.csr_array(X), y, offset=OFFSET)
         predicted = model.predict(sparse.csr_array(X), OFFSET)
+    elif kind == "sparse chunks":
+        there = da.from_array(X, chunks=(100, -1)).map_blocks(sparse.csr_array)
+        model.fit(there, da.from_array(y, chunks=100), offset=OFFSET)
+        predicted = model.predict(there, OFFSET).compute()
     elif kind == "memory beside dask":
         model.fit(dX, dy, offset=OFFSET)
         predicted = model.predict(dX, offset=OFFSET).compute()

@@ -188,7 +188,7 @@ def _predict_chunk(X, number, declared, offset=None, *, compute, dtype):
     try:
         X = _host_floats(read_features(X, declared))
         if offset is not None:
-            offset = read_offset(offset, len(X))
+            offset = read_offset(offset, X.shape[0])
     except Unreadable as error:
         argument, problem, row = error.args
         where = f"in chunk {number}" if row is None else f"row {row} of chunk {number}"

@@ -384,3 +384,16 @@ def test_chunks_whose_means_are_too_far_apart(fit_intercept, are_many, monkeypat
     data = put(X, np.where(np.arange(len(y)) < 100, 1e159, -1e159), slice(None), 3)
     with pytest.raises(ValueError, match=r"X contains values too large.*column 3"):
         FITS["chunks"](data, y, fit_intercept=fit_intercept)
+
+
+@pytest.mark.parametrize("which", ["X", "y"])
+@pytest.mark.filterwarnings("error")
+def test_statistics_of_a_mean_of_any_size_are_not_damaged(which):
+    data = (put(X, 1e159, slice(None), 3), y) if which == "X" else (X, np.full(len(y), 1e159))
+    model = AsyncLassoRegressor(ALPHA).partial_fit(*data)
+    again = AsyncLassoRegressor(ALPHA).fit_statistics(model.statistics_)
+    np.testing.assert_array_equal(again.coef_, model.coef_)
+    model.forget(*(of[:50] for of in data))
+    without = AsyncLassoRegressor(ALPHA, fit_intercept=False)
+    with pytest.raises(ValueError, match=f"^Input {which} contains values too large"):
+        without.fit_statistics(model.statistics_)

@@ -131,14 +131,15 @@ def check_moments(statistics: Statistics) -> None:
     sxx, sxy = statistics.sxx, statistics.sxy
     diagonal = np.diagonal(sxx)
     # What rounding may add to a column's sum of squares: of float32 rows, or of a mean.
-    about_zero = statistics.weight * statistics.x_mean**2
-    noise = _ROUNDING * diagonal + 100 * np.finfo(np.float64).eps * about_zero
-    noise[diagonal + noise == 0] = 1.0
-    scale = 1 / np.sqrt(diagonal + noise)
+    # As a root, for the square of a mean may be too large.
+    root = 10 * np.sqrt(np.finfo(np.float64).eps * statistics.weight)
+    noise = np.hypot(np.sqrt(_ROUNDING * diagonal), root * statistics.x_mean)
+    noise[(diagonal == 0) & (noise == 0)] = 1.0
+    scale = 1 / np.hypot(np.sqrt(diagonal), noise)
     correlation = sxx * scale[:, np.newaxis] * scale
     if np.abs(correlation - correlation.T).max() > _ROUNDING:
         raise _damaged("sxx is not symmetric")
-    correlation[np.diag_indices_from(correlation)] += noise * scale**2
+    correlation[np.diag_indices_from(correlation)] += (noise * scale) ** 2
     try:
         factor = linalg.cholesky(correlation, lower=True, check_finite=False)
     except linalg.LinAlgError:
@@ -146,7 +147,8 @@ def check_moments(statistics: Statistics) -> None:
     explained = linalg.solve_triangular(
         factor, sxy * scale[:, np.newaxis], lower=True, check_finite=False
     )
-    y_noise = 100 * np.finfo(np.float64).eps * statistics.weight * statistics.y_mean**2
+    with np.errstate(over="ignore"):
+        y_noise = (root * statistics.y_mean) ** 2
     if ((explained**2).sum(axis=0) > statistics.syy * (1 + _Y_ROUNDING) + y_noise).any():
         raise _damaged("sxy is larger than sxx and syy allow")
 

@@ -140,6 +140,23 @@ def test_far_columns_without_an_intercept(robust, n_others):
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("far", [0.0, 1e3, 2.0**27])
+@pytest.mark.parametrize("robust", [False, True])
+def test_few_rows_without_an_intercept(robust, far):
+    """Wherever columns are: about zero those that are far from it are nearly the same."""
+    draw = np.random.default_rng(2)
+    z = np.round(8 * draw.normal(size=(40, 15)))
+    y = z[:, 0] - z[:, 1] + 3 * draw.normal(size=40)
+    X = np.column_stack([z + far, np.ones(40)])
+    expected = AsyncLassoRegressor(1.0).fit(z, y)
+    expected = expected.inference(**(dict(X=z, y=y) if robust else {}))
+    table = AsyncLassoRegressor(1.0, fit_intercept=False).fit(X, y)
+    table = table.inference(**(dict(X=X, y=y) if robust else {}))
+    assert np.isnan(table.std_error.iloc[-1])
+    np.testing.assert_allclose(table.std_error[:-1], expected.std_error, rtol=0.3)
+    assert (abs(table.estimate[:-1] - expected.estimate) < expected.std_error).all()
+
+
 FEW = 60
 WIDE = np.random.default_rng(1).normal(size=(FEW, 2100))
 STABLE = {

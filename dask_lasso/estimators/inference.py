@@ -40,10 +40,16 @@ def inference(estimator: Any, level: float, rows: Given | None) -> pd.DataFrame:
     moments = statistics.moments(estimator.fit_intercept).of(columns)
     n_rows = statistics.n_weighted
     is_exact = debiasing.are_exact(moments, n_rows)
+    moments_of_noise, columns_of_noise = moments, columns
+    centre = statistics.x_mean * estimator.fit_intercept
+    if not (is_exact or estimator.fit_intercept):
+        # Far from zero columns are nearly copies of each other; about their means they are not.
+        columns, centre = np.flatnonzero(statistics.x_variation > 0), statistics.x_mean
+        moments = statistics.moments(fit_intercept=True).of(columns)
     directions = debiasing.directions(moments, n_rows)
     estimate = debiasing.debiased(moments, coef[columns], directions)
     # The residual is that of least squares, or else that of the lasso.
-    of_noise = estimate if is_exact else coef[columns]
+    of_noise = estimate if is_exact else coef[columns_of_noise]
     freedom = n_rows - np.count_nonzero(of_noise) - bool(estimator.fit_intercept)
     if freedom <= 0:
         raise ValueError(
@@ -51,15 +57,15 @@ def inference(estimator: Any, level: float, rows: Given | None) -> pd.DataFrame:
             f" ({np.count_nonzero(of_noise)}) to estimate the noise: fit with a larger alpha."
         )
     if rows is None:
-        squares = moments.squared_residuals(of_noise[:, np.newaxis])[0]
+        squares = moments_of_noise.squared_residuals(of_noise[:, np.newaxis])[0]
         scatter, weight, mean = moments.gram, moments.weight, moments.x_mean
         noise = squares / freedom
     else:
         whole = coef.copy()
-        whole[columns] = of_noise
+        whole[columns_of_noise] = of_noise
         by_row = _squares_by_row(estimator, rows, statistics, whole)
         scatter, weight, mean = by_row.sxx[np.ix_(columns, columns)], by_row.weight, by_row.x_mean
-        noise, mean = n_rows / freedom, (mean - _centre(estimator, statistics))[columns]
+        noise, mean = n_rows / freedom, (mean - centre)[columns]
     error = np.sqrt(noise * debiasing.variances(directions, scatter, weight, mean))
     found["estimate"][columns], found["std_error"][columns] = estimate, error
     student = stats.t(freedom)
@@ -72,15 +78,11 @@ def inference(estimator: Any, level: float, rows: Given | None) -> pd.DataFrame:
     return pandas.DataFrame(found, pandas.Index(feature_names(estimator), name="feature"))
 
 
-def _centre(estimator, statistics):
-    """What an intercept takes from the columns."""
-    return statistics.x_mean if estimator.fit_intercept else np.zeros(statistics.n_features)
-
-
 def _squares_by_row(estimator, rows, statistics: Statistics, coef) -> Statistics:
     """Of all rows, weighted by ``(s_i e_i)^2``, in one pass."""
-    centre = _centre(estimator, statistics)
-    intercept = statistics.y_mean[0] - centre @ coef if estimator.fit_intercept else 0.0
+    intercept = 0.0
+    if estimator.fit_intercept:
+        intercept = statistics.y_mean[0] - statistics.x_mean @ coef
     with opened(estimator, rows, what="inference", reset=False) as (place, _):
         task = partial(statistics_made_of, partial(_squared, coef=coef, intercept=intercept))
         found = usable(place.merged_statistics(task), place)

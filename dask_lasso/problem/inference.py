@@ -34,37 +34,27 @@ def directions(moments: Moments, n_rows: float) -> np.ndarray:
     """Rows m_j (k, k) with ``m_j^T G e_j = 1``, and ``m_j^T G e_l`` small for all others.
 
     With enough rows the inverse of the Gram matrix G; else of the residual of a lasso
-    of column j on the others, whose penalty is relative to the size of that residual.
-    Columns have to vary.
+    of column j on the others, whose penalty is relative to the size of that residual: of
+    centred moments. Columns have to vary.
     """
     if are_exact(moments, n_rows):
         return _least_squares(moments).inverse()
-    scale = unit_scale(moments.norms**2)
-    centred, means = moments.gram * np.outer(scale, scale), np.zeros(len(scale))
-    if moments.x_mean is not None:
-        means = np.sqrt(moments.weight) * moments.x_mean * scale
-    found = np.array([_direction(centred, means, j, n_rows) for j in range(len(scale))])
-    return scale[:, np.newaxis] * found.reshape(centred.shape) * scale
+    scale = unit_scale(np.diagonal(moments.gram))
+    unit = moments.gram * np.outer(scale, scale)
+    found = np.array([_direction(unit, column, n_rows) for column in range(len(unit))])
+    return scale[:, np.newaxis] * found.reshape(unit.shape) * scale
 
 
 def _least_squares(moments):
     return LeastSquares(moments.gram, moments.x_mean, moments.weight)
 
 
-def _direction(centred, means, column, n_rows):
-    """The residual of a column on the others, in units of its product with the column.
-
-    Of columns of length one, whose products are ``centred + means means^T``.
-    """
-    k = len(centred)
+def _direction(unit, column, n_rows):
+    """The residual of a column on the others, in units of its product with the column."""
+    k = len(unit)
     others = np.delete(np.arange(k), column)
     moments = Moments(
-        centred[np.ix_(others, others)],
-        centred[others][:, [column]],
-        centred[[column], column],
-        1.0,
-        means[others],
-        means[[column]],
+        unit[np.ix_(others, others)], unit[others][:, [column]], unit[[column], column], 1.0
     )
     size, coef = 1.0, None
     for _ in range(_MOST_STEPS):
@@ -75,7 +65,7 @@ def _direction(centred, means, column, n_rows):
             break
     found = np.zeros(k)
     found[column], found[others] = 1.0, -coef[:, 0]
-    product = found @ centred[column] + (found @ means) * means[column]
+    product = found @ unit[column]
     return found / product if product > 0 else np.full(k, np.nan)  # a copy of another column
 
 

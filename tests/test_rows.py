@@ -387,6 +387,20 @@ def test_rows_that_change_from_pass_to_pass(kind, client, monkeypatch):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3 if kind == "admm" else 1e-7)
 
 
+@pytest.mark.parametrize("what", ["X", "y"])
+@pytest.mark.parametrize("loss", ["squared", "poisson"])
+def test_rows_in_column_chunks_that_change(loss, what, client, monkeypatch):
+    monkeypatch.setattr(_wide, "MAX_GRAM", 20)
+    monkeypatch.setattr(_wide, "MAX_MOMENTS", 20)
+    others, kept = changing(30), client.persist(changing(30))
+    X = (others if what == "X" else kept)[:, :30].rechunk({1: 10})
+    y = abs(others if what == "y" else kept)[:, 30]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # X is not in memory
+        with pytest.raises(ValueError, match="rows change from one pass"):
+            AsyncLassoRegressor(ALPHA, loss=loss, client=client).fit(X, y)
+
+
 def test_a_change_of_y_alone_and_of_places():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(50, 6)), rng.normal(size=50)

@@ -66,15 +66,20 @@ class Moments(NamedTuple):
     y_mean: np.ndarray | None = None
     x_taken: np.ndarray | None = None
 
-    def checked(self) -> Moments:
-        """The same; raises as `summable` where squares of the columns or of y are infinite."""
+    def checked(self, has_y: bool = True) -> Moments:
+        """The same; raises as `summable` where squares of the columns or of y are infinite.
+
+        Not of what stands in place of y in a Newton step, which may be as far out as the step.
+        """
         squares = np.diagonal(self.gram)
         if self.x_mean is None:
             summable(squares, "X")
-            summable(self.yy, "y")
+            if has_y:
+                summable(self.yy, "y")
         else:
             squares_about_zero(squares, self.x_mean, self.weight, "X")
-            squares_about_zero(self.yy, self.y_mean, self.weight, "y")
+            if has_y:
+                squares_about_zero(self.yy, self.y_mean, self.weight, "y")
         return self
 
     @property

@@ -78,7 +78,7 @@ class Statistics(NamedTuple):
         """Norms of the columns (k,), about zero."""
         return norms_about_zero(np.diagonal(self.sxx), self.x_mean, self.weight)
 
-    def moments(self, fit_intercept: bool) -> Moments:
+    def moments(self, fit_intercept: bool, has_y: bool = True) -> Moments:
         """The squared loss of the rows; the means count where no intercept takes them away."""
         sxx, sxy, syy, weight = self.sxx, self.sxy, self.syy, self.weight
         constant = is_rounding(np.diagonal(sxx), self.x_mean, weight)
@@ -89,7 +89,7 @@ class Statistics(NamedTuple):
         if constant.any():
             sxy, syy = np.where(constant, 0.0, sxy), np.where(constant, 0.0, syy)
         means = (None, None, self.x_mean) if fit_intercept else (self.x_mean, self.y_mean)
-        return Moments(sxx, sxy, syy, weight, *means).checked()
+        return Moments(sxx, sxy, syy, weight, *means).checked(has_y)
 
     def is_far_from(self, point: np.ndarray) -> bool:
         """Whether moments about this point (k,) have lost too many digits."""

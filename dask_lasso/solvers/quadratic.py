@@ -133,7 +133,7 @@ def _nearest(x_theta, size, inside, problem, of_rows, place_of, n):
     Of those (k, m) that are inside their bounds. Infinite where it cannot be told: see
     `LeastSquares.least`.
     """
-    moments = of_rows.moments(problem.fit_intercept)
+    moments = of_rows.moments(problem.fit_intercept, has_y=False)
     # Of rows that weigh as they do in sums of theta, and not by their curvature.
     curvature = of_rows.weight
     if isinstance(problem.loss, Softmax):
@@ -178,7 +178,7 @@ def step(
     after = np.array(beta)
     for target, of_rows in enumerate(statistics):
         coef = beta[:k, [target]]
-        about = of_rows.moments(problem.fit_intercept)
+        about = of_rows.moments(problem.fit_intercept, has_y=False)
         shifted = about.gram @ coef
         yy = about.yy + ((2 * about.xy + shifted) * coef).sum(axis=0)
         # By rounding it may be less than nothing.

@@ -46,9 +46,10 @@ def test_no_wrong_number_of_another_loss_says_that_it_is_right(first):
     assert not "\n".join(map(str, (outcome for outcome in outcomes if outcome.failures)))
 
 
-def test_a_newton_step_that_is_too_long_is_no_defect_of_y():
-    """Folds of counts, a path without an intercept: means at the end of a step overflow."""
-    outcome = loss_properties.check_seed(5_000_999)
+@pytest.mark.parametrize("seed", [5_000_735, 5_000_999])
+def test_a_newton_step_that_is_too_long_is_no_defect(seed):
+    """Counts, many columns, and folds of a path: means at the end of a step overflow."""
+    outcome = loss_properties.check_seed(seed)
     assert not outcome.failures
 
 

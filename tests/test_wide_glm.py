@@ -161,6 +161,16 @@ def test_a_warm_start_takes_fewer_passes(loss, fit_intercept, wide):
     np.testing.assert_allclose(model.intercept_, cold.intercept_, rtol=0, atol=1e-8)
 
 
+@pytest.mark.parametrize("loss", ["poisson", "gamma"])
+def test_a_warm_start_that_is_far_out_is_no_defect_of_y(loss, wide):
+    X, y = rows(loss)
+    cold = fits(loss).fit(X, y)
+    model = fits(loss, warm_start=True).fit(X, y)
+    model.coef_ = model.coef_ * 1e3
+    model.fit(X, y)
+    np.testing.assert_allclose(model.coef_, cold.coef_, rtol=0, atol=1e-7)
+
+
 def test_it_is_scikit_learns(wide):
     X, y = rows()
     named = {} if sklearn_version >= (1, 8) else {"penalty": "l1"}

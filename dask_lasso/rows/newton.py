@@ -18,6 +18,7 @@ from scipy import sparse
 
 from ..problem.losses import Certified
 from .chunk import Chunk, Defect
+from .columns import column_moments
 from .losses import RowLoss
 from .merging import merge_counts
 from .raw import Rows, raw_rows
@@ -155,9 +156,13 @@ def _of_chunk(chunk, loss, points, light):
         if sums.is_defined and sums.is_summable:
             found.append(sums)
             continue
-        is_too_large = sums.is_defined
-        if is_too_large or not is_finite(rows):
+        if not is_finite(rows):
             return NewtonPass(n, 1, value_defect(rows.X, rows.y, chunk.sample_weight))
+        # Products with the curvature of an estimate that is far out may be too large, and those of
+        # the columns themselves not.
+        defect = column_moments([chunk]).defect if sums.is_defined else None
+        if defect is not None:
+            return NewtonPass(n, 1, defect)
         # An estimate too far out for the loss: no objective, and no step from here.
         return NewtonPass(n, 1, weight=sums.weight, loss=np.full(rows.y.shape[1], np.inf))
     return NewtonPass(

@@ -35,6 +35,9 @@ from .raw import raw_rows
 from .statistics import Statistics, merge_statistics, statistics_of_chunk, value_defect
 from .tiles import BUFFER_ITEMS
 
+# Slopes whose squares, and products with columns, can be summed.
+_LARGEST = np.finfo(np.float64).max ** 0.25
+
 
 def of_columns(chunk: Chunk, columns: np.ndarray) -> Chunk:
     """The same rows, of these columns: NumPy's, or sparse."""
@@ -98,7 +101,7 @@ def _with_slopes(chunk, loss, columns, beta, with_features=True):
     with np.errstate(over="ignore", invalid="ignore"):
         theta = of_rows(rows, loss, beta)
     # It is where columns are looked for; an estimate too far out says nothing of its rows.
-    return chunk._replace(y=np.where(np.isfinite(theta), theta, 0.0))
+    return chunk._replace(y=np.where(np.abs(theta) <= _LARGEST, theta, 0.0))
 
 
 def rows_of_columns_pass(

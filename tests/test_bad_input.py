@@ -10,6 +10,7 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from conftest import assert_nothing_left
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import Lasso, LinearRegression
@@ -31,6 +32,7 @@ rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 4))
 y = X @ [1.0, -2.0, 0.0, 0.0] + 0.1 * rng.normal(size=60)
 ONES = np.ones(60)
+SKLEARN = tuple(map(int, sklearn.__version__.split(".")[:2]))
 MANY = rng.normal(size=(40, 2100))
 STATISTICS = AsyncLassoRegressor(0.1).fit(X, y).statistics_
 
@@ -687,6 +689,8 @@ def test_text_and_categories_come_with_a_recipe(kind):
         model.fit(frame, target)
     recipe = [line.strip() for line in str(caught.value).splitlines() if line.startswith("    ")]
     assert len(recipe) == 3
+    if kind == "polars" and SKLEARN < (1, 9) and not hasattr(frame, "__dataframe__"):
+        pytest.skip("ColumnTransformer before scikit-learn 1.9 does not know columns of polars 2")
     if kind == "arrow":
         assert "First call X = X.to_pandas()" in str(caught.value)
         frame = frame.to_pandas()

@@ -19,7 +19,7 @@ from dask_lasso.rows import sparse_rows as _sparse_rows
 from dask_lasso.rows import tiles as _tiles
 from dask_lasso.rows.chunk import read
 from dask_lasso.rows.columns import add_product, column_moments
-from dask_lasso.rows.sparse_rows import gram_of_sparse
+from dask_lasso.rows.sparse_rows import gram_of_sparse, stored_often
 from dask_lasso.rows.statistics import merge_statistics as merge
 from dask_lasso.rows.statistics import statistics_of_chunk
 
@@ -261,7 +261,8 @@ def test_gram_of_sparse_columns_of_all_kinds(n_often, weighted):
     share = np.where(np.arange(k) < n_often, 0.5, 0.02)
     dense = rng.normal(size=(n, k)) * (rng.random((n, k)) < share)
     weights = rng.uniform(size=n) * (rng.random(n) < 0.9) if weighted else None
-    found = gram_of_sparse(sparse.csr_array(dense), weights)
+    X = sparse.csr_array(dense)
+    found = gram_of_sparse(X, weights, stored_often(X), np.zeros(X.shape[1]))
     expected = dense.T @ (dense if weights is None else weights[:, np.newaxis] * dense)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12 * expected.max())
 

@@ -49,15 +49,14 @@ def stored_often(X: sparse.csr_array) -> np.ndarray:
 
 
 def gram_of_sparse(
-    X: sparse.csr_array, weights: np.ndarray | None, shift: np.ndarray | None = None
+    X: sparse.csr_array, weights: np.ndarray | None, often: np.ndarray, shift: np.ndarray
 ) -> np.ndarray:
     """``X^T W X``, of shape (k, k), of float64 rows.
 
-    The columns that are stored often are taken as dense tiles, where that is faster; and about a
+    The columns that are stored `often` are taken as dense tiles, where that is faster; and about a
     point `shift` (k,), which is zero for the others.
     """
     n, k = X.shape
-    often = stored_often(X)
     seldom = np.setdiff1d(np.arange(k), often)
     root = None if weights is None else np.sqrt(weights)
     if root is not None:
@@ -76,7 +75,7 @@ def gram_of_sparse(
     for start in range(0, n, height):
         rows = slice(start, min(start + height, n))
         tile = consecutive(dense, rows).toarray(out=buffer[: rows.stop - start])
-        if shift is not None:
+        if shift.any():
             tile -= shift[often] if root is None else np.outer(root[rows], shift[often])
         own += np.matmul(tile.T, tile, out=product)  # the same array twice is half the work (syrk)
         if len(seldom):

@@ -364,8 +364,7 @@ def near_means(A: Any, sample_weight: np.ndarray | None) -> np.ndarray:
 
 
 def _of_sparse(X, y, sample_weight) -> Statistics:
-    X = sparse.csr_array(X)
-    X = X.astype(np.float64, copy=False)
+    X = sparse.csr_array(X).astype(np.float64, copy=False)
     n = X.shape[0]
     weights = np.ones(n) if sample_weight is None else sample_weight
     weight = float(weights.sum())
@@ -374,10 +373,11 @@ def _of_sparse(X, y, sample_weight) -> Statistics:
         y_shift = near_means(y, sample_weight)
         y_mean = y_shift + weights @ (y - y_shift) / (weight or 1.0)
         weighted_y = weights[:, np.newaxis] * (y - y_mean)
-        often, shift = stored_often(X), np.zeros(X.shape[1])
-        shift[often] = near_means(some_rows(X, sample_weight, _SAMPLE)[:, often].toarray(), None)
-        off = x_mean - shift
-        sxx = gram_of_sparse(X, sample_weight, shift if shift.any() else None)
+        often, near = stored_often(X), np.zeros(X.shape[1])
+        if len(often):
+            near[often] = near_means(some_rows(X, sample_weight, _SAMPLE)[:, often].toarray(), None)
+        off = x_mean - near
+        sxx = gram_of_sparse(X, sample_weight, often, near)
         sxx -= weight * np.outer(off, off)
         sxy = np.asarray(X.T @ weighted_y)
         syy = np.einsum("ij,ij->j", weighted_y, y - y_mean)

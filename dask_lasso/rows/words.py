@@ -48,9 +48,10 @@ def not_numbers(argument: str, columns: Sequence[tuple[Any, Any]], of: str) -> s
             ' remainder="passthrough")',
         )
     last = "X = encoder.fit_transform(X)  # and encoder.transform(X) of rows to predict"
-    return f"{said}. Drop ids, and encode text and categories:\n    " + "\n    ".join(
-        (*steps, last)
-    )
+    said += ". Drop ids, and encode text and categories"
+    if of == "polars":  # whose frames lack what the ColumnTransformer asked for
+        said += " (with scikit-learn before 1.9 of X = X.to_pandas())"
+    return f"{said}:\n    " + "\n    ".join((*steps, last))
 
 
 def not_real(argument: str, dtype: np.dtype) -> str:
